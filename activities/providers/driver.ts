@@ -1,0 +1,154 @@
+/**
+ * The contract between the portable provisioning code and one cloud. A driver is thin: it maps one kind of resource onto
+ * the cloud's own SDK, throws whatever the SDK throws, and says at one point (`Provider.classify`) what that means.
+ * Adoption, ownership checks, drift, waiting, deadlines, heartbeats, metrics and error shapes are written once, above it,
+ * in `provision.ts`.
+ */
+import type { CloudErrorFields } from '../../model/errors.ts';
+import type {
+  JsonObject,
+  Outputs,
+  Owner,
+  Placement,
+  ProviderType,
+  ResourceSpec,
+  ServiceType,
+} from '../../model/service.ts';
+
+/** What surrounds one call to a resource driver. */
+export interface Call {
+  placement: Placement;
+  /** Outputs of the resources named in `spec.needs`, by key. */
+  needs: Record<string, Outputs>;
+  /** Aborts when the activity is cancelled or its deadline has passed; hand it to every SDK call that takes one. */
+  signal: AbortSignal;
+}
+
+export interface Observed {
+  /** The cloud's own identifier: ARN, ARM resource ID, self link. */
+  id: string;
+  /** Read from tags, labels or the nearest tagged parent; undefined when there is none or it is not one of ours. */
+  owner: Owner | undefined;
+  state: 'creating' | 'ready' | 'deleting' | 'failed';
+  /** Normalised to the shape of `ResourceSpec.desired`; may hold more than what is desired. */
+  properties: JsonObject;
+  outputs: Outputs;
+  /** Set on a store that an undo or a remove kept: ISO date. */
+  retainedUntil?: string | undefined;
+}
+
+/** A resource found by its owner tags, without knowing its placement. */
+export interface Found {
+  kind: string;
+  name: string;
+  id: string;
+  owner: Owner;
+  retainedUntil?: string | undefined;
+}
+
+/**
+ * One kind of cloud resource. Every method may run twice, or be cut off after it took effect: `create` of what exists
+ * throws the cloud's "already exists", `remove` of what is gone succeeds.
+ */
+export interface ResourceDriver {
+  readonly kind: string;
+  /** Desired properties that cannot change in place: a difference there is proposed in the plan, never carried out. */
+  readonly immutable: readonly string[];
+  /** What is there under this name now, or undefined. Reads back every property that `desired` can hold. */
+  observe(spec: ResourceSpec, call: Call): Promise<Observed | undefined>;
+  /** Asks for it, with owner tags in the same call wherever the cloud allows. Returns once the cloud has accepted; `observe` tells when it is ready. */
+  create(spec: ResourceSpec, call: Call): Promise<void>;
+  /** Brings the named properties to what `spec.desired` says, in place. Tags are repaired as the property `tags`. */
+  update(spec: ResourceSpec, observed: Observed, drift: readonly string[], call: Call): Promise<void>;
+  /** Asks for its deletion; the portable layer waits until `observe` finds nothing. Only ever called on what is ours. */
+  remove(spec: ResourceSpec, observed: Observed, call: Call): Promise<void>;
+  /** All of this kind in the placement's account and region that carry this estate's UID. */
+  list(call: Pick<Call, 'placement' | 'signal'>): Promise<Found[]>;
+  /** Only kinds with `holdsData`. */
+  readonly store?: StoreDriver;
+}
+
+/** What a resource that holds data can do besides. */
+export interface StoreDriver {
+  isEmpty(spec: ResourceSpec, call: Call): Promise<boolean>;
+  /** Deletes all content, every version of it. Called page by page until it returns true (nothing left). */
+  empty(spec: ResourceSpec, call: Call): Promise<boolean>;
+  /** Detaches it: tags it `retained-until` (ISO date), changes nothing else. */
+  retain(spec: ResourceSpec, until: string, call: Call): Promise<void>;
+}
+
+/** One thing that a compliance officer would look for on what really exists. */
+export interface Check {
+  name:
+    | 'encryption at rest'
+    | 'TLS only'
+    | 'no public access'
+    | 'residency'
+    | 'versioning'
+    | 'retention'
+    | 'ownership'
+    | 'least privilege'
+    | 'network isolation';
+  resource: string;
+  ok: boolean;
+  /** What was found, in a few words. */
+  found: string;
+}
+
+export interface Health {
+  healthy: boolean;
+  /** One line a person can act on. */
+  detail: string;
+}
+
+/** One service type on one cloud. */
+export interface Cell {
+  readonly provider: ProviderType;
+  readonly type: ServiceType;
+  /** Pure: the resources of a placement, in dependency order. The same placement always gives the same answer. */
+  design(placement: Placement): ResourceSpec[];
+  readonly resources: readonly ResourceDriver[];
+  /** Pure: judges what `observe` found, by resource key. `residency` and `ownership` are checked above, for every cell alike. */
+  verify(placement: Placement, observed: Record<string, Observed>): Check[];
+  health(placement: Placement, observed: Record<string, Observed>, signal: AbortSignal): Promise<Health>;
+  /** Proves the function end to end and leaves nothing behind: a device connects and its telemetry comes out at the other end. */
+  canary?(placement: Placement, observed: Record<string, Observed>, signal: AbortSignal): Promise<Health>;
+  /** Address that readers and devices use, for the endpoint record. */
+  endpoint(placement: Placement, observed: Record<string, Observed>): string;
+  /** The cloud's own names of the rights that provisioning and undoing need; `preflight` asks the cloud for them where it can be asked. */
+  readonly permissions: { readonly do: readonly string[]; readonly undo: readonly string[] };
+}
+
+/** What a driver's answer to a thrown error is; the rest of `CloudErrorFields` is known above. */
+export type Classified = Pick<CloudErrorFields, 'kind' | 'requestId' | 'missing' | 'retryAfterMs'>;
+
+/** One configured provider: a cloud, an account, credentials. */
+export interface Provider {
+  readonly type: ProviderType;
+  readonly cells: readonly Cell[];
+  /** The account that the credentials really belong to, asked of the cloud. */
+  account(signal: AbortSignal): Promise<string>;
+  /** Missing ones of these rights, asked of the cloud; an empty list where the cloud offers no way to ask. */
+  missingPermissions(permissions: readonly string[], placement: Placement, signal: AbortSignal): Promise<string[]>;
+  /** What an SDK's error means. Must know every error its drivers can meet; what it does not know is `Unavailable`. */
+  classify(error: unknown): Classified;
+  close(): Promise<void>;
+}
+
+/** What a provider is made from: the worker's own settings, placeholders resolved. */
+export interface ProviderSettings {
+  /** Name in the estate file. */
+  name: string;
+  /** The provider's own region in the estate file. */
+  region: string;
+  /** `account`, `subscription` or `project`; asked of the cloud where it is not given. */
+  account?: string | undefined;
+  /** Resolved values of `credentials`; undefined means the SDK's default chain. */
+  credentials?: Record<string, string> | undefined;
+  /** PEM of the CA that signs device certificates (public part), for `iot_core`. */
+  deviceCa?: string | undefined;
+  /** Path of the broker's tarball, for GCP's `iot_core`. */
+  brokerTarball?: string | undefined;
+  /** How often a long-running operation is looked at, milliseconds. */
+  pollMs: number;
+}

@@ -1,0 +1,19 @@
+/** Tests run the sources as they are; SDK packages that ship ES modules only are compiled on the way in. */
+export default {
+  testEnvironment: 'node',
+  testTimeout: 30_000,
+  testMatch: ['<rootDir>/test/**/*.test.ts'],
+  extensionsToTreatAsEsm: [],
+  moduleFileExtensions: ['ts', 'mjs', 'js', 'cjs', 'json', 'node'],
+  transformIgnorePatterns: ['/node_modules/(?!(@azure|@typespec|@google-cloud|google-auth-library|log-update|jose)/)'],
+  transform: {
+    '\\.[cm]?[jt]s$': [
+      '@swc/jest',
+      {
+        jsc: { target: 'es2023', parser: { syntax: 'typescript' } },
+        module: { type: 'commonjs' },
+        sourceMaps: 'inline',
+      },
+    ],
+  },
+};

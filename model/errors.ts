@@ -1,0 +1,96 @@
+/** The error types of the contract. They are `ApplicationFailure.type` in Temporal, so scripts may rely on them. */
+
+/** What a cloud's answer can mean. Only drivers know how an SDK spells it. */
+export const cloudErrorKinds = [
+  'Unauthenticated',
+  'PermissionDenied',
+  'QuotaExceeded',
+  'Throttled',
+  'Unavailable',
+  'NotFound',
+  'AlreadyExists',
+  'PreconditionFailed',
+  'ClockSkewed',
+  'InvalidInput',
+  'NotSupported',
+  'NotOurs',
+] as const;
+export type CloudErrorKind = (typeof cloudErrorKinds)[number];
+
+export const operationErrorTypes = [
+  'InvalidInput',
+  'NotSupported',
+  'Unplaceable',
+  'NotCompliant',
+  'OverBudget',
+  'OperationInProgress',
+  'ServiceNotFound',
+  'NotOurs',
+  'Protected',
+  'ApprovalRejected',
+  'ApprovalExpired',
+  'UndoRequested',
+  'PlanChanged',
+  'IntegrityMismatch',
+  'VerificationFailed',
+  'TrafficSwitchFailed',
+  'CompensationFailed',
+] as const;
+export type OperationErrorType = (typeof operationErrorTypes)[number];
+export type ErrorType = CloudErrorKind | OperationErrorType;
+
+/** Kinds that a repeated call may cure. Everything else is final or blocks the run until somebody repairs it. */
+const retryableKinds: readonly CloudErrorKind[] = ['Throttled', 'Unavailable', 'PreconditionFailed'];
+
+/** Kinds that hold a run as `blocked` instead of failing it: they are cured outside, and the run then goes on alone. */
+export const blockingKinds: readonly CloudErrorKind[] = [
+  'Unauthenticated',
+  'PermissionDenied',
+  'QuotaExceeded',
+  'ClockSkewed',
+];
+
+export interface CloudErrorFields {
+  kind: CloudErrorKind;
+  provider: string;
+  /** The cloud's own name of the call: `s3:CreateBucket`. */
+  operation: string;
+  /** Name of the resource that the call was about. */
+  resource: string;
+  requestId?: string | undefined;
+  /** The missing permission or quota, in the cloud's own words for it, where the answer names one. */
+  missing?: string | undefined;
+  /** The wait the cloud asked for (Retry-After), milliseconds. */
+  retryAfterMs?: number | undefined;
+}
+
+/**
+ * The one shape in which a cloud's failure leaves a driver. Its message is built from these fields alone: an SDK's own
+ * message, URL or headers can carry tokens.
+ */
+export class CloudError extends Error {
+  override readonly name = 'CloudError';
+  readonly fields: CloudErrorFields;
+
+  constructor(fields: CloudErrorFields, explanation?: string) {
+    super(
+      [
+        `${fields.provider}: ${fields.operation} on ${fields.resource}: ${fields.kind}`,
+        fields.missing && `missing ${fields.missing}`,
+        explanation,
+        fields.requestId && `request ${fields.requestId}`,
+      ]
+        .filter(Boolean)
+        .join('; '),
+    );
+    this.fields = fields;
+  }
+
+  get kind(): CloudErrorKind {
+    return this.fields.kind;
+  }
+
+  get retryable(): boolean {
+    return retryableKinds.includes(this.kind);
+  }
+}
