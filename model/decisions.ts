@@ -1,0 +1,87 @@
+/** Decisions of people: what is asked, what counts as an answer, and why an answer is not obeyed. Pure. */
+import { z } from 'zod';
+import { sha256Hex } from './sha256.ts';
+
+const Text = z.string().min(1).max(200);
+
+/** Payload of the `decide` signal and update. */
+export const Decision = z.strictObject({
+  question: z.string().min(1).max(60),
+  answer: z.string().min(1).max(30),
+  by: Text,
+  /** The 12 hex digits shown with the question. */
+  plan: z.string().max(64).optional(),
+  comment: z.string().max(2000).optional(),
+  /** Ed25519 signature, base64, over `signedText`. */
+  proof: z.string().max(200).optional(),
+});
+export type Decision = z.infer<typeof Decision>;
+
+/** Payload of the short forms `approvePlan`, `approveCutover`, `rejectPlan`, `rejectCutover`. */
+export const NamedDecision = Decision.omit({ question: true, answer: true });
+export type NamedDecision = z.infer<typeof NamedDecision>;
+
+/** Payload of `pause`, `resume`, `undo`, `retryStep`, `retryCompensation`, `abandonCompensation`. */
+export const Command = z.strictObject({ by: Text, comment: z.string().max(2000).optional() });
+export type Command = z.infer<typeof Command>;
+
+/** First 12 hex digits of sha256(plan hash, first execution run ID, question): binds an answer to this plan, this run, this question. */
+export const planToken = (planHash: string, firstRunId: string, question: string): string =>
+  sha256Hex([planHash, firstRunId, question].join('\n')).slice(0, 12);
+
+/** What a `proof` signs. */
+export const signedText = (
+  workflowId: string,
+  runId: string,
+  decision: Pick<Decision, 'question' | 'answer'>,
+  plan: string,
+): string => [workflowId, runId, decision.question, decision.answer, plan].join('\n');
+
+/** A question that a run waits on. */
+export interface Question {
+  question: string;
+  text: string;
+  answers: string[];
+  plan: string;
+  /** ISO times. */
+  since: string;
+  deadline?: string | undefined;
+}
+
+export interface ApprovalRules {
+  required: number;
+  approvers: { name: string; key?: string | undefined }[];
+  identity: 'named' | 'signed';
+}
+
+export interface RecordedDecision extends Decision {
+  at: string;
+  via: 'signal' | 'update';
+  /** Whether the name is proven by a signature. `identity: named` is shown as UNVERIFIED. */
+  verified: boolean;
+  obeyed: boolean;
+  /** Why not, when it was not. */
+  reason?: string | undefined;
+}
+
+/** Why this decision cannot be obeyed, or undefined. `earlier` are the obeyed ones to the same question. */
+export function refusal(
+  decision: Decision,
+  question: Question | undefined,
+  rules: ApprovalRules,
+  earlier: readonly RecordedDecision[],
+  verified: boolean,
+): string | undefined {
+  if (!question || question.question !== decision.question)
+    return `nothing waits for an answer to "${decision.question}"`;
+  if (!question.answers.includes(decision.answer))
+    return `"${decision.answer}" is not an answer to "${decision.question}"; allowed: ${question.answers.join(', ')}`;
+  if (decision.plan === undefined) return `"plan" is missing; the question's is "${question.plan}"`;
+  if (decision.plan !== question.plan) return `"plan" is for another plan or run; the question's is "${question.plan}"`;
+  if (rules.approvers.length > 0 && !rules.approvers.some((approver) => approver.name === decision.by))
+    return `"${decision.by}" is not listed under approvals.approvers`;
+  if (rules.identity === 'signed' && !verified) return 'approvals.identity is "signed" and "proof" is missing or wrong';
+  if (earlier.some((one) => one.by === decision.by && one.question === decision.question))
+    return `"${decision.by}" has already answered`;
+  return undefined;
+}

@@ -1,0 +1,149 @@
+/** Inputs, results and names of the workflow types: what the UI, the CLI, the client and other services send and get. */
+import { z } from 'zod';
+import type { Step } from './progress.ts';
+
+export const taskQueue = 'multi-cloud';
+
+/** Task queue of the short control calls of one provider, by what they may do and how urgent they are. */
+export const providerQueue = (provider: string): string => `${taskQueue}.${provider}`;
+export const urgentQueue = (provider: string): string => `${taskQueue}.${provider}.urgent`;
+
+const Name = z.string().regex(/^[a-z][a-z0-9_-]{0,30}$/, 'must match [a-z][a-z0-9_-]{0,30}');
+const Estate = z
+  .string()
+  .regex(/^[a-z][a-z0-9-]{0,23}$/, 'must match [a-z][a-z0-9-]{0,23}')
+  .optional();
+const Approval = z.enum(['none', 'manual']).default('none');
+/** Sections of an estate file that an input may carry; their content is checked with the worker's own file beside it. */
+const File = z.strictObject({
+  services: z.record(z.string(), z.json()).optional(),
+  placement: z.record(z.string(), z.json()).optional(),
+  cost: z.record(z.string(), z.json()).optional(),
+});
+
+/** Set when an operation runs as the child of `deployEstate`, under the locks that its parent holds. */
+export const Inherited = z.strictObject({
+  workflowId: z.string(),
+  runId: z.string(),
+  estateUid: z.string(),
+  planHash: z.string(),
+});
+
+export const DeployEstateInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  file: File.optional(),
+  approval: Approval,
+  /** Who asked, for the audit trail; proves nothing. */
+  by: z.string().max(200).default(''),
+});
+export const DeployServiceInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  service: Name,
+  file: File.optional(),
+  approval: Approval,
+  by: z.string().max(200).default(''),
+  inherited: Inherited.optional(),
+});
+export const RemoveServiceInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  service: Name,
+  /** `<estate>/<service>`: needed for a protected service, whose data is then deleted. */
+  confirm: z.string().optional(),
+  by: z.string().max(200).default(''),
+});
+export const PlanEstateInput = z.strictObject({ v: z.literal(1).default(1), estate: Estate, file: File.optional() });
+
+export type DeployEstateInput = z.infer<typeof DeployEstateInput>;
+export type DeployServiceInput = z.infer<typeof DeployServiceInput>;
+export type RemoveServiceInput = z.infer<typeof RemoveServiceInput>;
+export type PlanEstateInput = z.infer<typeof PlanEstateInput>;
+
+/** A resource that should be gone and is not, or is there and no record knows it. */
+export interface Orphan {
+  provider: string;
+  kind: string;
+  name: string;
+  reason: string;
+}
+
+export interface OperationResult {
+  outcome: 'done' | 'undone';
+  estate: string;
+  service?: string | undefined;
+  placements: { service: string; provider: string; region: string; id: string }[];
+  monthlyCostUsd: number;
+  orphans: Orphan[];
+  /** Stores that were kept because they hold data. */
+  retained: { provider: string; name: string; until: string; monthlyCostUsd: number }[];
+  /** Services left alone because another run holds them. */
+  skipped: { service: string; heldBy: string }[];
+  /** Where the record of this can be read. */
+  records: string;
+}
+
+export const workflowIds = {
+  deployEstate: (estate: string) => `deploy-estate/${estate}`,
+  deployService: (estate: string, service: string) => `deploy/${estate}/${service}`,
+  removeService: (estate: string, service: string) => `remove/${estate}/${service}`,
+  cloudEstate: (estate: string) => `estate/${estate}`,
+  cloudService: (estate: string, service: string) => `service/${estate}/${service}`,
+  planEstate: (estate: string, id: string) => `plan/${estate}-${id}`,
+} as const;
+
+/** What differs between what is wanted and what is there, for one resource. */
+export interface ResourceChange {
+  key: string;
+  kind: string;
+  name: string;
+  /** `replace` is only ever a proposal. */
+  action: 'create' | 'update' | 'none' | 'replace';
+  /** Names of the differing properties. */
+  drift: string[];
+}
+
+/** One candidate cloud of one service: why it was or was not chosen. */
+export interface CandidateView {
+  provider: string;
+  region: string;
+  chosen: boolean;
+  /** `already placed here`, `score 0.8123, rank 1`, or the filter that removed it and why. */
+  reason: string;
+  score?: number | undefined;
+  scores?: { cost: number; performance: number; compliance: number; reliability: number } | undefined;
+  monthlyCostUsd?: number | undefined;
+}
+
+export interface ServicePlan {
+  service: string;
+  type: string;
+  candidates: CandidateView[];
+  placements: {
+    provider: string;
+    region: string;
+    existing: boolean;
+    monthlyCostUsd: number;
+    costLines: { item: string; quantity: number; unit: string; monthlyUsd: number; note: string }[];
+    changes: ResourceChange[];
+  }[];
+  assumptions: string[];
+}
+
+export interface EstatePlan {
+  estate: string;
+  /** Of the decisions: placements, resource changes, cost to the dollar. Hex. */
+  hash: string;
+  services: ServicePlan[];
+  /** What only a person can start: `multi-cloud migrate …`, `multi-cloud remove …`, with the reason. */
+  proposals: { service: string; text: string; command: string }[];
+  warnings: string[];
+  monthlyCostUsd: number;
+  budgetUsd?: number | undefined;
+  byProvider: Record<string, number>;
+  /** Wishes that this release does not serve yet: replication. */
+  notServed: string[];
+}
+
+export type { Step };

@@ -1,0 +1,41 @@
+/** What the `progress` query of every workflow type answers. */
+import type { Question } from './decisions.ts';
+
+export const stepStatuses = ['pending', 'running', 'done', 'failed', 'undoing', 'undone', 'skipped'] as const;
+export type StepStatus = (typeof stepStatuses)[number];
+
+export interface Step {
+  /** `aws/bucket`, `plan`, `verify`: a `/` makes a level of the tree. */
+  name: string;
+  status: StepStatus;
+  /** ISO times. */
+  startedAt?: string | undefined;
+  finishedAt?: string | undefined;
+  /** One line: what it made, or what went wrong and what to do. */
+  detail?: string | undefined;
+}
+
+export interface WaitingFor extends Question {
+  /** The exact JSON to paste as the payload of the signal or update `decide`. */
+  paste: string;
+}
+
+export interface Progress {
+  phase: string;
+  steps: Step[];
+  /** 0 to 100. */
+  percent: number;
+  waitingFor: WaitingFor[];
+  /** Runs started by this one, whose progress belongs below it. */
+  children: { service: string; workflowId: string }[];
+  /** Set while the run is held: the one thing that is missing. */
+  blocked?: string | undefined;
+}
+
+export interface AuditEntry {
+  at: string;
+  /** Who: a person's name as given, or the run itself. */
+  who: string;
+  what: string;
+  resource?: string | undefined;
+}

@@ -1,0 +1,44 @@
+/** What a worker is told when it starts: one JSON file, named by `MULTI_CLOUD_SETTINGS` or `--settings`. Nothing of it comes from a workflow's input. */
+import { readFileSync } from 'node:fs';
+import { z } from 'zod';
+
+export const WorkerSettings = z.strictObject({
+  /** The estate file this worker serves; read again by each run's first activity. */
+  estateFile: z.string(),
+  temporal: z.strictObject({
+    address: z.string().default('127.0.0.1:7233'),
+    namespace: z.string().default('default'),
+  }),
+  /** Names that `${NAME}` in a secret field may refer to. Default: the seed's. */
+  allowedNames: z.array(z.string()).optional(),
+  /** Folder with the dated sheets: `prices/` and `facts/`. */
+  sheets: z.string().default('config'),
+  /** PEM file of the certificate authority that signs device certificates. */
+  deviceCa: z.string().optional(),
+  /** Tarball of the MQTT broker that GCP's `iot_core` runs. */
+  brokerTarball: z.string().optional(),
+  /** How often a long-running operation of a cloud is looked at, milliseconds. */
+  pollMs: z.number().int().min(10).default(5000),
+  /** Waits that depend on how far away the clouds are; tests shrink them. Milliseconds. */
+  waits: z
+    .strictObject({
+      /** Longest that one call to a cloud may take before it is given up. */
+      callDeadlineMs: z.number().int().default(60_000),
+      /** How long a blocked run waits before it looks again. */
+      blockedMs: z.number().int().default(300_000),
+    })
+    .prefault({}),
+  /** Address of the Temporal UI, printed with links to runs. */
+  ui: z.string().optional(),
+});
+export type WorkerSettings = z.infer<typeof WorkerSettings>;
+
+export function readSettings(file = process.env.MULTI_CLOUD_SETTINGS): WorkerSettings {
+  if (!file)
+    throw new Error(
+      'MULTI_CLOUD_SETTINGS is not set: it names the JSON file with the settings of this worker (see docs/operate.md)',
+    );
+  const parsed = WorkerSettings.safeParse(JSON.parse(readFileSync(file, 'utf8')));
+  if (!parsed.success) throw new Error(`${file}: ${z.prettifyError(parsed.error)}`);
+  return parsed.data;
+}
