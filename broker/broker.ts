@@ -1,0 +1,202 @@
+/**
+ * The MQTT broker of one instance: MQTT 3.1.1 over mutual TLS. A device is who its certificate says, as far as the registry
+ * agrees; what it publishes with QoS 1 is acknowledged once Pub/Sub has it, so a broker that dies loses nothing that a
+ * device believes delivered.
+ */
+import { constants } from 'node:crypto';
+import http from 'node:http';
+import tls from 'node:tls';
+import { Aedes, type AedesOptions, type Client } from 'aedes';
+import { DeviceId, type RegisteredDevice } from '../model/registered-device.ts';
+import { maySubscribe, publishChannel } from './access.ts';
+import type { ServerKeyPair } from './configuration.ts';
+import { log, reason } from './log.ts';
+import type { Registry } from './registry.ts';
+import type { Telemetry } from './telemetry.ts';
+
+export interface BrokerSettings {
+  server: ServerKeyPair;
+  deviceAuthority: string | undefined;
+  host: string;
+  mqttPort: number;
+  healthPort: number;
+  registryScanMs: number;
+}
+
+export interface Broker {
+  /** Ports it listens on; differ from the settings where those say 0. */
+  readonly mqttPort: number;
+  readonly healthPort: number;
+  /** From now on not healthy; connections stay. */
+  drain(): void;
+  /** Ends connections and listeners, then hands over what is still on its way. */
+  close(): Promise<void>;
+}
+
+/** CONNACK return codes of MQTT 3.1.1. */
+const serverUnavailable = 3;
+const notAuthorized = 5;
+
+const refusal = (returnCode: number, text: string): Error & { returnCode: number } =>
+  Object.assign(new Error(text), { returnCode });
+
+export async function startBroker(settings: BrokerSettings, registry: Registry, telemetry: Telemetry): Promise<Broker> {
+  /** Connected devices, and the generation of the registry object at the scan that saw them first. */
+  const connected = new Map<string, { client: Client; generation: string | undefined; socket: tls.TLSSocket }>();
+  const sockets = new Set<tls.TLSSocket>();
+  let draining = false;
+
+  const options: AedesOptions = {
+    /** Packets of one device that are worked on at once; beyond it the socket is not read. */
+    concurrency: 100,
+    maxTopicLevels: 16,
+    authenticate: (client, _username, _password, done) => {
+      authenticate(client).then(
+        (problem) => done(problem ? (refusal(notAuthorized, problem) as never) : null, !problem),
+        (error) => {
+          log('WARNING', 'the registry cannot be read', { device: client.id, reason: reason(error) });
+          done(refusal(serverUnavailable, 'registry') as never, false);
+        },
+      );
+    },
+    // aedes acknowledges a QoS 1 publish after this hook and before it forwards the message: this is the place to wait for Pub/Sub.
+    authorizePublish: (client, packet, done) => {
+      const device = client?.id;
+      const channel = device === undefined ? undefined : publishChannel(device, packet.topic);
+      if (device === undefined || channel === undefined) return done(new Error('topic not allowed'));
+      // Exactly-once cannot be promised through Pub/Sub, so it is refused, as the IoT services of other clouds do.
+      if (packet.qos === 2) return done(new Error('QoS 2 is not supported'));
+      packet.retain = false;
+      telemetry
+        .publish({ device, topic: packet.topic, payload: Buffer.from(packet.payload) })
+        .then(
+          () => done(null),
+          (error) => {
+            log('WARNING', 'Pub/Sub did not take a message over', { device, reason: reason(error) });
+            // Not acknowledged: the device connects again and sends it again.
+            done(packet.qos === 0 ? null : new Error('not delivered'));
+          },
+        );
+    },
+    authorizeSubscribe: (client, subscription, done) =>
+      maySubscribe(client.id, subscription.topic) ? done(null, subscription) : done(null, null),
+  };
+
+  async function authenticate(client: Client): Promise<string | undefined> {
+    const socket = client.conn as unknown as tls.TLSSocket;
+    const certificate = socket.getPeerCertificate();
+    const id = client.id;
+    if (!DeviceId.safeParse(id).success) return 'malformed client ID';
+    if (certificate.subject?.CN !== id) return 'the client ID is not the common name of the certificate';
+    if (Date.parse(certificate.valid_to) < Date.now()) return 'the certificate has expired';
+    const device = await registry.find(id);
+    if (!device) return 'unknown device';
+    return judge(device, certificate.fingerprint256, socket.authorized && settings.deviceAuthority !== undefined);
+  }
+
+  const aedes = await Aedes.createBroker(options);
+  aedes.on('clientReady', (client) => {
+    connected.set(client.id, { client, generation: undefined, socket: client.conn as unknown as tls.TLSSocket });
+    log('INFO', 'device connected', { device: client.id });
+  });
+  aedes.on('clientDisconnect', (client) => {
+    if (connected.get(client.id)?.client === client) connected.delete(client.id);
+    log('INFO', 'device disconnected', { device: client.id });
+  });
+  aedes.on('clientError', (client, error) => log('INFO', 'device cut off', { device: client.id, reason: error.message }));
+  aedes.on('connectionError', (client, error) =>
+    log('INFO', 'connection refused', { device: String(client.id ?? ''), reason: error.message }),
+  );
+
+  const mqtt = tls.createServer(
+    {
+      ...settings.server,
+      minVersion: 'TLSv1.2',
+      requestCert: true,
+      // Judged after the handshake: a self-signed certificate is fine when the registry names its thumbprint.
+      rejectUnauthorized: false,
+      // A set of its own even when empty: otherwise any public authority could vouch for a device.
+      ca: settings.deviceAuthority ? [settings.deviceAuthority] : [],
+      // A resumed session carries no certificate.
+      secureOptions: constants.SSL_OP_NO_TICKET,
+      handshakeTimeout: 10_000,
+    },
+    (socket) => {
+      sockets.add(socket);
+      socket.on('close', () => sockets.delete(socket));
+      socket.on('error', () => socket.destroy());
+      if (Object.keys(socket.getPeerCertificate()).length === 0) socket.destroy();
+      else aedes.handle(socket);
+    },
+  );
+
+  /** Cuts off devices that were disabled, removed or given other keys since they connected. */
+  async function scan(): Promise<void> {
+    if (connected.size === 0) return;
+    const generations = await registry.generations();
+    for (const [id, session] of connected) {
+      const generation = generations.get(id);
+      if (generation !== undefined && generation === session.generation) continue;
+      const device = generation === undefined ? undefined : await registry.find(id);
+      const { socket } = session;
+      const problem = device
+        ? judge(device, socket.getPeerCertificate().fingerprint256, socket.authorized && settings.deviceAuthority !== undefined)
+        : 'removed';
+      if (problem) {
+        log('INFO', 'device cut off', { device: id, reason: problem });
+        session.client.close();
+      } else session.generation = generation;
+    }
+  }
+  let scanning: Promise<void> = Promise.resolve();
+  const timer = setInterval(() => {
+    scanning = scanning
+      .then(scan)
+      .catch((error) => log('WARNING', 'the registry cannot be looked through', { reason: reason(error) }));
+  }, settings.registryScanMs);
+
+  const health = http.createServer((request, response) => {
+    const ok = request.url === '/healthz' && !draining;
+    const body = { status: draining ? 'draining' : 'serving', connected: connected.size, pending: telemetry.pending() };
+    response.writeHead(request.url === '/healthz' ? (ok ? 200 : 503) : 404, { 'content-type': 'application/json' });
+    response.end(JSON.stringify(body));
+  });
+
+  const listen = (server: tls.Server | http.Server, port: number): Promise<number> =>
+    new Promise((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(port, settings.host, () => {
+        const address = server.address();
+        resolve(typeof address === 'object' && address ? address.port : port);
+      });
+    });
+  const mqttPort = await listen(mqtt, settings.mqttPort);
+  const healthPort = await listen(health, settings.healthPort);
+
+  return {
+    mqttPort,
+    healthPort,
+    drain() {
+      draining = true;
+    },
+    async close() {
+      draining = true;
+      clearInterval(timer);
+      mqtt.close();
+      await new Promise<void>((resolve) => aedes.close(() => resolve()));
+      for (const socket of sockets) socket.destroy();
+      await telemetry.close();
+      health.close();
+      health.closeAllConnections();
+    },
+  };
+}
+
+/** Why a device may not be connected, or undefined where it may. */
+function judge(device: RegisteredDevice, fingerprint: string, signedByAuthority: boolean): string | undefined {
+  if (device.status !== 'enabled') return 'disabled';
+  if (device.authentication.type === 'authority')
+    return signedByAuthority ? undefined : 'not signed by the device authority';
+  const thumbprint = fingerprint.replaceAll(':', '').toLowerCase();
+  return device.authentication.thumbprints.includes(thumbprint) ? undefined : 'unknown certificate';
+}

@@ -1,0 +1,43 @@
+/**
+ * The device registry of GCP's `iot_core`: one JSON object a device, `devices/<id>.json` in the placement's bucket. The
+ * broker reads it; provisioning, device migration and the canary write it under a generation precondition.
+ */
+import { z } from 'zod';
+
+/** What may stand in an MQTT client ID, a topic level, a certificate's common name and an object name alike. */
+export const DeviceId = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$/);
+
+export const RegisteredDevice = z.strictObject({
+  v: z.literal(1),
+  id: DeviceId,
+  /** A disabled device is cut off at the next look at the registry and refused from then on. */
+  status: z.enum(['enabled', 'disabled']),
+  /**
+   * `thumbprint`: exactly these certificates (SHA-256 over DER, lower case hex), two while a key is being replaced.
+   * `authority`: any certificate for this ID that the placement's device CA has signed.
+   */
+  authentication: z.discriminatedUnion('type', [
+    z.strictObject({
+      type: z.literal('thumbprint'),
+      thumbprints: z
+        .array(z.string().regex(/^[0-9a-f]{64}$/))
+        .min(1)
+        .max(2),
+    }),
+    z.strictObject({ type: z.literal('authority') }),
+  ]),
+  /** Free text of the operator: model, site. */
+  attributes: z.record(z.string(), z.string()).default({}),
+});
+export type RegisteredDevice = z.infer<typeof RegisteredDevice>;
+
+const folder = 'devices/';
+const suffix = '.json';
+
+export const devicesPrefix = folder;
+
+export const deviceObject = (id: string): string => `${folder}${id}${suffix}`;
+
+/** The device that an object of the registry describes, or undefined for another object. */
+export const deviceOfObject = (name: string): string | undefined =>
+  name.startsWith(folder) && name.endsWith(suffix) ? name.slice(folder.length, -suffix.length) : undefined;
