@@ -67,16 +67,14 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
       // Exactly-once cannot be promised through Pub/Sub, so it is refused, as the IoT services of other clouds do.
       if (packet.qos === 2) return done(new Error('QoS 2 is not supported'));
       packet.retain = false;
-      telemetry
-        .publish({ device, topic: packet.topic, payload: Buffer.from(packet.payload) })
-        .then(
-          () => done(null),
-          (error) => {
-            log('WARNING', 'Pub/Sub did not take a message over', { device, reason: reason(error) });
-            // Not acknowledged: the device connects again and sends it again.
-            done(packet.qos === 0 ? null : new Error('not delivered'));
-          },
-        );
+      telemetry.publish({ device, topic: packet.topic, payload: Buffer.from(packet.payload) }).then(
+        () => done(null),
+        (error) => {
+          log('WARNING', 'Pub/Sub did not take a message over', { device, reason: reason(error) });
+          // Not acknowledged: the device connects again and sends it again.
+          done(packet.qos === 0 ? null : new Error('not delivered'));
+        },
+      );
     },
     authorizeSubscribe: (client, subscription, done) =>
       maySubscribe(client.id, subscription.topic) ? done(null, subscription) : done(null, null),
@@ -103,7 +101,9 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
     if (connected.get(client.id)?.client === client) connected.delete(client.id);
     log('INFO', 'device disconnected', { device: client.id });
   });
-  aedes.on('clientError', (client, error) => log('INFO', 'device cut off', { device: client.id, reason: error.message }));
+  aedes.on('clientError', (client, error) =>
+    log('INFO', 'device cut off', { device: client.id, reason: error.message }),
+  );
   aedes.on('connectionError', (client, error) =>
     log('INFO', 'connection refused', { device: String(client.id ?? ''), reason: error.message }),
   );
@@ -140,7 +140,11 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
       const device = generation === undefined ? undefined : await registry.find(id);
       const { socket } = session;
       const problem = device
-        ? judge(device, socket.getPeerCertificate().fingerprint256, socket.authorized && settings.deviceAuthority !== undefined)
+        ? judge(
+            device,
+            socket.getPeerCertificate().fingerprint256,
+            socket.authorized && settings.deviceAuthority !== undefined,
+          )
         : 'removed';
       if (problem) {
         log('INFO', 'device cut off', { device: id, reason: problem });

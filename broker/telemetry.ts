@@ -1,5 +1,5 @@
 /** The way out: what devices published, handed to Pub/Sub in batches. A publish resolves once Pub/Sub has taken the message over. */
-import { PubSub } from '@google-cloud/pubsub';
+import { type ClientConfig, PubSub } from '@google-cloud/pubsub';
 
 export interface TelemetryMessage {
   device: string;
@@ -24,7 +24,9 @@ const deadlineMs = 20_000;
 
 export function pubsubTelemetry(projectId: string, topicName: string): Telemetry {
   // REST mode: few large calls a second, for which one kept HTTP/1.1 connection does, and one protocol less to operate.
-  const pubsub = new PubSub({ projectId, fallback: true });
+  // The option is passed on to the generated client, but missing in this type.
+  const options: ClientConfig & { fallback: boolean } = { projectId, fallback: true };
+  const pubsub = new PubSub(options);
   const topic = pubsub.topic(topicName, {
     batching: { maxMessages: 500, maxBytes: 4 * 1024 * 1024, maxMilliseconds: 10 },
     gaxOpts: { timeout: deadlineMs },

@@ -1,0 +1,92 @@
+/**
+ * Cuts Google's discovery documents (PyPI google-api-python-client, googleapiclient/discovery_cache/documents) down to
+ * the methods that the local Compute Engine and Secret Manager serve, with the schemas those need:
+ * `node emulators/gcp/definitions/trim-compute.ts <folder with the documents>`.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+
+const crud = ['insert', 'get', 'list', 'delete'];
+const served: Record<string, Record<string, string[]>> = {
+  compute: {
+    networks: [...crud, 'patch'],
+    subnetworks: [...crud, 'patch'],
+    firewalls: [...crud, 'patch', 'update'],
+    routers: [...crud, 'patch', 'update'],
+    addresses: [...crud, 'setLabels'],
+    forwardingRules: [...crud, 'patch', 'setLabels', 'setTarget'],
+    instanceTemplates: crud,
+    regionInstanceTemplates: crud,
+    healthChecks: [...crud, 'patch', 'update'],
+    regionHealthChecks: [...crud, 'patch', 'update'],
+    regionBackendServices: [...crud, 'patch', 'update', 'getHealth'],
+    regionInstanceGroupManagers: [
+      ...crud,
+      'patch',
+      'resize',
+      'setInstanceTemplate',
+      'listManagedInstances',
+      'recreateInstances',
+      'listErrors',
+    ],
+    regionInstanceGroups: ['get', 'list', 'listInstances'],
+    regionAutoscalers: [...crud, 'patch', 'update'],
+    instances: ['get', 'list', 'delete', 'aggregatedList'],
+    zones: ['get', 'list'],
+    regions: ['get', 'list'],
+    machineTypes: ['get', 'list'],
+    globalOperations: ['get', 'list', 'wait'],
+    regionOperations: ['get', 'list', 'wait'],
+    zoneOperations: ['get', 'list', 'wait'],
+  },
+  secretmanager: {
+    'projects.secrets': ['create', 'get', 'list', 'delete', 'patch', 'addVersion', 'getIamPolicy', 'setIamPolicy'],
+    'projects.secrets.versions': ['get', 'list', 'access', 'destroy', 'disable', 'enable'],
+  },
+};
+
+interface Node {
+  [key: string]: Node | Node[] | string | number | boolean | undefined;
+}
+
+/** Prose and what only generators of clients read. */
+const dropped = new Set(['description', 'enumDescriptions', 'icons', 'documentationLink', 'annotations', 'id']);
+
+function bare(node: unknown, inProperties = false): unknown {
+  if (Array.isArray(node)) return node.map((item) => bare(item));
+  if (typeof node !== 'object' || node === null) return node;
+  return Object.fromEntries(
+    Object.entries(node)
+      .filter(([key, value]) => inProperties || !dropped.has(key) || (key === 'id' && String(value).includes('.')))
+      .map(([key, value]) => [key, bare(value, key === 'properties' || key === 'parameters' || key === 'schemas')]),
+  );
+}
+
+const references = (node: unknown): string[] =>
+  typeof node !== 'object' || node === null
+    ? []
+    : Object.entries(node).flatMap(([key, value]) =>
+        key === '$ref' && typeof value === 'string' ? [value] : references(value),
+      );
+
+const [folder = '.'] = process.argv.slice(2);
+for (const [api, resources] of Object.entries(served)) {
+  const source = api === 'compute' ? 'compute.v1' : 'secretmanager.v1';
+  const document = JSON.parse(readFileSync(join(folder, `${source}.json`), 'utf8')) as Node;
+  const methods: Node[] = [];
+  for (const [path, names] of Object.entries(resources)) {
+    const resource = path.split('.').reduce((node, name) => (node.resources as Node)[name] as Node, document);
+    for (const name of names) methods.push((resource.methods as Node)[name] as Node);
+  }
+  const schemas: Node = {};
+  const queue = references(methods);
+  for (let name = queue.pop(); name !== undefined; name = queue.pop()) {
+    if (schemas[name]) continue;
+    schemas[name] = (document.schemas as Node)[name];
+    queue.push(...references(schemas[name]));
+  }
+  const { revision, servicePath, parameters } = document;
+  const trimmed = bare({ revision, servicePath, parameters, methods, schemas });
+  writeFileSync(join(import.meta.dirname, `${source}.json.gz`), gzipSync(JSON.stringify(trimmed), { level: 9 }));
+}
