@@ -1,0 +1,89 @@
+/**
+ * The environment of every process of the local mode. It is built up from nothing, so whatever the user's shell has
+ * exported for a real cloud (keys, profiles, endpoints, proxies, extra CAs) is not in it.
+ */
+import { generateKeyPairSync } from 'node:crypto';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+const passedOn = ['PATH', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'TERM', 'COLUMNS', 'NO_COLOR', 'FORCE_COLOR', 'CI'];
+
+/** The accounts that exist on the local clouds. */
+export const accounts = {
+  aws: '000000000000',
+  azure: '00000000-0000-4000-8000-00006d756c74',
+  gcp: 'multi-cloud-local',
+} as const;
+
+/** An Entra tenant and application that the local Azure knows. */
+const tenant = '00000000-0000-4000-8000-0000000074e0';
+const application = '00000000-0000-4000-8000-000000000a99';
+
+/** What every child gets: no home but the state folder's, no metadata services, no telemetry. */
+export function baseEnvironment(state: string): Record<string, string> {
+  const home = join(state, 'home');
+  mkdirSync(home, { recursive: true });
+  const inherited = passedOn.flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return {
+    ...Object.fromEntries(inherited),
+    HOME: home,
+    USERPROFILE: home,
+    XDG_CACHE_HOME: join(home, '.cache'),
+    XDG_CONFIG_HOME: join(home, '.config'),
+    NODE_COMPILE_CACHE: join(state, 'compile-cache'),
+    PYTHONDONTWRITEBYTECODE: '1',
+    AWS_CONFIG_FILE: join(home, 'aws-config'),
+    AWS_SHARED_CREDENTIALS_FILE: join(home, 'aws-credentials'),
+    AWS_EC2_METADATA_DISABLED: 'true',
+    AWS_SDK_LOAD_CONFIG: '0',
+    CLOUDSDK_CONFIG: join(home, 'gcloud'),
+    NO_GCE_CHECK: 'true',
+    METADATA_SERVER_DETECTION: 'none',
+    AZURE_CONFIG_DIR: join(home, 'azure'),
+    AZURE_TELEMETRY_DISABLED: 'true',
+    SWC_DISABLE_TELEMETRY: '1',
+    DO_NOT_TRACK: '1',
+  };
+}
+
+/** Credentials of the local clouds under the names that the sample's `${NAME}`s use. Worthless anywhere else. */
+export function localCredentials(state: string): Record<string, string> {
+  return {
+    AWS_ACCESS_KEY_ID: 'test',
+    AWS_SECRET_ACCESS_KEY: 'test',
+    AZURE_TENANT_ID: tenant,
+    AZURE_CLIENT_ID: application,
+    AZURE_CLIENT_SECRET: 'local-client-secret',
+    GCP_PROJECT_ID: accounts.gcp,
+    GCP_KEY_FILE: serviceAccountKey(state),
+  };
+}
+
+/** A service account key file as Google's console makes them, with a key of its own. */
+function serviceAccountKey(state: string): string {
+  const file = join(state, 'gcp-key.json');
+  if (existsSync(file)) return file;
+  const { privateKey } = generateKeyPairSync('rsa', {
+    modulusLength: 2048,
+    publicKeyEncoding: { type: 'spki', format: 'pem' },
+    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+  });
+  const name = `multi-cloud-worker@${accounts.gcp}.iam.gserviceaccount.com`;
+  const key = {
+    type: 'service_account',
+    project_id: accounts.gcp,
+    private_key_id: '0000000000000000000000000000000000000001',
+    private_key: privateKey,
+    client_email: name,
+    client_id: '100000000000000000001',
+    auth_uri: 'https://accounts.google.com/o/oauth2/auth',
+    token_uri: 'https://oauth2.googleapis.com/token',
+    universe_domain: 'googleapis.com',
+  };
+  mkdirSync(state, { recursive: true });
+  writeFileSync(file, JSON.stringify(key, null, 2), { mode: 0o600 });
+  return file;
+}

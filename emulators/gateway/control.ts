@@ -1,0 +1,56 @@
+/**
+ * The gateway's control API, on loopback: what was called, and what is to go wrong. JSON in and out.
+ *
+ *     GET    /calls?since=<id>&mutating=true&cloud=aws      DELETE /calls
+ *     GET    /latency     PUT /latency   {"*": 0, "aws": 100}
+ *     GET    /faults      PUT /faults    [{ "match": {...}, "effect": "lose-answer", "times": 1 }]
+ */
+import http from 'node:http';
+import { json } from 'node:stream/consumers';
+import { z } from 'zod';
+import type { Calls } from './calls.ts';
+import { Fault, type Faults, Latency } from './faults.ts';
+
+export function createControl(calls: Calls, faults: Faults): http.Server {
+  const answer = async (request: http.IncomingMessage): Promise<unknown> => {
+    const url = new URL(request.url ?? '/', 'http://control');
+    const query = url.searchParams;
+    switch (`${request.method} ${url.pathname}`) {
+      case 'GET /calls':
+        return calls.list({
+          since: Number(query.get('since') ?? 0),
+          ...(query.has('mutating') ? { mutating: query.get('mutating') === 'true' } : {}),
+          ...(query.has('cloud') ? { cloud: query.get('cloud') ?? '' } : {}),
+        });
+      case 'DELETE /calls':
+        calls.clear();
+        return {};
+      case 'GET /latency':
+        return faults.latency;
+      case 'PUT /latency':
+        faults.latency = Latency.parse(await json(request));
+        return faults.latency;
+      case 'GET /faults':
+        return faults.list();
+      case 'PUT /faults':
+        faults.set(z.array(Fault).parse(await json(request)));
+        return faults.list();
+      default:
+        return undefined;
+    }
+  };
+  return http.createServer((request, response) => {
+    answer(request).then(
+      (body) => {
+        response.writeHead(body === undefined ? 404 : 200, { 'content-type': 'application/json' });
+        response.end(`${JSON.stringify(body ?? { error: 'no such path' })}\n`);
+      },
+      (error: Error) => {
+        response.writeHead(400, { 'content-type': 'application/json' });
+        response.end(
+          `${JSON.stringify({ error: error instanceof z.ZodError ? z.prettifyError(error) : error.message })}\n`,
+        );
+      },
+    );
+  });
+}

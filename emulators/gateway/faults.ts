@@ -1,0 +1,91 @@
+/** What goes wrong on the way to a local cloud: latency added to each call, and faults for the calls that match. */
+import { z } from 'zod';
+import type { Call } from './calls.ts';
+
+export const Fault = z.strictObject({
+  /** For people and for `Call.fault`. */
+  name: z.string().default('fault'),
+  /** Every given field must match: exact, or as a regular expression between slashes. */
+  match: z
+    .strictObject({
+      cloud: z.string(),
+      listener: z.string(),
+      method: z.string(),
+      host: z.string(),
+      path: z.string(),
+      action: z.string(),
+      mutating: z.boolean(),
+    })
+    .partial()
+    .default({}),
+  /** Matching calls that are let through before the first fault. */
+  skip: z.number().int().min(0).default(0),
+  /** How many calls it hits; without it every one. */
+  times: z.number().int().min(1).optional(),
+  /**
+   * `lose-request`: the connection breaks before the cloud sees the call. `lose-answer`: the cloud does it, then the
+   * connection breaks. `answer`: the cloud never sees it, `status` and `body` are answered. `delay`: it arrives `delayMs` later.
+   */
+  effect: z.enum(['lose-request', 'lose-answer', 'answer', 'delay']),
+  status: z.number().int().min(400).max(599).default(503),
+  headers: z.record(z.string(), z.string()).default({}),
+  body: z.string().default(''),
+  delayMs: z.number().int().min(0).default(0),
+});
+export type Fault = z.infer<typeof Fault>;
+
+export const Latency = z.record(z.string(), z.number().min(0));
+
+function matches(wanted: string, value: string | undefined): boolean {
+  if (value === undefined) return false;
+  const expression = /^\/(.*)\/$/.exec(wanted)?.[1];
+  return expression === undefined ? wanted === value : new RegExp(expression).test(value);
+}
+
+interface Armed {
+  fault: Fault;
+  seen: number;
+  hits: number;
+}
+
+export class Faults {
+  #armed: Armed[] = [];
+  /** Milliseconds added to each call, by cloud; `*` is every other one. */
+  latency: z.infer<typeof Latency>;
+
+  constructor(latencyMs: number) {
+    this.latency = { '*': latencyMs };
+  }
+
+  delayOf(cloud: string): number {
+    return this.latency[cloud] ?? this.latency['*'] ?? 0;
+  }
+
+  set(faults: readonly Fault[]): void {
+    this.#armed = faults.map((fault) => ({ fault, seen: 0, hits: 0 }));
+  }
+
+  list(): Armed[] {
+    return this.#armed;
+  }
+
+  /** Whether a fault could look at the operation in a call's body. */
+  wantsAction(): boolean {
+    return this.#armed.some(({ fault }) => fault.match.action !== undefined);
+  }
+
+  /** The fault that hits this call, if any, and counts it. */
+  hit(call: Call): Fault | undefined {
+    for (const armed of this.#armed) {
+      const { match, skip, times } = armed.fault;
+      if (match.mutating !== undefined && match.mutating !== call.mutating) continue;
+      const fields = ['cloud', 'listener', 'method', 'host', 'path', 'action'] as const;
+      if (!fields.every((field) => match[field] === undefined || matches(match[field], call[field]))) continue;
+      armed.seen++;
+      if (armed.seen <= skip || (times !== undefined && armed.hits >= times)) continue;
+      armed.hits++;
+      return armed.fault;
+    }
+    return undefined;
+  }
+}

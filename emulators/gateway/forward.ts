@@ -1,0 +1,109 @@
+/** Forwards one HTTP/1.1 request to a local cloud: headers as they came, bodies streamed, `Expect: 100-continue` end to end. */
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Call, Calls } from './calls.ts';
+import type { Faults } from './faults.ts';
+import type { Route } from './routes.ts';
+
+/** Free connections are given up before a Python server (5 s) would close them under a request. */
+const agent = new http.Agent({ keepAlive: true, maxSockets: 4096, maxFreeSockets: 64, timeout: 3000 });
+
+const hopByHop = new Set(['connection', 'keep-alive', 'proxy-connection', 'upgrade', 'te']);
+
+/** Raw header pairs without those that belong to one connection only. */
+function endToEnd(raw: readonly string[]): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < raw.length; i += 2)
+    if (!hopByHop.has((raw[i] ?? '').toLowerCase())) kept.push(raw[i] ?? '', raw[i + 1] ?? '');
+  return kept;
+}
+
+/** Body bytes up to the first chunk, in which the query protocol of AWS names its operation. */
+async function firstChunk(request: IncomingMessage): Promise<void> {
+  if (request.readableLength > 0 || request.readableEnded) return;
+  await new Promise<void>((resolve) => {
+    request.once('readable', resolve);
+    request.once('close', resolve);
+  });
+}
+
+function actionOf(chunk: Buffer): string | undefined {
+  return /(?:^|&)Action=(\w+)/.exec(chunk.toString('latin1', 0, 4096))?.[1];
+}
+
+export function forwarder(calls: Calls, faults: Faults) {
+  return async (request: IncomingMessage, response: ServerResponse, route: Route, host: string): Promise<void> => {
+    const call = calls.begin(route, host, request);
+    const started = performance.now();
+    response.on('close', () => {
+      call.ms = Math.round(performance.now() - started);
+    });
+    const isForm = (request.headers['content-type'] ?? '').startsWith('application/x-www-form-urlencoded');
+    if (isForm && call.action === undefined && request.headers.expect === undefined) {
+      await firstChunk(request);
+      const chunk: Buffer | null = request.read();
+      if (chunk) {
+        const action = actionOf(chunk);
+        if (action) calls.named(call, action);
+        request.unshift(chunk);
+      }
+    }
+
+    const fault = faults.hit(call);
+    if (fault) call.fault = fault.name;
+    const wait = faults.delayOf(route.cloud) + (fault?.effect === 'delay' ? fault.delayMs : 0);
+    if (wait > 0) await sleep(wait);
+    if (fault?.effect === 'lose-request') {
+      response.destroy();
+      return;
+    }
+    if (fault?.effect === 'answer') {
+      call.status = fault.status;
+      request.resume();
+      response.writeHead(fault.status, fault.headers).end(fault.body);
+      return;
+    }
+    send(request, response, route, call, fault?.effect === 'lose-answer');
+  };
+}
+
+function send(request: IncomingMessage, response: ServerResponse, route: Route, call: Call, loseAnswer: boolean): void {
+  const headers = endToEnd(request.rawHeaders);
+  const { 'content-length': length, 'transfer-encoding': encoding, expect } = request.headers;
+  // Without either there is no body; Node would announce a chunked one.
+  if (length === undefined && encoding === undefined && /^(POST|PUT|PATCH)$/.test(call.method))
+    headers.push('Content-Length', '0');
+  const onward = http.request({
+    agent,
+    host: '127.0.0.1',
+    port: route.to,
+    method: call.method,
+    path: request.url,
+    headers,
+    setHost: false,
+  });
+  const broken = () => {
+    // The cloud is away: a client of the real one would see its connection break as well.
+    if (response.headersSent || !response.writableEnded) response.destroy();
+  };
+  onward.on('error', broken);
+  onward.on('information', ({ statusCode }) => {
+    if (statusCode === 100 && expect) response.writeContinue();
+  });
+  onward.on('response', (answer) => {
+    call.status = answer.statusCode ?? 0;
+    if (loseAnswer) {
+      answer.resume();
+      answer.on('close', () => response.destroy());
+      return;
+    }
+    response.writeHead(call.status, answer.statusMessage, endToEnd(answer.rawHeaders));
+    answer.on('error', broken);
+    answer.pipe(response);
+  });
+  response.on('close', () => {
+    if (!response.writableFinished) onward.destroy();
+  });
+  if (expect) onward.flushHeaders();
+  request.pipe(onward);
+}
