@@ -1,0 +1,77 @@
+/** SDK clients of one provider, made on first use, one for each service and region. Endpoints are the SDK's own. */
+import { AutoScalingClient } from '@aws-sdk/client-auto-scaling';
+import { EC2Client } from '@aws-sdk/client-ec2';
+import { GlueClient } from '@aws-sdk/client-glue';
+import { IAMClient } from '@aws-sdk/client-iam';
+import { IoTClient } from '@aws-sdk/client-iot';
+import { KinesisClient } from '@aws-sdk/client-kinesis';
+import { S3Client } from '@aws-sdk/client-s3';
+import { SQSClient } from '@aws-sdk/client-sqs';
+import { STSClient } from '@aws-sdk/client-sts';
+import { NodeHttpHandler } from '@smithy/node-http-handler';
+import type { ProviderSettings } from '../driver.ts';
+
+interface Settings {
+  region: string;
+  credentials?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
+  maxAttempts: number;
+  retryMode: string;
+}
+
+/**
+ * Kinesis is the one client that speaks HTTP/2 unless told otherwise; only SubscribeToShard needs that, and proxies between
+ * a worker and the cloud often take HTTP/1.1 alone.
+ */
+class Http1KinesisClient extends KinesisClient {
+  constructor(settings: Settings) {
+    super({ ...settings, requestHandler: new NodeHttpHandler() });
+  }
+}
+
+/** `credentials` of the estate file in the SDK's words; left out, the SDK's default chain is used (workload identity). */
+function credentialsOf(settings: ProviderSettings): Pick<Settings, 'credentials'> {
+  const { access_key_id, secret_access_key, session_token } = settings.credentials ?? {};
+  if (!access_key_id || !secret_access_key) return {};
+  return {
+    credentials: {
+      accessKeyId: access_key_id,
+      secretAccessKey: secret_access_key,
+      ...(session_token ? { sessionToken: session_token } : {}),
+    },
+  };
+}
+
+export class Clients {
+  readonly #settings: ProviderSettings;
+  readonly #made = new Map<string, { destroy(): void }>();
+
+  constructor(settings: ProviderSettings) {
+    this.#settings = settings;
+  }
+
+  autoScaling = (region: string): AutoScalingClient => this.#client('autoscaling', AutoScalingClient, region);
+  ec2 = (region: string): EC2Client => this.#client('ec2', EC2Client, region);
+  glue = (region: string): GlueClient => this.#client('glue', GlueClient, region);
+  /** IAM is one for all regions; its requests are signed for us-east-1. */
+  iam = (): IAMClient => this.#client('iam', IAMClient, 'us-east-1');
+  iot = (region: string): IoTClient => this.#client('iot', IoTClient, region);
+  kinesis = (region: string): KinesisClient => this.#client('kinesis', Http1KinesisClient, region);
+  s3 = (region: string): S3Client => this.#client('s3', S3Client, region);
+  sqs = (region: string): SQSClient => this.#client('sqs', SQSClient, region);
+  sts = (region: string): STSClient => this.#client('sts', STSClient, region);
+
+  close(): void {
+    for (const client of this.#made.values()) client.destroy();
+    this.#made.clear();
+  }
+
+  #client<T extends { destroy(): void }>(name: string, Client: new (settings: Settings) => T, region: string): T {
+    const key = `${name}/${region}`;
+    const known = this.#made.get(key);
+    if (known instanceof Client) return known;
+    // Two quick repeats; longer patience is the activity's, which also knows the rest of the estate.
+    const client = new Client({ region, ...credentialsOf(this.#settings), maxAttempts: 3, retryMode: 'standard' });
+    this.#made.set(key, client);
+    return client;
+  }
+}

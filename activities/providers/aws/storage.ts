@@ -1,0 +1,49 @@
+/** `storage` on AWS: one S3 bucket. */
+import { HeadBucketCommand } from '@aws-sdk/client-s3';
+import type { Cell } from '../driver.ts';
+import type { Clients } from './clients.ts';
+import { daysIn } from './configuration.ts';
+import { bucketChecks, bucketDriver, bucketSpec } from './s3-bucket.ts';
+
+export const bucketRights = {
+  do: [
+    's3:CreateBucket',
+    's3:ListBucket',
+    's3:ListBucketVersions',
+    's3:ListAllMyBuckets',
+    's3:GetBucketTagging',
+    's3:PutBucketTagging',
+    's3:GetBucketVersioning',
+    's3:PutBucketVersioning',
+    's3:GetEncryptionConfiguration',
+    's3:PutEncryptionConfiguration',
+    's3:GetBucketPublicAccessBlock',
+    's3:PutBucketPublicAccessBlock',
+    's3:GetBucketOwnershipControls',
+    's3:PutBucketOwnershipControls',
+    's3:GetBucketPolicy',
+    's3:PutBucketPolicy',
+    's3:GetLifecycleConfiguration',
+    's3:PutLifecycleConfiguration',
+  ],
+  undo: ['s3:DeleteBucket', 's3:DeleteObject', 's3:DeleteObjectVersion'],
+} as const;
+
+export function storage(clients: Clients): Cell {
+  return {
+    provider: 'aws',
+    type: 'storage',
+    design: (placement) => [bucketSpec(placement, daysIn(placement.configuration, 'retention_days'))],
+    resources: [bucketDriver(clients)],
+    verify: (_placement, observed) => bucketChecks('bucket', observed.bucket),
+    async health(placement, observed, signal) {
+      const Bucket = observed.bucket?.outputs.bucket;
+      if (!Bucket) return { healthy: false, detail: 'the bucket does not exist' };
+      const head = new HeadBucketCommand({ Bucket, ExpectedBucketOwner: placement.account });
+      await clients.s3(placement.region).send(head, { abortSignal: signal });
+      return { healthy: true, detail: `bucket ${Bucket} answers` };
+    },
+    endpoint: (_placement, observed) => observed.bucket?.outputs.url ?? '',
+    permissions: bucketRights,
+  };
+}

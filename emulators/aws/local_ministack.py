@@ -1,0 +1,296 @@
+"""
+IoT, S3, SQS, Kinesis, Glue, KMS, IAM and STS: MiniStack with its state kept over kill -9, and with the answers corrected
+that differ from AWS in what our cells touch. Environment: MiniStack's own, and MQTT_CERT, MQTT_KEY, OPERATION_MS,
+NAME_HELD_MS.
+"""
+
+import asyncio
+import asyncio.base_events
+import json
+import os
+import re
+import ssl
+import time
+from urllib.parse import parse_qs
+
+import lifeline
+
+lifeline.hold()
+
+# MiniStack listens for MQTT on all interfaces, whatever BIND_HOST says.
+_create_server = asyncio.base_events.BaseEventLoop.create_server
+
+
+async def create_server(self, factory, host=None, port=None, **options):
+    if options.get("sock") is None and host in (None, "", "0.0.0.0"):
+        host = "127.0.0.1"
+    return await _create_server(self, factory, host, port, **options)
+
+
+asyncio.base_events.BaseEventLoop.create_server = create_server
+
+from ministack import app as ministack  # noqa: E402
+from ministack.core import persistence, responses  # noqa: E402
+from ministack.core.router import detect_service  # noqa: E402
+from ministack.services import iot, kinesis, s3, sqs  # noqa: E402
+
+OPERATION_S = int(os.environ.get("OPERATION_MS", "0")) / 1000
+NAME_HELD_S = int(os.environ.get("NAME_HELD_MS", "0")) / 1000
+
+
+# State: MiniStack writes it when it stops; here each change is on disk before it is answered.
+
+
+class Journal:
+    """Writes the state of one service; whoever asks while a write runs shares the next one."""
+
+    def __init__(self):
+        self._running = {}
+        self._next = {}
+
+    async def commit(self, key: str) -> None:
+        current = self._running.get(key)
+        if current is None:
+            self._running[key] = asyncio.ensure_future(self._write(key))
+            await asyncio.shield(self._running[key])
+            return
+        if key not in self._next:
+            self._next[key] = asyncio.ensure_future(self._after(key, current))
+        await asyncio.shield(self._next[key])
+
+    async def _after(self, key: str, current) -> None:
+        await asyncio.wait([current])
+        self._next.pop(key, None)
+        self._running[key] = asyncio.ensure_future(self._write(key))
+        await asyncio.shield(self._running[key])
+
+    async def _write(self, key: str) -> None:
+        try:
+            module = ministack._get_module(ministack._state_map[key])
+            # The copy is taken on the loop, where nothing changes meanwhile; only the writing leaves it.
+            await asyncio.to_thread(persistence.save_state, key, module.get_state())
+        finally:
+            self._running.pop(key, None)
+
+
+journal = Journal()
+READS = re.compile(r"^(Get|List|Describe|Head|Search|Receive|BatchGet|Lookup|Validate|Simulate)")
+# Object data and its versions are written by MiniStack itself, one file an object.
+S3_BUCKET_PATH = re.compile(r"^/[^/]*/?$")
+
+
+def state_to_write(scope, service: str, headers: dict, body: bytes) -> str | None:
+    """The state file that this request changes, or None for one that only looks."""
+    method, path = scope["method"], scope["path"]
+    module = ministack.SERVICE_REGISTRY.get(service, {}).get("module")
+    if module is None or module not in ministack._state_map:
+        return None
+    if service == "s3":
+        host = headers.get("host", "")
+        virtual = ministack._extract_s3_vhost_bucket(host)
+        on_bucket = path in ("", "/") if virtual else bool(S3_BUCKET_PATH.match(path))
+        return "s3" if on_bucket and method in ("PUT", "DELETE", "POST") else None
+    if method in ("GET", "HEAD", "OPTIONS"):
+        return None
+    target = headers.get("x-amz-target", "").rsplit(".", 1)[-1]
+    action = target or (parse_qs(body.decode("latin-1")).get("Action") or [""])[0]
+    if action and READS.match(action):
+        return None
+    return module
+
+
+class Durable:
+    def __init__(self, inner):
+        self.inner = inner
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http" or scope["path"].startswith("/_"):
+            await self.inner(scope, receive, send)
+            return
+        headers = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
+        service = detect_service(scope["method"], scope["path"], headers, query)
+        body = b""
+
+        async def read():
+            nonlocal body
+            message = await receive()
+            if service != "s3":
+                body += message.get("body", b"")
+            return message
+
+        held = []
+
+        async def hold(message):
+            held.append(message)
+
+        looks = scope["method"] in ("GET", "HEAD") or (service == "s3" and not state_to_write(scope, service, headers, b""))
+        if looks:
+            await self.inner(scope, receive, send)
+            return
+        await self.inner(scope, read, hold)
+        key = state_to_write(scope, service, headers, body)
+        if key:
+            await journal.commit(key)
+        for message in held:
+            await send(message)
+
+
+ministack.app = Durable(ministack.app)
+
+# A telemetry message that a rule puts into a queue changes SQS without a request of its own.
+_dispatch_sqs = iot._dispatch_rule_sqs
+
+
+def dispatch_sqs(*args, **kwargs):
+    _dispatch_sqs(*args, **kwargs)
+    loop = ministack._MAIN_LOOP
+    if loop is not None:
+        loop.call_soon_threadsafe(lambda: asyncio.ensure_future(journal.commit("sqs")))
+
+
+iot._dispatch_rule_sqs = dispatch_sqs
+
+
+# IoT: DescribeEndpoint answers the host that AWS would; MQTT takes certificates only, under a certificate for that host,
+# and holds devices to their policies.
+
+_describe_endpoint = iot._describe_endpoint
+
+
+def describe_endpoint(query):
+    status, headers, body = _describe_endpoint(query)
+    answer = json.loads(body)
+    if "endpointAddress" in answer:
+        name = answer["endpointAddress"].split(":")[0]
+        answer["endpointAddress"] = name.removesuffix("localhost") + "amazonaws.com"
+    return status, headers, json.dumps(answer).encode()
+
+
+iot._describe_endpoint = describe_endpoint
+
+
+def server_certificate():
+    with open(os.environ["MQTT_CERT"]) as cert, open(os.environ["MQTT_KEY"]) as key:
+        return cert.read(), key.read()
+
+
+iot._mtls_ensure_server_cert = server_certificate
+_build_context = iot._mtls_build_ssl_context
+
+
+def build_context():
+    context = _build_context()
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+iot._mtls_build_ssl_context = build_context
+_session = next(
+    value for value in vars(iot).values() if isinstance(value, type) and hasattr(value, "_evaluates_policies")
+)
+_session._evaluates_policies = lambda self: self.certificate_id is not None or self.iam_credential is not None
+
+_delete_thing_type = iot._delete_thing_type
+
+
+def delete_thing_type(name):
+    """A thing type can be deleted five minutes after it was deprecated; here after `OPERATION_MS`."""
+    found = iot._thing_types.get(name)
+    since = found and found["thingTypeMetadata"].get("deprecationDate")
+    if since and time.time() - float(since) < OPERATION_S:
+        return responses.error_response_json(
+            "InvalidRequestException", f"Please wait for 5 minutes after deprecation and then retry : {name}", 400
+        )
+    return _delete_thing_type(name)
+
+
+iot._delete_thing_type = delete_thing_type
+
+
+# S3: a new bucket blocks public access and encrypts; the name of a deleted one stays taken for a while.
+
+s3._new_bucket_public_access_block = lambda: {"_public_access_block": s3._NEW_BUCKET_PUBLIC_ACCESS_BLOCK}
+held_names = {}
+_create_bucket, _delete_bucket = s3._create_bucket, s3._delete_bucket
+
+
+def create_bucket(name, *args, **kwargs):
+    if held_names.get(name, 0) > time.time():
+        return s3._error(
+            "OperationAborted",
+            "A conflicting conditional operation is currently in progress against this resource. Please try again.",
+            409,
+            f"/{name}",
+        )
+    return _create_bucket(name, *args, **kwargs)
+
+
+def delete_bucket(name):
+    answer = _delete_bucket(name)
+    if answer[0] == 204:
+        held_names[name] = time.time() + NAME_HELD_S
+    return answer
+
+
+s3._create_bucket, s3._delete_bucket = create_bucket, delete_bucket
+
+
+# SQS: queue URLs are https, as the SDK follows them; a deleted queue's name stays taken (60 s on AWS).
+
+sqs.use_ssl_enabled = lambda: True
+sqs.DEFAULT_PORT = "443"
+sqs._CANONICAL_NETLOC = f"{sqs.DEFAULT_HOST}:443"
+held_queues = {}
+_create_queue, _delete_queue = sqs._act_create_queue, sqs._act_delete_queue
+
+
+def create_queue(data, url):
+    name = (responses.get_account_id(), responses.get_region(), data.get("QueueName", ""))
+    if held_queues.get(name, 0) > time.time():
+        raise sqs._Err("QueueDeletedRecently", "You must wait 60 seconds after deleting a queue before you can create another with the same name.")
+    answer = _create_queue(data, url)
+    queue = sqs._queues[sqs._queue_url(data["QueueName"])]
+    queue["attributes"].setdefault("SqsManagedSseEnabled", "true")
+    return answer
+
+
+def delete_queue(data, url):
+    answer = _delete_queue(data, url)
+    name = (responses.get_account_id(), responses.get_region(), url.rstrip("/").rsplit("/", 1)[-1])
+    held_queues[name] = time.time() + NAME_HELD_S
+    return answer
+
+
+sqs._act_create_queue, sqs._act_delete_queue = create_queue, delete_queue
+for table in [value for value in vars(sqs).values() if isinstance(value, dict) and "CreateQueue" in value]:
+    table["CreateQueue"], table["DeleteQueue"] = create_queue, delete_queue
+
+
+# Kinesis: a stream is CREATING for a while.
+
+created_at = {}
+_kinesis = kinesis.handle_request
+
+
+async def kinesis_request(method, path, headers, body, query):
+    action = headers.get("x-amz-target", "").rsplit(".", 1)[-1]
+    answer = await _kinesis(method, path, headers, body, query)
+    asked = json.loads(body or b"{}")
+    name = asked.get("StreamName") or asked.get("StreamARN", "").rsplit("/", 1)[-1]
+    key = (responses.get_account_id(), responses.get_region(), name)
+    if action == "CreateStream" and answer[0] == 200:
+        created_at[key] = time.time()
+    elif created_at.get(key, 0) + OPERATION_S > time.time() and answer[0] == 200 and action.startswith("DescribeStream"):
+        described = json.loads(answer[2])
+        for summary in described.values():
+            summary["StreamStatus"] = "CREATING"
+        return answer[0], answer[1], json.dumps(described).encode()
+    return answer
+
+
+kinesis.handle_request = kinesis_request
+
+
+if __name__ == "__main__":
+    ministack.main()
