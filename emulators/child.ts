@@ -19,6 +19,8 @@ export interface ChildSettings {
   graceMs: number;
   /** Told when it died and when it is back. */
   report: (text: string) => void;
+  /** Told each time a process was started for it. */
+  onSpawn?: (() => void) | undefined;
 }
 
 const logLimit = 20 * 1024 * 1024;
@@ -29,7 +31,6 @@ export class Child {
   #identity: Identity | undefined;
   #ending = false;
   #failures = 0;
-  onRestart: () => void = () => {};
 
   constructor(settings: ChildSettings) {
     this.settings = settings;
@@ -49,19 +50,20 @@ export class Child {
     const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', file], detached: true });
     this.#process = child;
     let gone: string | undefined;
-    const ended = new Promise<void>((resolve) => {
+    const ended = new Promise<undefined>((resolve) => {
       child.once('error', (error) => {
         gone = error.message;
-        resolve();
+        resolve(undefined);
       });
       // Not `close`: a grandchild may hold the pipe open after it.
       child.once('exit', (code, signal) => {
         gone = signal ? `killed by ${signal}` : `exit code ${code}`;
-        resolve();
+        resolve(undefined);
       });
     });
     const started = child.pid === undefined ? undefined : startOf(child.pid);
     if (child.pid !== undefined && started !== undefined) this.#identity = { pid: child.pid, started };
+    this.settings.onSpawn?.();
 
     const said = new Promise<string>((resolve) => {
       let line = '';
@@ -78,12 +80,12 @@ export class Child {
       });
       child.stdout?.once('close', () => closeSync(file));
     });
-    const answer = await Promise.race<string | void>([
+    const answer = await Promise.race<string | undefined>([
       this.settings.probe ? this.#probe(this.settings.probe, () => gone !== undefined) : said,
       ended,
-      new Promise<void>((resolve) => setTimeout(resolve, this.settings.readyMs).unref()),
+      new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), this.settings.readyMs).unref()),
     ]);
-    if (typeof answer !== 'string') {
+    if (answer === undefined) {
       await this.#end();
       const tail = readFileSync(log).subarray(offset).toString('utf8').trimEnd().split('\n').slice(-12).join('\n  ');
       throw new Error(
@@ -113,7 +115,6 @@ export class Child {
       try {
         await this.start();
         report(`${name} is back`);
-        this.onRestart();
         setTimeout(() => {
           this.#failures = 0;
         }, 30_000).unref();

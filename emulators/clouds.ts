@@ -23,6 +23,10 @@ export interface CloudsSettings {
   nameHeldMs: number;
   latencyMs: number;
   report: (text: string) => void;
+  /** Told of each process before it is started. */
+  onChild?: ((child: Child) => void) | undefined;
+  /** Told each time one of the processes was started. */
+  onSpawn?: (() => void) | undefined;
 }
 
 export interface Clouds {
@@ -46,8 +50,10 @@ export async function startClouds(settings: CloudsSettings): Promise<Clouds> {
     const child = new Child({
       ...programSettings({ name, main, root, state, report }),
       env: { ...baseEnvironment(state), ...env },
+      onSpawn: settings.onSpawn,
     });
     children.push(child);
+    settings.onChild?.(child);
     return child;
   };
   try {

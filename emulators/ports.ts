@@ -1,0 +1,43 @@
+/** The 127.0.0.1 ports of one local installation, all counted from one base so that two checkouts run side by side. */
+import net from 'node:net';
+
+export const defaultBase = 17400;
+export const portsPerCloud = 40;
+
+export interface Ports {
+  temporal: number;
+  ui: number;
+  temporalHttp: number;
+  temporalMetrics: number;
+  /** First port of the gateway, and after ten of them of the clouds. */
+  clouds: number;
+}
+
+/** How many ports an installation takes from its base. */
+export const span = 20 + 3 * portsPerCloud;
+
+export function portsFrom(base: number): Ports {
+  return { temporal: base, ui: base + 1, temporalHttp: base + 2, temporalMetrics: base + 3, clouds: base + 10 };
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = net.createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+}
+
+/** Throws naming what is taken and what to set, before anything is started. */
+export async function checkPorts(base: number): Promise<void> {
+  const wanted = Array.from({ length: span }, (_, i) => base + i);
+  const free = await Promise.all(wanted.map(isFree));
+  const taken = wanted.filter((_, i) => !free[i]);
+  if (taken.length === 0) return;
+  const { temporal, ui } = portsFrom(base);
+  const named = taken.map((port) => (port === temporal ? `${port} (Temporal)` : port === ui ? `${port} (UI)` : port));
+  throw new Error(
+    `Port ${named.slice(0, 5).join(', ')} on 127.0.0.1 is taken by another program. ` +
+      `The local clouds need ${base} to ${base + span - 1}; set MULTI_CLOUD_PORT to another first port, for example MULTI_CLOUD_PORT=${base + 1000}.`,
+  );
+}
