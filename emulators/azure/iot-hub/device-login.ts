@@ -50,6 +50,7 @@ function sasRefusal(hub: IotHub, device: DeviceRecord, password: string | undefi
   if (!covers(signature.resource, `${hub.host}/devices/${encodeURIComponent(device.deviceId)}`.toLowerCase()))
     return 'the signature is for something else';
   const policy = hub.policies.find(({ name, rights }) => name === signature.policy && rights.includes('DeviceConnect'));
+  if (!hub.deviceKeys) return 'the hub takes no device keys';
   const keys = signature.policy
     ? policy && hub.localAuth
       ? [policy.primary, policy.secondary]

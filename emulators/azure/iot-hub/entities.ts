@@ -26,6 +26,8 @@ export interface IotHub {
   policies: readonly Policy[];
   /** The hub takes shared access signatures of its policies. */
   localAuth: boolean;
+  /** Devices may log in with their own symmetric keys. */
+  deviceKeys: boolean;
   maxDevices: number;
   /** PEM of the CA certificates that were verified: devices of type `certificateAuthority` chain to one of them. */
   authorities: readonly string[];
