@@ -13,8 +13,6 @@ const Sku = z.strictObject({
 });
 const Identity = z.strictObject({
   type: z.enum(['SystemAssigned', 'UserAssigned', 'SystemAssigned, UserAssigned', 'None']).default('None'),
-  principalId: z.string().optional(),
-  tenantId: z.string().optional(),
   userAssignedIdentities: z.record(z.string(), z.json()).optional(),
 });
 const endpointName = z.string().regex(/^[A-Za-z0-9\-._]{1,64}$/);
@@ -127,11 +125,12 @@ const defaultPolicies = () =>
   ].map(([keyName, rights]) => ({ keyName, primaryKey: newKey(), secondaryKey: newKey(), rights }));
 
 /** Of a PUT: the whole document. Keys and the names of the built-in endpoint outlive a PUT that leaves them out. */
-export function hub(name: string, body: Properties, before?: HubResource): HubResource {
+export function hub(name: string, tenantId: string, body: Properties, before?: HubResource): HubResource {
   checkHubName(name);
   const given = accept(HubProperties, asObject(body.properties), readOnly);
   const sku = accept(Sku, body.sku);
-  const identity = accept(Identity, body.identity ?? before?.identity ?? {});
+  const identity = accept(Identity, body.identity ?? before?.identity ?? {}, ['principalId', 'tenantId']);
+  const { principalId = randomUUID() } = asObject(before?.identity);
   const old = before?.properties ?? {};
   if (sku.capacity > (mostUnits[sku.name] ?? 200))
     throw new Refusal(400, '400001', `The edition ${sku.name} has at most ${mostUnits[sku.name] ?? 200} units.`);
@@ -156,7 +155,7 @@ export function hub(name: string, body: Properties, before?: HubResource): HubRe
     sku: { ...sku, tier: tiers[sku.name.charAt(0)] ?? 'Standard' },
     identity: {
       type: identity.type,
-      ...(system ? { principalId: identity.principalId ?? randomUUID(), tenantId: identity.tenantId } : {}),
+      ...(system ? { principalId, tenantId } : {}),
     },
     properties: {
       ...given,
