@@ -1,13 +1,12 @@
 """Ends this process when the one that started it is gone, however it ended: the pipe on stdin closes."""
 
 import os
-import sys
 import threading
 
 
 def hold() -> None:
     def watch() -> None:
-        while sys.stdin.buffer.read(1):
+        while os.read(0, 1):
             pass
         os._exit(0)
 

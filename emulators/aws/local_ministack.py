@@ -267,29 +267,51 @@ for table in [value for value in vars(sqs).values() if isinstance(value, dict) a
     table["CreateQueue"], table["DeleteQueue"] = create_queue, delete_queue
 
 
-# Kinesis: a stream is CREATING for a while.
+# Kinesis: a stream is made with its tags, has four shards in on-demand mode, and is CREATING or UPDATING for a while.
 
-created_at = {}
-_kinesis = kinesis.handle_request
+_create_stream = kinesis._create_stream
+_start_encryption = kinesis._start_stream_encryption
 
 
-async def kinesis_request(method, path, headers, body, query):
-    action = headers.get("x-amz-target", "").rsplit(".", 1)[-1]
-    answer = await _kinesis(method, path, headers, body, query)
-    asked = json.loads(body or b"{}")
-    name = asked.get("StreamName") or asked.get("StreamARN", "").rsplit("/", 1)[-1]
-    key = (responses.get_account_id(), responses.get_region(), name)
-    if action == "CreateStream" and answer[0] == 200:
-        created_at[key] = time.time()
-    elif created_at.get(key, 0) + OPERATION_S > time.time() and answer[0] == 200 and action.startswith("DescribeStream"):
-        described = json.loads(answer[2])
-        for summary in described.values():
-            summary["StreamStatus"] = "CREATING"
-        return answer[0], answer[1], json.dumps(described).encode()
+def create_stream(data):
+    if data.get("StreamModeDetails", {}).get("StreamMode") == "ON_DEMAND":
+        data = {**data, "ShardCount": 4}
+    answer = _create_stream(data)
+    if answer[0] == 200:
+        stream = kinesis._streams[data["StreamName"]]
+        stream.update(tags=dict(data.get("Tags") or {}), StreamStatus="CREATING", busy_until=time.time() + OPERATION_S)
     return answer
 
 
-kinesis.handle_request = kinesis_request
+def start_encryption(data):
+    _, stream = kinesis._resolve_stream(data)
+    if stream and stream["StreamStatus"] != "ACTIVE":
+        return responses.error_response_json("ResourceInUseException", f"Stream is {stream['StreamStatus']}", 400)
+    answer = _start_encryption(data)
+    if stream and answer[0] == 200:
+        stream.update(StreamStatus="UPDATING", busy_until=time.time() + OPERATION_S)
+    return answer
+
+
+def ensure_active(stream):
+    if stream["StreamStatus"] in ("CREATING", "UPDATING") and stream.get("busy_until", 0) <= time.time():
+        stream["StreamStatus"] = "ACTIVE"
+
+
+_resolve_stream = kinesis._resolve_stream
+
+
+def resolve_stream(data):
+    name, stream = _resolve_stream(data)
+    if stream:
+        ensure_active(stream)
+    return name, stream
+
+
+kinesis._create_stream = create_stream
+kinesis._ensure_active = ensure_active
+kinesis._resolve_stream = resolve_stream
+kinesis._start_stream_encryption = start_encryption
 
 
 if __name__ == "__main__":

@@ -54,7 +54,6 @@ export function dataLake(clients: Clients): Cell {
         'kinesis:StartStreamEncryption',
         'kinesis:IncreaseStreamRetentionPeriod',
         'kinesis:DecreaseStreamRetentionPeriod',
-        'kinesis:UpdateStreamMode',
       ],
       undo: [...bucketRights.undo, 'glue:DeleteDatabase', 'kinesis:DeleteStream'],
     },

@@ -9,7 +9,6 @@ import {
   ListStreamsCommand,
   ListTagsForStreamCommand,
   StartStreamEncryptionCommand,
-  UpdateStreamModeCommand,
 } from '@aws-sdk/client-kinesis';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
@@ -41,7 +40,8 @@ export function streamDriver(clients: Clients): ResourceDriver {
 
   return {
     kind: streamKind,
-    immutable: [],
+    // Switching is possible twice a day and changes the bill: a person's decision.
+    immutable: ['mode'],
 
     async observe(spec, call) {
       const options = { abortSignal: call.signal };
@@ -88,9 +88,6 @@ export function streamDriver(clients: Clients): ResourceDriver {
       if (drift.includes('encryption')) {
         const key = { StreamName, EncryptionType: 'KMS' as const, KeyId: managedKey };
         await client(call).send(new StartStreamEncryptionCommand(key), options);
-      } else if (drift.includes('mode')) {
-        const mode = { StreamARN: observed.id, StreamModeDetails: { StreamMode: 'ON_DEMAND' as const } };
-        await client(call).send(new UpdateStreamModeCommand(mode), options);
       } else if (drift.includes('retentionHours')) {
         const RetentionPeriodHours = Number(spec.desired.retentionHours);
         const period = { StreamName, RetentionPeriodHours };
