@@ -1,0 +1,2 @@
+// Azurite only touches this when its telemetry is on, and the local mode hosts it without.
+module.exports = {};
