@@ -1,0 +1,195 @@
+/** What a device may rely on, proven with real TLS connections against the broker; registry and Pub/Sub are the test's own. */
+import { createHash, X509Certificate } from 'node:crypto';
+import { mkdtempSync, rmSync } from 'node:fs';
+import http from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import mqtt, { type MqttClient } from 'mqtt';
+import { type Broker, startBroker } from '../../broker/broker.ts';
+import type { Registry } from '../../broker/registry.ts';
+import type { Telemetry, TelemetryMessage } from '../../broker/telemetry.ts';
+import { authority, issueCertificate, type KeyPair } from '../../emulators/certificates.ts';
+import type { RegisteredDevice } from '../../model/registered-device.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'broker-'));
+const devices = new Map<string, RegisteredDevice>();
+const generations = new Map<string, string>();
+const published: TelemetryMessage[] = [];
+/** What Pub/Sub does with the next messages. */
+let takeOver: () => Promise<void> = async () => {};
+
+const registry: Registry = {
+  find: async (id) => devices.get(id),
+  generations: async () => new Map(generations),
+};
+const telemetry: Telemetry = {
+  async publish(message) {
+    await takeOver();
+    published.push(message);
+  },
+  pending: () => 0,
+  close: async () => {},
+};
+
+let broker: Broker;
+let ca: KeyPair;
+let stranger: KeyPair;
+let server: KeyPair;
+const clients: MqttClient[] = [];
+
+const thumbprint = ({ cert }: KeyPair): string =>
+  createHash('sha256').update(new X509Certificate(cert).raw).digest('hex');
+
+function register(
+  id: string,
+  authentication: RegisteredDevice['authentication'],
+  status: 'enabled' | 'disabled' = 'enabled',
+): void {
+  devices.set(id, { v: 1, id, status, authentication, attributes: {} });
+  generations.set(id, String(Number(generations.get(id) ?? 0) + 1));
+}
+
+async function connect(id: string, pair: Partial<KeyPair>): Promise<MqttClient> {
+  const client = await mqtt.connectAsync(
+    `mqtts://127.0.0.1:${broker.mqttPort}`,
+    { clientId: id, ca: ca.cert, servername: 'broker.test', ...pair, reconnectPeriod: 0, connectTimeout: 3000 },
+    false,
+  );
+  clients.push(client);
+  return client;
+}
+
+const closed = (client: MqttClient): Promise<void> => new Promise((resolve) => client.once('close', () => resolve()));
+
+beforeAll(async () => {
+  ca = await authority(join(folder, 'ca'));
+  stranger = await authority(join(folder, 'stranger'));
+  server = await issueCertificate(ca, ['broker.test']);
+  broker = await startBroker(
+    { server, deviceAuthority: ca.cert, host: '127.0.0.1', mqttPort: 0, healthPort: 0, registryScanMs: 100 },
+    registry,
+    telemetry,
+  );
+});
+beforeEach(() => {
+  published.length = 0;
+  takeOver = async () => {};
+});
+afterAll(async () => {
+  for (const client of clients) await client.endAsync(true);
+  await broker.close();
+  rmSync(folder, { recursive: true });
+});
+
+describe('a device is who its certificate says, as far as the registry agrees', () => {
+  it('lets in a registered certificate, self-signed or of a stranger authority alike', async () => {
+    const pair = await issueCertificate(stranger, ['pinned'], true);
+    register('pinned', { type: 'thumbprint', thumbprints: [thumbprint(pair)] });
+    await expect(connect('pinned', pair)).resolves.toBeDefined();
+  });
+
+  it('lets in what the device authority has signed, where the registry says so', async () => {
+    register('signed', { type: 'authority' });
+    await expect(connect('signed', await issueCertificate(ca, ['signed'], true))).resolves.toBeDefined();
+    await expect(connect('signed', await issueCertificate(stranger, ['signed'], true))).rejects.toThrow();
+  });
+
+  it('refuses an unknown device, another certificate, another client ID, a disabled device, no certificate', async () => {
+    const pair = await issueCertificate(ca, ['known'], true);
+    await expect(connect('known', pair)).rejects.toThrow();
+    register('known', { type: 'thumbprint', thumbprints: ['0'.repeat(64)] });
+    await expect(connect('known', pair)).rejects.toThrow();
+    register('known', { type: 'thumbprint', thumbprints: [thumbprint(pair)] });
+    register('other', { type: 'thumbprint', thumbprints: [thumbprint(pair)] });
+    await expect(connect('other', pair)).rejects.toThrow();
+    register('known', { type: 'thumbprint', thumbprints: [thumbprint(pair)] }, 'disabled');
+    await expect(connect('known', pair)).rejects.toThrow();
+    await expect(connect('known', {})).rejects.toThrow();
+  });
+
+  it('cuts off a connected device that is disabled or removed', async () => {
+    const pair = await issueCertificate(ca, ['cut'], true);
+    for (const change of ['disabled', 'removed'] as const) {
+      register('cut', { type: 'authority' });
+      const client = await connect('cut', pair);
+      const gone = closed(client);
+      if (change === 'disabled') register('cut', { type: 'authority' }, 'disabled');
+      else {
+        devices.delete('cut');
+        generations.delete('cut');
+      }
+      await gone;
+    }
+  });
+});
+
+describe('telemetry', () => {
+  let client: MqttClient;
+  beforeEach(async () => {
+    register('sensor', { type: 'authority' });
+    client = await connect('sensor', await issueCertificate(ca, ['sensor'], true));
+  });
+  afterEach(() => client.endAsync(true));
+
+  it('is acknowledged only after Pub/Sub has taken it over', async () => {
+    let release = (): void => {};
+    takeOver = () => new Promise((resolve) => (release = resolve));
+    let acknowledged = false;
+    const done = client.publishAsync('devices/sensor/telemetry/room', 'hot', { qos: 1 }).then(() => {
+      acknowledged = true;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(acknowledged).toBe(false);
+    release();
+    await done;
+    expect(published.map(({ device, topic, payload }) => [device, topic, payload.toString()])).toEqual([
+      ['sensor', 'devices/sensor/telemetry/room', 'hot'],
+    ]);
+  });
+
+  it('is never acknowledged when Pub/Sub fails: the device is cut off and sends it again', async () => {
+    takeOver = async () => {
+      throw new Error('unavailable');
+    };
+    let acknowledged = false;
+    client.publishAsync('devices/sensor/telemetry', '1', { qos: 1 }).then(
+      () => (acknowledged = true),
+      () => {},
+    );
+    await closed(client);
+    expect(acknowledged).toBe(false);
+  });
+
+  it.each(['devices/other/telemetry', 'devices/sensor/commands', 'devices/sensor/telemetryX', '$SYS/x'])(
+    'is refused on %s: the connection ends and nothing is handed over',
+    async (topic) => {
+      client.publish(topic, 'x', { qos: 1 });
+      await closed(client);
+      expect(published).toEqual([]);
+    },
+  );
+
+  it('cannot be listened to by devices, nor the commands of another', async () => {
+    const granted = async (filter: string): Promise<boolean> => {
+      try {
+        return (await client.subscribeAsync(filter, { qos: 1 })).every(({ qos }) => qos < 128);
+      } catch {
+        return false;
+      }
+    };
+    expect(await granted('devices/sensor/commands/#')).toBe(true);
+    expect(await granted('devices/sensor/config')).toBe(true);
+    for (const filter of ['#', 'devices/#', 'devices/+/commands', 'devices/other/commands', 'devices/sensor/telemetry'])
+      expect(await granted(filter)).toBe(false);
+  });
+});
+
+it('says that it drains before it closes', async () => {
+  const status = (): Promise<number | undefined> =>
+    new Promise((resolve) =>
+      http.get({ port: broker.healthPort, path: '/healthz', agent: false }, ({ statusCode }) => resolve(statusCode)),
+    );
+  expect(await status()).toBe(200);
+  broker.drain();
+  expect(await status()).toBe(503);
+});
