@@ -1,6 +1,8 @@
 /** Inputs, results and names of the workflow types: what the UI, the CLI, the client and other services send and get. */
 import { z } from 'zod';
 import type { Step } from './progress.ts';
+import type { RecordedPlacement } from './record.ts';
+import type { Placement, ResourceSpec, ServiceType } from './service.ts';
 
 export const taskQueue = 'multi-cloud';
 
@@ -25,8 +27,8 @@ const File = z.strictObject({
 export const Inherited = z.strictObject({
   workflowId: z.string(),
   runId: z.string(),
-  estateUid: z.string(),
-  planHash: z.string(),
+  /** The child's slice of the parent's plan. */
+  planned: z.custom<PlannedService>((value) => typeof value === 'object' && value !== null && 'placements' in value),
 });
 
 export const DeployEstateInput = z.strictObject({
@@ -147,3 +149,23 @@ export interface EstatePlan {
 }
 
 export type { Step };
+
+/** A placement with everything that the run needs to bring it about. */
+export interface PlannedPlacement {
+  placement: Placement;
+  /** As the record has it, where it exists already: what an undo restores. */
+  before?: RecordedPlacement | undefined;
+  specs: ResourceSpec[];
+  changes: ResourceChange[];
+  monthlyCostUsd: number;
+}
+
+/** One service's slice of a plan; the child of `deployEstate` gets this and never the file. */
+export interface PlannedService {
+  service: string;
+  type: ServiceType;
+  placements: PlannedPlacement[];
+}
+
+export const changesAnything = (planned: PlannedService): boolean =>
+  planned.placements.some(({ changes }) => changes.some(({ action }) => action === 'create' || action === 'update'));

@@ -105,6 +105,8 @@ export const ServiceRecord = z.strictObject({
   waitingFor: z.string().default(''),
   /** Step keys already applied, by run: a repeated write changes nothing. */
   applied: z.record(z.string(), z.array(z.string())).default({}),
+  /** Counts the changes: a plan made from an older revision is made again. */
+  revision: z.number().int().default(0),
 });
 export type ServiceRecord = z.infer<typeof ServiceRecord>;
 
@@ -166,3 +168,77 @@ export function summarise(record: ServiceRecord): ServiceSummary {
 
 export const monthlyCost = (record: Pick<ServiceRecord, 'placements'>): number =>
   Math.round(record.placements.reduce((sum, placement) => sum + placement.monthlyCostUsd, 0) * 100) / 100;
+
+const mark = { provider: z.string(), generation: z.number().int().min(1) };
+
+/** One change of a service's record, written by an operation that holds its lock. */
+export const RecordChange = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('status'), status: z.enum(serviceStatuses), waitingFor: z.string().default('') }),
+  /** What is about to be done to the clouds. */
+  z.strictObject({
+    kind: z.literal('intents'),
+    type: z.enum(serviceTypes),
+    status: z.enum(serviceStatuses),
+    intents: z.array(Intent),
+  }),
+  /** A placement now is as given; its intents of this run are closed. */
+  z.strictObject({ kind: z.literal('settled'), placement: RecordedPlacement }),
+  /** A placement is gone, or again as it was `before`; its intents of this run are closed. */
+  z.strictObject({
+    kind: z.literal('withdrawn'),
+    ...mark,
+    before: RecordedPlacement.optional(),
+    retained: z.array(RetainedStore).default([]),
+  }),
+]);
+export type RecordChange = z.infer<typeof RecordChange>;
+
+/** The record after a change by a run. Pure; the caller has checked that the run holds the lock. */
+export function applyChange(record: ServiceRecord, runId: string, change: RecordChange): ServiceRecord {
+  const next = { ...record, revision: record.revision + 1 };
+  const others = (provider: string, generation: number) => (one: { provider: string; generation: number }) =>
+    one.provider !== provider || one.generation !== generation;
+  switch (change.kind) {
+    case 'status':
+      return { ...next, status: change.status, waitingFor: change.waitingFor };
+    case 'intents': {
+      const generations = { ...record.generations };
+      for (const { provider, generation } of change.intents)
+        generations[provider] = Math.max(generations[provider] ?? 0, generation);
+      return {
+        ...next,
+        type: change.type,
+        status: change.status,
+        generations,
+        intents: [...record.intents, ...change.intents],
+      };
+    }
+    case 'settled': {
+      const other = others(change.placement.provider, change.placement.generation);
+      return {
+        ...next,
+        placements: [...record.placements.filter(other), change.placement].sort((a, b) =>
+          a.provider < b.provider ? -1 : 1,
+        ),
+        intents: record.intents.filter((intent) => intent.runId !== runId || other(intent)),
+      };
+    }
+    case 'withdrawn': {
+      const other = others(change.provider, change.generation);
+      return {
+        ...next,
+        placements: [...record.placements.filter(other), ...(change.before ? [change.before] : [])],
+        intents: record.intents.filter((intent) => intent.runId !== runId || other(intent)),
+        retained: [...record.retained, ...change.retained],
+      };
+    }
+  }
+}
+
+/** What a service is when nobody works on it. */
+export function restingStatus(record: Pick<ServiceRecord, 'placements' | 'intents'>): ServiceStatus {
+  if (record.intents.length > 0) return 'interrupted';
+  const current = record.placements.filter(({ role }) => role === 'current');
+  if (current.length === 0) return 'removed';
+  return current.every(({ health }) => health === '' || health.startsWith('healthy')) ? 'running' : 'degraded';
+}

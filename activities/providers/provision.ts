@@ -2,6 +2,7 @@
  * The portable half of provisioning: what is the same for every kind of resource on every cloud. Create or adopt, wait
  * until it is ready, find drift and repair it, remove and wait until it is gone; each step may be repeated at any point.
  */
+import { setTimeout } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { CloudError, type CloudErrorFields } from '../../model/errors.ts';
 import type { ResourceChange } from '../../model/operations.ts';
@@ -186,12 +187,7 @@ export class Resource {
 
   async #pause(pace: Pace, state: string): Promise<void> {
     pace.heartbeat(`${this.#spec.name}: ${state}`);
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(resolve, pace.pollMs);
-      this.#call.signal.addEventListener('abort', () => (clearTimeout(timer), reject(this.#call.signal.reason)), {
-        once: true,
-      });
-    });
+    await setTimeout(pace.pollMs, undefined, { signal: this.#call.signal });
   }
 }
 

@@ -1,0 +1,213 @@
+/** What a workflow asks of one cloud: inspect, ensure, remove, verify, scan. Served on that provider's own queues. */
+import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
+import { CloudError } from '../../model/errors.ts';
+import type { Orphan, ResourceChange } from '../../model/operations.ts';
+import type { RecordedResource } from '../../model/record.ts';
+import type { Outputs, Placement, ResourceSpec } from '../../model/service.ts';
+import type { Call, Cell, Check, Observed, Provider } from './driver.ts';
+import type { ProviderPool } from './pool.ts';
+import { type Ensured, guarded, type Pace, type Removed, Resource, scan } from './provision.ts';
+
+export interface ProviderDependencies {
+  pool: ProviderPool;
+  pollMs: number;
+  /** Longest that one look or one request may take before the attempt is given up, milliseconds. */
+  callDeadlineMs: number;
+}
+
+export interface Verified {
+  failed: Check[];
+  healthy: boolean;
+  /** One line. */
+  health: string;
+  endpoint: string;
+}
+
+export function createProviderActivities({ pool, pollMs, callDeadlineMs }: ProviderDependencies) {
+  const pace = (): Pace => ({ pollMs, heartbeat: (detail) => Context.current().heartbeat(detail) });
+
+  /** Runs one activity body with its provider; its failure leaves as the contract's error types. */
+  async function at<T>(name: string, act: (provider: Provider, signal: AbortSignal) => Promise<T>): Promise<T> {
+    const context = Context.current();
+    const beat = setInterval(() => context.heartbeat(), 5000);
+    try {
+      return await act(await pool.get(name), context.cancellationSignal);
+    } catch (error) {
+      if (context.cancellationSignal.aborted) throw new CancelledFailure('cancelled');
+      if (!(error instanceof CloudError)) throw error;
+      if (error.kind === 'Unauthenticated') pool.forget(name); // keys may have been rotated: read them again
+      throw ApplicationFailure.create({
+        type: error.kind,
+        message: error.message,
+        nonRetryable: !error.retryable,
+        details: [error.fields],
+        ...(error.fields.retryAfterMs !== undefined && { nextRetryDelay: error.fields.retryAfterMs }),
+      });
+    } finally {
+      clearInterval(beat);
+    }
+  }
+
+  const cellOf = (provider: Provider, placement: Placement): Cell => {
+    const cell = provider.cells.find(({ type }) => type === placement.type);
+    if (!cell) throw ApplicationFailure.nonRetryable(`${provider.type} has no ${placement.type}`, 'NotSupported');
+    return cell;
+  };
+
+  /** What exists of a placement, level by level, since a look may need the outputs of what comes before. */
+  async function observeAll(
+    provider: Provider,
+    placement: Placement,
+    specs: readonly ResourceSpec[],
+    signal: AbortSignal,
+  ) {
+    const cell = cellOf(provider, placement);
+    const looks = new Map<string, Promise<Observed | undefined>>();
+    for (const spec of specs) {
+      const look = (async () => {
+        const needs: Record<string, Outputs> = {};
+        for (const key of spec.needs) needs[key] = (await looks.get(key))?.outputs ?? {};
+        const call: Call = { placement, needs, signal };
+        return new Resource(provider, cell, spec, call).observe();
+      })();
+      look.catch(() => {}); // the first failure is reported below
+      looks.set(spec.key, look);
+    }
+    const observed: Record<string, Observed> = {};
+    for (const [key, look] of looks) {
+      const seen = await look;
+      if (seen) observed[key] = seen;
+    }
+    return { cell, observed };
+  }
+
+  return {
+    /** The account that the credentials really belong to. */
+    account({ provider: name }: { provider: string }): Promise<string> {
+      return at(name, (provider, signal) =>
+        guarded(provider, 'account', name, () =>
+          provider.account(AbortSignal.any([signal, AbortSignal.timeout(callDeadlineMs)])),
+        ),
+      );
+    },
+
+    /** The resources of a placement, and how they differ from what is there. A new placement is not looked at: its names are fresh. */
+    inspectPlacement({
+      placement,
+      existing,
+    }: {
+      placement: Placement;
+      existing: boolean;
+    }): Promise<{ specs: ResourceSpec[]; changes: ResourceChange[] }> {
+      return at(placement.provider, async (provider, signal) => {
+        const cell = cellOf(provider, placement);
+        const specs = cell.design(placement);
+        if (!existing)
+          return {
+            specs,
+            changes: specs.map(({ key, kind, name }) => ({ key, kind, name, action: 'create' as const, drift: [] })),
+          };
+        const { observed } = await observeAll(provider, placement, specs, signal);
+        const outputs = Object.fromEntries(Object.entries(observed).map(([key, one]) => [key, one.outputs]));
+        const changes = await Promise.all(
+          specs.map((spec) => {
+            const needs = Object.fromEntries(spec.needs.map((key) => [key, outputs[key] ?? {}]));
+            return new Resource(provider, cell, spec, { placement, needs, signal }).plan();
+          }),
+        );
+        return { specs, changes };
+      });
+    },
+
+    /** Creates or adopts one resource, waits until it is ready, repairs drift. */
+    ensureResource({
+      placement,
+      spec,
+      needs,
+    }: {
+      placement: Placement;
+      spec: ResourceSpec;
+      needs: Record<string, Outputs>;
+    }): Promise<Ensured> {
+      return at(placement.provider, (provider, signal) =>
+        new Resource(provider, cellOf(provider, placement), spec, { placement, needs, signal }).ensure(pace()),
+      );
+    },
+
+    /** Removes one resource and waits until it is gone; what holds data stays unless `deleteData`. */
+    removeResource(input: {
+      placement: Placement;
+      resource: RecordedResource;
+      needs: Record<string, Outputs>;
+      deleteData: boolean;
+      retainUntil: string;
+      /** Takes back a create that may never have happened: what stands there and is not ours was not made by this run. */
+      undo: boolean;
+    }): Promise<Removed> {
+      const { placement, resource, needs, deleteData, retainUntil, undo } = input;
+      return at(placement.provider, async (provider, signal) => {
+        const cell = cellOf(provider, placement);
+        const designed = cell.design(placement).find(({ key }) => key === resource.key);
+        const spec: ResourceSpec = { ...resource, desired: designed?.desired ?? {} };
+        const target = new Resource(provider, cell, spec, { placement, needs, signal });
+        try {
+          return await target.remove(pace(), { deleteData, retainUntil });
+        } catch (error) {
+          if (undo && error instanceof CloudError && error.kind === 'NotOurs') return 'gone';
+          throw error;
+        }
+      });
+    },
+
+    /** Judges what really exists: compliance, health, and for what can be tried out, that it works. */
+    verifyPlacement({ placement, specs }: { placement: Placement; specs: ResourceSpec[] }): Promise<Verified> {
+      return at(placement.provider, async (provider, signal) => {
+        const { cell, observed } = await observeAll(provider, placement, specs, signal);
+        const missing = specs.filter(({ key }) => observed[key]?.state !== 'ready');
+        if (missing.length > 0)
+          return {
+            failed: missing.map(
+              ({ name }): Check => ({ name: 'ownership', resource: name, ok: false, found: 'not there or not ready' }),
+            ),
+            healthy: false,
+            health: 'incomplete',
+            endpoint: '',
+          };
+        const failed = cell.verify(placement, observed).filter(({ ok }) => !ok);
+        const health = await guarded(provider, 'health', placement.owner.service, () =>
+          cell.health(placement, observed, signal),
+        );
+        const canary =
+          cell.canary && health.healthy
+            ? await guarded(
+                provider,
+                'canary',
+                placement.owner.service,
+                () => cell.canary?.(placement, observed, signal) ?? Promise.resolve(health),
+              )
+            : health;
+        return { failed, healthy: canary.healthy, health: canary.detail, endpoint: cell.endpoint(placement, observed) };
+      });
+    },
+
+    /** Resources of this generation of the placement that are still there. */
+    scanPlacement({ placement }: { placement: Placement }): Promise<Orphan[]> {
+      return at(placement.provider, async (provider, signal) => {
+        const found = await scan(provider, placement, signal);
+        return found
+          .filter(
+            ({ owner, retainedUntil }) =>
+              owner.service === placement.owner.service &&
+              owner.generation === placement.owner.generation &&
+              !retainedUntil,
+          )
+          .map(({ kind, name }) => ({
+            provider: placement.provider,
+            kind,
+            name,
+            reason: 'still there after the removal',
+          }));
+      });
+    },
+  };
+}

@@ -1,0 +1,100 @@
+/** The providers of the estate file, made when first used; one whose credentials were refused is made anew from fresh values. */
+import { readFileSync } from 'node:fs';
+import { CloudError } from '../../model/errors.ts';
+import type { Estate } from '../../model/estate.ts';
+import { parseEstateFile } from '../../model/estate-file.ts';
+import type { Provider, ProviderSettings } from './driver.ts';
+import { providers } from './index.ts';
+
+export interface PoolSettings {
+  estateFile: string;
+  allowedNames?: readonly string[] | undefined;
+  deviceCa?: string | undefined;
+  brokerTarball?: string | undefined;
+  pollMs: number;
+  /** Where `${NAME}` is looked up. */
+  environment: Readonly<Record<string, string | undefined>>;
+}
+
+type ProviderEntry = Estate['providers'][number];
+
+export class ProviderPool {
+  readonly #settings: PoolSettings;
+  readonly #made = new Map<string, Provider>();
+
+  constructor(settings: PoolSettings) {
+    this.#settings = settings;
+  }
+
+  /** Names of the enabled providers. */
+  names(): string[] {
+    return this.#entries()
+      .filter(({ enabled }) => enabled)
+      .map(({ name }) => name);
+  }
+
+  async get(name: string): Promise<Provider> {
+    const made = this.#made.get(name);
+    if (made) return made;
+    const entry = this.#entries().find((candidate) => candidate.name === name);
+    if (!entry)
+      throw new CloudError(
+        { kind: 'InvalidInput', provider: name, operation: 'connect', resource: name },
+        'the estate file of this worker has no such provider',
+      );
+    const provider = providers[entry.type](this.#providerSettings(entry));
+    this.#made.set(name, provider);
+    return provider;
+  }
+
+  forget(name: string): void {
+    const made = this.#made.get(name);
+    this.#made.delete(name);
+    void made?.close();
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#made.values()].map((provider) => provider.close()));
+  }
+
+  #entries(): ProviderEntry[] {
+    const { estateFile, allowedNames } = this.#settings;
+    const parsed = parseEstateFile(readFileSync(estateFile, 'utf8'), allowedNames && { allowedNames });
+    if (!parsed.ok) throw new Error(`${estateFile}: ${parsed.errors.map(({ message }) => message).join('; ')}`);
+    return parsed.estate.providers;
+  }
+
+  #providerSettings(entry: ProviderEntry): ProviderSettings {
+    const { deviceCa, brokerTarball, pollMs } = this.#settings;
+    const { name, region, credentials } = entry;
+    const account = entry.account ?? entry.subscription ?? entry.project;
+    return {
+      name,
+      region,
+      account,
+      credentials: credentials && this.#resolve(name, credentials),
+      deviceCa,
+      brokerTarball,
+      pollMs,
+    };
+  }
+
+  /** `${NAME}` becomes the value of that variable, here and nowhere earlier: history holds the placeholder. */
+  #resolve(provider: string, credentials: Readonly<Record<string, string>>): Record<string, string> {
+    return Object.fromEntries(
+      Object.entries(credentials).map(([key, placeholder]) => {
+        const variable = /^\$\{(\w+)\}$/.exec(placeholder)?.[1] ?? '';
+        const value = this.#settings.environment[variable];
+        if (!value)
+          throw new CloudError({
+            kind: 'Unauthenticated',
+            provider,
+            operation: 'connect',
+            resource: `providers.${provider}.credentials.${key}`,
+            missing: `environment variable ${variable}`,
+          });
+        return [key, value];
+      }),
+    );
+  }
+}

@@ -1,0 +1,191 @@
+/** Reading and writing the records: long-lived workflows, reached by update-with-start so that a missing one is begun. */
+import { Context, heartbeat } from '@temporalio/activity';
+import {
+  ApplicationFailure,
+  type Client,
+  isGrpcServiceError,
+  WithStartWorkflowOperation,
+  WorkflowFailedError,
+  WorkflowNotFoundError,
+} from '@temporalio/client';
+import type { Acquired } from '../../model/lock.ts';
+import { type OperationResult, taskQueue, workflowIds } from '../../model/operations.ts';
+import { EstateRecord, type Holder, ServiceRecord } from '../../model/record.ts';
+import * as estateRecord from '../../workflows/cloud-estate.ts';
+import * as serviceRecord from '../../workflows/cloud-service.ts';
+
+export interface RegistryDependencies {
+  client: Client;
+  /** Temporal namespace ID: the `controller` tag. */
+  controller: string;
+}
+
+/** The identity that the estate's resources carry. */
+export interface Identity {
+  uid: string;
+  controller: string;
+}
+
+type Asker = Pick<Holder, 'workflowId' | 'runId'>;
+
+export function createRegistryActivities({ client, controller }: RegistryDependencies) {
+  const startService = (estate: string, service: string) =>
+    new WithStartWorkflowOperation('cloudService', {
+      workflowId: workflowIds.cloudService(estate, service),
+      taskQueue,
+      args: [{ v: 1, estate, service }],
+      workflowIdConflictPolicy: 'USE_EXISTING',
+      staticSummary: `the record of ${service}`,
+    });
+  const startEstate = (estate: string) =>
+    new WithStartWorkflowOperation('cloudEstate', {
+      workflowId: workflowIds.cloudEstate(estate),
+      taskQueue,
+      args: [{ v: 1, estate }],
+      workflowIdConflictPolicy: 'USE_EXISTING',
+      staticSummary: `the record of the estate ${estate}`,
+    });
+  /** The same in every attempt of this activity, so that a repeated update is the same update. */
+  const updateId = (step: string) =>
+    `${Context.current().info.workflowExecution.runId}-${Context.current().info.activityId}-${step}`;
+
+  return {
+    /** Whether a run still lives. One that the server no longer knows does not. */
+    async isRunning(run: Asker): Promise<boolean> {
+      try {
+        // Without the run ID: the same workflow ID keeps its lock over a reset or a continue-as-new.
+        const { status } = await client.workflow.getHandle(run.workflowId).describe();
+        return status.name === 'RUNNING' || status.name === 'PAUSED';
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return false;
+        throw error;
+      }
+    },
+
+    async openEstate({ estate }: { estate: string }): Promise<Identity> {
+      const { uid } = await client.workflow.executeUpdateWithStart(estateRecord.open, {
+        startWorkflowOperation: startEstate(estate),
+      });
+      return { uid, controller };
+    },
+
+    acquireEstate({ estate, holder }: { estate: string; holder: Holder }): Promise<Acquired> {
+      return client.workflow.executeUpdateWithStart(estateRecord.acquire, {
+        args: [holder],
+        updateId: updateId('acquire'),
+        startWorkflowOperation: startEstate(estate),
+      });
+    },
+
+    async releaseEstate({ estate, holder }: { estate: string; holder: Asker }): Promise<void> {
+      await client.workflow.executeUpdateWithStart(estateRecord.release, {
+        args: [holder],
+        startWorkflowOperation: startEstate(estate),
+      });
+    },
+
+    async recordApplied({ estate, file }: { estate: string; file: estateRecord.Applied }): Promise<void> {
+      await client.workflow.executeUpdateWithStart(estateRecord.applied, {
+        args: [file],
+        startWorkflowOperation: startEstate(estate),
+      });
+    },
+
+    acquireService({
+      estate,
+      service,
+      holder,
+    }: {
+      estate: string;
+      service: string;
+      holder: Holder;
+    }): Promise<Acquired> {
+      return client.workflow.executeUpdateWithStart(serviceRecord.acquire, {
+        args: [holder],
+        updateId: updateId('acquire'),
+        startWorkflowOperation: startService(estate, service),
+      });
+    },
+
+    async releaseService({
+      estate,
+      service,
+      holder,
+    }: {
+      estate: string;
+      service: string;
+      holder: Asker;
+    }): Promise<void> {
+      await client.workflow.executeUpdateWithStart(serviceRecord.release, {
+        args: [holder],
+        startWorkflowOperation: startService(estate, service),
+      });
+    },
+
+    async writeService({
+      estate,
+      service,
+      request,
+    }: {
+      estate: string;
+      service: string;
+      request: serviceRecord.WriteRequest;
+    }): Promise<void> {
+      await client.workflow.executeUpdateWithStart(serviceRecord.write, {
+        args: [request],
+        updateId: `${request.runId}-${request.step}`,
+        startWorkflowOperation: startService(estate, service),
+      });
+    },
+
+    /** The records of all services that the estate has ever had. */
+    async readServices({ estate }: { estate: string }): Promise<Record<string, ServiceRecord>> {
+      const prefix = workflowIds.cloudService(estate, '');
+      const names = new Set<string>();
+      const known = await queryRecord(() =>
+        client.workflow.getHandle(workflowIds.cloudEstate(estate)).query(estateRecord.record),
+      );
+      for (const name of known ? EstateRecord.parse(known).services : []) names.add(name);
+      const query = `WorkflowType = "cloudService" AND ExecutionStatus = "Running" AND Estate = "${estate}"`;
+      for await (const { workflowId } of client.workflow.list({ query }))
+        if (workflowId.startsWith(prefix)) names.add(workflowId.slice(prefix.length));
+      const records = await Promise.all(
+        [...names].sort().map(async (service) => {
+          const found = await queryRecord(() =>
+            client.workflow.getHandle(workflowIds.cloudService(estate, service)).query(serviceRecord.record),
+          );
+          return found ? ([service, ServiceRecord.parse(found)] as const) : undefined;
+        }),
+      );
+      return Object.fromEntries(records.filter((entry) => entry !== undefined));
+    },
+
+    /** Waits for the end of the run that does the very same thing, and ends as it does. */
+    async awaitHolder({ workflowId, runId }: Asker): Promise<OperationResult> {
+      const beat = setInterval(() => heartbeat(), 5000);
+      try {
+        return await client.workflow.getHandle<() => Promise<OperationResult>>(workflowId, runId).result();
+      } catch (error) {
+        if (error instanceof WorkflowFailedError)
+          throw ApplicationFailure.nonRetryable(
+            `${workflowId}, which did the same, failed: ${error.cause?.message ?? error.message}`,
+            'OperationInProgress',
+          );
+        throw error;
+      } finally {
+        clearInterval(beat);
+      }
+    },
+  };
+}
+
+/** A record that does not exist is no record; every other failure is one. */
+async function queryRecord<T>(read: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await read();
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return undefined;
+    if (isGrpcServiceError(error) && error.code === 5) return undefined;
+    throw error;
+  }
+}

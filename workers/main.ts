@@ -1,0 +1,85 @@
+/** The worker: one program that serves the queues of the roles it is started in. Reads its settings, makes clients, holds no logic. */
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { Client, Connection } from '@temporalio/client';
+import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { createEstateActivities } from '../activities/estate/load.ts';
+import { createPlacementActivities } from '../activities/estate/place.ts';
+import { createProviderActivities } from '../activities/providers/activities.ts';
+import { ProviderPool } from '../activities/providers/pool.ts';
+import { createRegistryActivities } from '../activities/registry/registry.ts';
+import { loadSheets } from '../config/load.ts';
+import { providerQueue, taskQueue, urgentQueue } from '../model/operations.ts';
+import { checkSearchAttributes } from './search-attributes.ts';
+import { readSettings } from './settings.ts';
+
+const roles = ['control', 'providers'] as const;
+
+const { values } = parseArgs({
+  options: { settings: { type: 'string' }, role: { type: 'string', multiple: true }, help: { type: 'boolean' } },
+});
+if (values.help) {
+  process.stdout.write(
+    `worker [--settings FILE] [--role ${roles.join('|')} ...]\n\n` +
+      'Serves the task queues of the given roles (default: all of them):\n' +
+      '  control    workflows, records and plans; holds no cloud credentials\n' +
+      '  providers  the calls to each cloud of the estate file\n',
+  );
+  process.exit(0);
+}
+
+const settings = readSettings(values.settings);
+const chosen = values.role ?? [...roles];
+Runtime.install({ logger: new DefaultLogger('WARN') });
+
+const connection = await NativeConnection.connect({ address: settings.temporal.address });
+const { namespace } = settings.temporal;
+const client = new Client({ connection: await Connection.connect({ address: settings.temporal.address }), namespace });
+const { namespaceInfo } = await client.workflowService.describeNamespace({ namespace });
+await checkSearchAttributes(client.connection, namespace);
+
+const pool = new ProviderPool({
+  estateFile: settings.estateFile,
+  allowedNames: settings.allowedNames,
+  deviceCa: settings.deviceCa && readFileSync(settings.deviceCa, 'utf8'),
+  brokerTarball: settings.brokerTarball,
+  pollMs: settings.pollMs,
+  environment: process.env,
+});
+const providerActivities = createProviderActivities({
+  pool,
+  pollMs: settings.pollMs,
+  callDeadlineMs: settings.waits.callDeadlineMs,
+});
+
+const workers: Worker[] = [];
+if (chosen.includes('control'))
+  workers.push(
+    await Worker.create({
+      connection,
+      namespace,
+      taskQueue,
+      workflowBundle: await bundleWorkflowCode({
+        workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
+      }),
+      activities: {
+        ...createRegistryActivities({ client, controller: namespaceInfo?.id ?? '' }),
+        ...createEstateActivities({ settings }),
+        ...createPlacementActivities({ sheets: loadSheets(settings.sheets) }),
+      },
+    }),
+  );
+if (chosen.includes('providers'))
+  for (const name of pool.names())
+    for (const queue of [providerQueue(name), urgentQueue(name)])
+      workers.push(await Worker.create({ connection, namespace, taskQueue: queue, activities: providerActivities }));
+
+process.stdout.write(`ready ${workers.map(({ options }) => options.taskQueue).join(' ')}\n`);
+try {
+  await Promise.all(workers.map((worker) => worker.run()));
+} finally {
+  await pool.close();
+  await client.connection.close();
+  await connection.close();
+}

@@ -1,0 +1,173 @@
+/** How a run asks people and hears their answers: one mechanism for every question, by signal and by update. */
+import * as wf from '@temporalio/workflow';
+import {
+  type ApprovalRules,
+  Command,
+  Decision,
+  NamedDecision,
+  planToken,
+  type Question,
+  type RecordedDecision,
+  refusal,
+} from '../model/decisions.ts';
+import type { Board } from './progress.ts';
+
+export const decide = wf.defineSignal<[Decision]>('decide');
+export const decideUpdate = wf.defineUpdate<RecordedDecision, [Decision]>('decide');
+export const undo = wf.defineSignal<[Command]>('undo');
+export const retryStep = wf.defineSignal<[Command]>('retryStep');
+export const retryCompensation = wf.defineSignal<[Command]>('retryCompensation');
+export const abandonCompensation = wf.defineSignal<[Command]>('abandonCompensation');
+
+/** Short forms: `approvePlan` is `decide {question: "plan", answer: "approve"}`. */
+const shortForms = [
+  ['approvePlan', 'plan', 'approve'],
+  ['rejectPlan', 'plan', 'reject'],
+] as const;
+
+export class Decisions {
+  readonly #board: Board;
+  readonly #given: RecordedDecision[] = [];
+  #rules: ApprovalRules = { required: 1, approvers: [], identity: 'named' };
+  #question: Question | undefined;
+  /** How often each command has come. */
+  readonly #commands = new Map<string, number>();
+  #onUndo: () => void = () => {};
+
+  constructor(board: Board) {
+    this.#board = board;
+    wf.setHandler(decide, (raw) => void this.#hear(raw, 'signal'), {
+      description: 'Answer a question: {"question", "answer", "by", "plan", "comment"?, "proof"?}',
+    });
+    wf.setHandler(decideUpdate, (raw) => this.#hear(raw, 'update'), {
+      description: 'The same as the signal; refuses a bad answer and says why',
+      validator: (raw) => {
+        const parsed = Decision.safeParse(raw);
+        const why = parsed.success ? this.#refusal(parsed.data) : explain(parsed.error);
+        if (why) throw wf.ApplicationFailure.nonRetryable(why, 'InvalidInput');
+      },
+    });
+    for (const [name, question, answer] of shortForms)
+      wf.setHandler(wf.defineSignal<[NamedDecision]>(name), (raw) => {
+        const parsed = NamedDecision.safeParse(raw);
+        if (parsed.success) this.#hear({ ...parsed.data, question, answer }, 'signal');
+        else this.#board.record('unknown', `signal ${name} ignored: ${explain(parsed.error)}`);
+      });
+    for (const signal of [undo, retryStep, retryCompensation, abandonCompensation])
+      wf.setHandler(signal, (raw) => {
+        const parsed = Command.safeParse(raw);
+        if (!parsed.success)
+          return this.#board.record('unknown', `signal ${signal.name} ignored: ${explain(parsed.error)}`);
+        this.#board.record(parsed.data.by, `${signal.name} (UNVERIFIED)`);
+        this.#commands.set(signal.name, this.#count(signal) + 1);
+        if (signal.name === 'undo') this.#onUndo();
+      });
+  }
+
+  /** Whose answers count; known once the estate file has been read. */
+  obey(rules: ApprovalRules): void {
+    this.#rules = rules;
+  }
+
+  get undoRequested(): boolean {
+    return this.#count(undo) > 0;
+  }
+
+  onUndo(act: () => void): void {
+    this.#onUndo = act;
+    if (this.undoRequested) act();
+  }
+
+  /** Asks and waits. Ends with the first answer that as many people as required have given; undefined when the deadline passes. */
+  async ask(
+    question: string,
+    text: string,
+    answers: [string, ...string[]],
+    planHash: string,
+    deadline?: string,
+  ): Promise<string | undefined> {
+    const plan = planToken(planHash, wf.workflowInfo().firstExecutionRunId, question);
+    this.#question = { question, text, answers, plan, since: new Date().toISOString(), deadline };
+    const paste = JSON.stringify({ question, answer: answers[0], by: '<your name>', plan }, null, 2);
+    this.#board.waitFor([{ ...this.#question, paste }]);
+    const settled = (): string | undefined =>
+      answers.find((answer) => this.#votes(question, answer) >= (answer === 'reject' ? 1 : this.#rules.required));
+    try {
+      if (deadline) await wf.condition(() => settled() !== undefined, Math.max(1, Date.parse(deadline) - Date.now()));
+      else await wf.condition(() => settled() !== undefined);
+      return settled();
+    } finally {
+      this.#question = undefined;
+      this.#board.waitFor([]);
+    }
+  }
+
+  /** Waits for `retryStep` or `undo`, at most this long. */
+  async pauseForRepair(ms: number): Promise<void> {
+    const before = this.#count(retryStep);
+    await wf.condition(() => this.#count(retryStep) > before || this.undoRequested, ms);
+  }
+
+  async compensationVerdict(): Promise<'retry' | 'abandon'> {
+    const before = { retry: this.#count(retryCompensation), abandon: this.#count(abandonCompensation) };
+    const retry = () => this.#count(retryCompensation) > before.retry;
+    const abandon = () => this.#count(abandonCompensation) > before.abandon;
+    await wf.condition(() => retry() || abandon());
+    return abandon() ? 'abandon' : 'retry';
+  }
+
+  #count({ name }: { name: string }): number {
+    return this.#commands.get(name) ?? 0;
+  }
+
+  #votes(question: string, answer: string): number {
+    return this.#given.filter((one) => one.obeyed && one.question === question && one.answer === answer).length;
+  }
+
+  #refusal(decision: Decision): string | undefined {
+    return refusal(
+      decision,
+      this.#question,
+      this.#rules,
+      this.#given.filter(({ obeyed }) => obeyed),
+      false,
+    );
+  }
+
+  #hear(raw: unknown, via: RecordedDecision['via']): RecordedDecision {
+    const parsed = Decision.safeParse(raw);
+    const at = new Date().toISOString();
+    if (!parsed.success) {
+      this.#board.record('unknown', `decision ignored: ${explain(parsed.error)}`);
+      return {
+        question: '',
+        answer: '',
+        by: '',
+        at,
+        via,
+        verified: false,
+        obeyed: false,
+        reason: explain(parsed.error),
+      };
+    }
+    const why = this.#refusal(parsed.data);
+    const recorded = {
+      ...parsed.data,
+      at,
+      via,
+      verified: false,
+      obeyed: why === undefined,
+      ...(why && { reason: why }),
+    };
+    this.#given.push(recorded);
+    const { question, answer, by, comment } = parsed.data;
+    this.#board.record(
+      `${by} (UNVERIFIED)`,
+      `${question}: ${answer}${comment ? ` (${comment})` : ''}${why ? `, not obeyed: ${why}` : ''}`,
+    );
+    return recorded;
+  }
+}
+
+const explain = (error: { issues: { path: PropertyKey[]; message: string }[] }): string =>
+  error.issues.map(({ path, message }) => `${path.join('.') || 'payload'}: ${message}`).join('; ');

@@ -1,0 +1,103 @@
+/** `deployEstate`: brings the whole estate to what its file says. Adds what is missing and repairs drift; never moves or removes. */
+import * as wf from '@temporalio/workflow';
+import {
+  changesAnything,
+  DeployEstateInput,
+  type EstatePlan,
+  type OperationResult,
+  type PlannedService,
+  workflowIds,
+} from '../model/operations.ts';
+import { approvePlan, deployService } from './deploy-service.ts';
+import { control, failure, Operation } from './operation.ts';
+import { planServices } from './planning.ts';
+import { keepAsIs, settleAll, takeBack } from './provisioning.ts';
+
+export const plan = wf.defineQuery<EstatePlan | undefined>('plan');
+
+export async function deployEstate(raw: unknown): Promise<OperationResult> {
+  const op = new Operation('deploy');
+  let shown: EstatePlan | undefined;
+  wf.setHandler(plan, () => shown, { description: 'Every candidate with its scores; every change' });
+
+  return op.run(async () => {
+    const input = op.parse(DeployEstateInput, raw);
+
+    op.board.phase('planning');
+    const estate = await control.loadEstate({ estate: input.estate, file: input.file });
+    op.decisions.obey(estate.approvals);
+    op.about(estate.name);
+    let planned = await op.board.step('plan', () => planServices(estate));
+    const lock = await op.lock(undefined, planned.plan.hash);
+    if ('attached' in lock) return lock.attached;
+    const { stale, free } = await lockServices(op, planned);
+    if (stale) planned = await planServices(estate);
+    shown = planned.plan;
+    op.board.record(input.by || 'unnamed', 'deploy the estate', estate.name);
+    if (estate.enforceBudgetUsd !== undefined && planned.plan.monthlyCostUsd > estate.enforceBudgetUsd)
+      throw failure(
+        'OverBudget',
+        `The plan costs $${planned.plan.monthlyCostUsd.toFixed(2)} a month, the budget is $${estate.enforceBudgetUsd} and cost.enforce is true; nothing was changed.`,
+      );
+
+    if (input.approval === 'manual') await approvePlan(op, planned.plan, estate.approvals.deadlineMs);
+
+    op.board.phase('deploying');
+    const changing = planned.services.filter((one) => changesAnything(one) && free.includes(one.service));
+    op.board.expect(changing.map(({ service }) => service));
+    await settleAll(changing.map((one) => deployChild(op, one)));
+    for (const one of planned.services) if (!changing.includes(one)) keepAsIs(op, one);
+    await control.recordApplied({
+      estate: estate.name,
+      file: { hash: estate.hash, by: input.by, services: estate.wished },
+    });
+    return op.result('done');
+  });
+}
+
+/** Takes the locks of the services that will change, in name order and before any effect; leaves alone what another run holds. */
+async function lockServices(
+  op: Operation,
+  planned: Awaited<ReturnType<typeof planServices>>,
+): Promise<{ stale: boolean; free: string[] }> {
+  let stale = false;
+  const free: string[] = [];
+  for (const one of planned.services) {
+    if (!changesAnything(one)) continue;
+    try {
+      const lock = await op.lock(one.service, '');
+      if ('revision' in lock && lock.revision !== (planned.records[one.service]?.revision ?? 0)) stale = true;
+      free.push(one.service);
+    } catch (error) {
+      if (!(error instanceof wf.ApplicationFailure) || error.type !== 'OperationInProgress') throw error;
+      op.skipped.push({ service: one.service, heldBy: error.message });
+      op.board.mark(one.service, { status: 'skipped', detail: error.message });
+    }
+  }
+  return { stale, free };
+}
+
+async function deployChild(op: Operation, planned: PlannedService): Promise<void> {
+  const { service } = planned;
+  const workflowId = `${workflowIds.deployService(op.estate, service)}-${wf.workflowInfo().runId.slice(0, 8)}`;
+  op.board.child(service, workflowId);
+  // A child that fails takes back its own; one that was done is taken back here when a sister fails.
+  op.saga.add({
+    step: service,
+    orphan: { provider: '', kind: 'service', name: service },
+    undo: () => takeBack(op, planned),
+  });
+  await op.board.step(
+    service,
+    async () => {
+      const result = await wf.executeChild(deployService, {
+        workflowId,
+        args: [{ v: 1, service, inherited: { ...op.holder, planned } }],
+        staticSummary: `${service} on ${planned.placements.map(({ placement }) => placement.provider).join(', ')}`,
+      });
+      op.achieved(result.placements, result.monthlyCostUsd);
+      return result;
+    },
+    ({ placements }) => `on ${placements.map(({ provider }) => provider).join(', ')}`,
+  );
+}

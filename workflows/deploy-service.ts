@@ -1,0 +1,58 @@
+/** `deployService`: brings one service to where the estate file wants it. As a child of `deployEstate` it does its slice of that plan. */
+import * as wf from '@temporalio/workflow';
+import { changesAnything, DeployServiceInput, type EstatePlan, type OperationResult } from '../model/operations.ts';
+import { control, failure, Operation } from './operation.ts';
+import { planServices } from './planning.ts';
+import { keepAsIs, provisionService } from './provisioning.ts';
+
+export const plan = wf.defineQuery<EstatePlan | undefined>('plan');
+
+export async function deployService(raw: unknown): Promise<OperationResult> {
+  const op = new Operation('deploy');
+  let shown: EstatePlan | undefined;
+  wf.setHandler(plan, () => shown, { description: 'Every candidate with its scores; every change' });
+
+  return op.run(async () => {
+    const input = op.parse(DeployServiceInput, raw);
+    if (input.inherited) {
+      const { planned, ...holder } = input.inherited;
+      const estate = planned.placements[0]?.placement.owner.estate ?? '';
+      op.about(estate, input.service, planned.type);
+      op.inherit(holder);
+      op.board.phase('provisioning');
+      await provisionService(op, planned);
+      return op.result('done');
+    }
+
+    op.board.phase('planning');
+    const estate = await control.loadEstate({ estate: input.estate, file: input.file });
+    op.decisions.obey(estate.approvals);
+    op.about(estate.name, input.service, estate.services[input.service]?.type);
+    let planned = await op.board.step('plan', () => planServices(estate, [input.service]));
+    const lock = await op.lock(input.service, planned.plan.hash);
+    if ('attached' in lock) return lock.attached;
+    if (lock.revision !== (planned.records[input.service]?.revision ?? 0))
+      planned = await planServices(estate, [input.service]);
+    shown = planned.plan;
+    op.board.record(input.by || 'unnamed', 'deploy', input.service);
+
+    if (input.approval === 'manual') await approvePlan(op, planned.plan, estate.approvals.deadlineMs);
+    op.board.phase('provisioning');
+    for (const service of planned.services) {
+      if (changesAnything(service)) await provisionService(op, service);
+      else keepAsIs(op, service);
+    }
+    return op.result('done');
+  });
+}
+
+/** Waits for a person to approve this very plan. */
+export async function approvePlan(op: Operation, plan: EstatePlan, deadlineMs: number): Promise<void> {
+  op.board.phase('waiting for approval of the plan');
+  const deadline = new Date(Date.now() + deadlineMs).toISOString();
+  const text = `Approve this plan: ${plan.services.map(({ service, placements }) => `${service} on ${placements.map(({ provider }) => provider).join(', ')}`).join('; ')}; $${plan.monthlyCostUsd.toFixed(2)} a month`;
+  const answer = await op.decisions.ask('plan', text, ['approve', 'reject'], plan.hash, deadline);
+  if (answer === undefined)
+    throw failure('ApprovalExpired', `Nobody approved the plan before ${deadline}; nothing was changed.`);
+  if (answer === 'reject') throw failure('ApprovalRejected', 'The plan was rejected; nothing was changed.');
+}

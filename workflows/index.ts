@@ -1,0 +1,7 @@
+/** The workflow types of the contract, and nothing else. */
+export { cloudEstate } from './cloud-estate.ts';
+export { cloudService } from './cloud-service.ts';
+export { deployEstate } from './deploy-estate.ts';
+export { deployService } from './deploy-service.ts';
+export { planEstate } from './plan-estate.ts';
+export { removeService } from './remove-service.ts';

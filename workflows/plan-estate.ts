@@ -1,0 +1,20 @@
+/** `planEstate`: what `deployEstate` would do. Looks only; takes no lock. */
+import { type EstatePlan, PlanEstateInput } from '../model/operations.ts';
+import { control, failure } from './operation.ts';
+import { planServices } from './planning.ts';
+import { Board } from './progress.ts';
+
+export async function planEstate(raw: unknown): Promise<EstatePlan> {
+  const board = new Board();
+  const parsed = PlanEstateInput.safeParse(raw ?? {});
+  if (!parsed.success)
+    throw failure(
+      'InvalidInput',
+      parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'input'}: ${message}`).join('; '),
+    );
+  const estate = await board.step('load', () =>
+    control.loadEstate({ estate: parsed.data.estate, file: parsed.data.file }),
+  );
+  const { plan } = await board.step('plan', () => planServices(estate));
+  return plan;
+}

@@ -1,0 +1,78 @@
+/** From the estate file and the records to a plan: what would be where, at what cost, and what must change for it. */
+import type { LoadedEstate } from '../activities/estate/load.ts';
+import type { EstatePlan, PlannedPlacement, PlannedService, ServicePlan } from '../model/operations.ts';
+import { planHash } from '../model/plan-hash.ts';
+import type { ServiceRecord } from '../model/record.ts';
+import { cloud, control, failure } from './operation.ts';
+
+export interface Planned {
+  plan: EstatePlan;
+  services: PlannedService[];
+  records: Record<string, ServiceRecord>;
+}
+
+/** Plans these services, or all of the file. Looks at the clouds, changes nothing. */
+export async function planServices(estate: LoadedEstate, only?: readonly string[]): Promise<Planned> {
+  const names = (only ?? Object.keys(estate.services)).toSorted();
+  const [identity, records, accounts] = await Promise.all([
+    control.openEstate({ estate: estate.name }),
+    control.readServices({ estate: estate.name }),
+    accountsOf(estate),
+  ]);
+  for (const name of names)
+    if (!estate.services[name])
+      throw failure(
+        'ServiceNotFound',
+        `The estate file has no service "${name}"; it has ${Object.keys(estate.services).join(', ')}.`,
+      );
+  const placed = await control.placeServices({ estate, only: names, records, identity, accounts });
+  const services = await Promise.all(
+    placed.services.map(async ({ service, type, placements }) => ({
+      service,
+      type,
+      placements: await Promise.all(placements.map((one) => inspect(one))),
+    })),
+  );
+  const plans = placed.plan.services.map((view): ServicePlan => {
+    const inspected = services.find(({ service }) => service === view.service)?.placements ?? [];
+    return {
+      ...view,
+      placements: view.placements.map((one) => ({
+        ...one,
+        changes: inspected.find(({ placement }) => placement.provider === one.provider)?.changes ?? [],
+      })),
+    };
+  });
+  const replacements = services.flatMap(({ service, placements }) =>
+    placements.flatMap(({ placement, changes }) =>
+      changes
+        .filter(({ action }) => action === 'replace')
+        .map(({ name, drift }) => ({
+          service,
+          text: `${name} on ${placement.provider} differs in ${drift.join(', ')}, which cannot change in place; it stays as it is`,
+          command: `multi-cloud remove ${service}, then multi-cloud deploy`,
+        })),
+    ),
+  );
+  const plan = { ...placed.plan, services: plans, proposals: [...placed.plan.proposals, ...replacements] };
+  return { plan: { ...plan, hash: planHash(plan) }, services, records };
+}
+
+/** The accounts that the credentials of the enabled providers belong to, as the clouds say. */
+async function accountsOf(estate: LoadedEstate): Promise<Record<string, string>> {
+  const entries = await Promise.all(
+    estate.providers
+      .filter(({ enabled }) => enabled)
+      .map(async ({ name }) => [name, await cloud(name, `account of ${name}`).account({ provider: name })] as const),
+  );
+  return Object.fromEntries(entries);
+}
+
+async function inspect(one: Omit<PlannedPlacement, 'specs' | 'changes'>): Promise<PlannedPlacement> {
+  const { provider, owner } = one.placement;
+  const seen = await cloud(provider, `inspect ${owner.service}`).inspectPlacement({
+    placement: one.placement,
+    existing: one.before !== undefined,
+  });
+  return { ...one, ...seen };
+}
