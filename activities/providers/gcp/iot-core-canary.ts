@@ -2,16 +2,16 @@
  * A device that proves a core: made for one run with a key of its own, registered, connected over mutual TLS at the address
  * that real devices use, its message awaited behind the topic; then everything of it is taken away again.
  */
-import { createHash, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
+import { createHash, randomBytes, X509Certificate } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
 import type { Storage } from '@google-cloud/storage';
-import * as x509 from '@peculiar/x509';
 import mqtt from 'mqtt';
 import { z } from 'zod';
 import { deviceObject, type RegisteredDevice } from '../../../model/registered-device.ts';
 import type { Health, Observed } from '../driver.ts';
 import { abortable } from './compute-resource.ts';
 import type { Rest } from './rest.ts';
+import { type KeyPair, selfSigned } from './self-signed.ts';
 
 export interface CanaryClients {
   storage: () => Storage;
@@ -25,7 +25,6 @@ export interface CanaryPlace {
   topic: string;
 }
 
-const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 const pubsub = 'https://pubsub.googleapis.com/v1';
 
 export async function canary(
@@ -40,7 +39,7 @@ export async function canary(
     return { healthy: false, detail: 'the core is not complete: deploy it first' };
 
   const id = `canary-${randomBytes(6).toString('hex')}`;
-  const pair = await deviceKeyPair(id);
+  const pair = await selfSigned({ commonName: id, usage: 'client', validMs: 3600 * 1000 });
   const device: RegisteredDevice = {
     v: 1,
     id,
@@ -66,6 +65,7 @@ export async function canary(
     step = 'connecting and publishing';
     await publish(
       { address, serverName, certificate },
+      id,
       pair,
       { topic: `devices/${id}/telemetry/canary`, payload },
       signal,
@@ -92,7 +92,8 @@ export async function canary(
 
 async function publish(
   { address, serverName, certificate }: { address: string; serverName: string; certificate: string },
-  { id, cert, key }: { id: string; cert: string; key: string },
+  id: string,
+  { cert, key }: KeyPair,
   { topic, payload }: { topic: string; payload: string },
   signal: AbortSignal,
 ): Promise<void> {
@@ -131,20 +132,6 @@ async function arrival(rest: Rest, subscription: string, payload: string, signal
     if (texts.includes(payload)) return;
     await setTimeout(200, undefined, { signal });
   }
-}
-
-async function deviceKeyPair(id: string): Promise<{ id: string; cert: string; key: string }> {
-  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-  const cert = await x509.X509CertificateGenerator.createSelfSigned({
-    name: [{ CN: [id] }],
-    notBefore: new Date(Date.now() - 3600 * 1000),
-    notAfter: new Date(Date.now() + 3600 * 1000),
-    signingAlgorithm: algorithm,
-    keys,
-    extensions: [new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth])],
-  });
-  const key = x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY');
-  return { id, cert: cert.toString('pem'), key };
 }
 
 const thumbprint = (pem: string): string => createHash('sha256').update(new X509Certificate(pem).raw).digest('hex');

@@ -2,15 +2,14 @@
  * A secret and what lies in it: the broker's server key. The worker makes the key pair and hands it to Secret Manager in one
  * go; it appears in no specification, output, history or log. Only the certificate, which is public, is an output.
  */
-import 'reflect-metadata';
-import { createHash, webcrypto, X509Certificate } from 'node:crypto';
-import * as x509 from '@peculiar/x509';
+import { createHash, X509Certificate } from 'node:crypto';
 import { z } from 'zod';
 import { fromTags, toTags } from '../../../model/names.ts';
 import type { Owner } from '../../../model/service.ts';
 import type { Call, Found, ResourceDriver } from '../driver.ts';
 import { need } from './compute-resource.ts';
 import type { Rest } from './rest.ts';
+import { selfSigned } from './self-signed.ts';
 
 const Secret = z.object({
   name: z.string(),
@@ -95,7 +94,16 @@ export function serverKeyPairDriver(project: string, rest: Rest): ResourceDriver
     return KeyPair.parse(JSON.parse(Buffer.from(payload.data, 'base64').toString('utf8')));
   };
   const write = async (name: string, desired: Record<string, unknown>, call: Call): Promise<void> => {
-    const pair = await selfSigned(String(desired.serverName), need(call, 'address', 'address'));
+    const commonName = String(desired.serverName);
+    const pair = await selfSigned({
+      commonName,
+      usage: 'server',
+      validMs,
+      alternativeNames: [
+        { type: 'dns', value: commonName },
+        { type: 'ip', value: need(call, 'address', 'address') },
+      ],
+    });
     const data = Buffer.from(JSON.stringify(pair)).toString('base64');
     const body = { payload: { data } };
     await rest.call('POST', `${secretOf(name)}:addVersion`, { body, schema: z.unknown(), signal: call.signal });
@@ -133,27 +141,5 @@ export function serverKeyPairDriver(project: string, rest: Rest): ResourceDriver
   };
 }
 
-const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 /** Devices pin this certificate, so it outlives them; replacing it is a replacement of the placement. */
 const validMs = 10 * 365 * 24 * 3600 * 1000;
-
-async function selfSigned(serverName: string, address: string): Promise<z.infer<typeof KeyPair>> {
-  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
-  const cert = await x509.X509CertificateGenerator.createSelfSigned({
-    name: [{ CN: [serverName] }],
-    notBefore: new Date(Date.now() - 24 * 3600 * 1000),
-    notAfter: new Date(Date.now() + validMs),
-    signingAlgorithm: algorithm,
-    keys,
-    extensions: [
-      new x509.BasicConstraintsExtension(false),
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-      new x509.SubjectAlternativeNameExtension([
-        { type: 'dns', value: serverName },
-        { type: 'ip', value: address },
-      ]),
-    ],
-  });
-  const key = x509.PemConverter.encode(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey), 'PRIVATE KEY');
-  return { cert: cert.toString('pem'), key };
-}
