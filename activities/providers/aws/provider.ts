@@ -4,6 +4,7 @@ import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import type { Provider, ProviderSettings } from '../driver.ts';
 import { Clients } from './clients.ts';
 import { classify, isKind } from './errors.ts';
+import { compute } from './compute.ts';
 import { dataLake } from './data-lake.ts';
 import { storage } from './storage.ts';
 
@@ -25,7 +26,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
 
   return {
     type: 'aws',
-    cells: [dataLake(clients), storage(clients)],
+    cells: [compute(clients), dataLake(clients), storage(clients)],
     classify,
 
     async account(signal) {
