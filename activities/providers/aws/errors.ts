@@ -119,6 +119,8 @@ interface SdkError {
 function kindOf({ name = '', message = '', $metadata }: SdkError): CloudErrorKind {
   // Auto Scaling has one name for all that is wrong with a request, what it asks for included.
   if (name === 'ValidationError' && /not found/i.test(message)) return 'NotFound';
+  // A profile or role just made is not known everywhere for some seconds.
+  if (/Invalid IAM Instance Profile|role.*cannot be assumed|unable to assume/i.test(message)) return 'Unavailable';
   // A signature that came too late is a wrong clock, not a wrong key.
   if (/Signature (expired|not yet current)/i.test(message)) return 'ClockSkewed';
   const named = byName[name] ?? byPattern.find(([pattern]) => pattern.test(name))?.[1];

@@ -6,6 +6,7 @@ import { Clients } from './clients.ts';
 import { classify, isKind } from './errors.ts';
 import { compute } from './compute.ts';
 import { dataLake } from './data-lake.ts';
+import { iotCore } from './iot-core.ts';
 import { storage } from './storage.ts';
 
 /**
@@ -26,7 +27,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
 
   return {
     type: 'aws',
-    cells: [compute(clients), dataLake(clients), storage(clients)],
+    cells: [iotCore(clients, settings.deviceCa), compute(clients), dataLake(clients), storage(clients)],
     classify,
 
     async account(signal) {

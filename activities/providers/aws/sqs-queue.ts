@@ -1,0 +1,163 @@
+/** A queue: encrypted, TLS only, keeping what nobody fetches for the configured time. */
+import {
+  CreateQueueCommand,
+  DeleteQueueCommand,
+  GetQueueAttributesCommand,
+  GetQueueUrlCommand,
+  ListQueuesCommand,
+  ListQueueTagsCommand,
+  SetQueueAttributesCommand,
+  PurgeQueueCommand,
+  TagQueueCommand,
+} from '@aws-sdk/client-sqs';
+import { retainedUntilTag, resourceName } from '../../../model/names.ts';
+import type { Placement, ResourceSpec } from '../../../model/service.ts';
+import type { Call, ResourceDriver } from '../driver.ts';
+import type { Clients } from './clients.ts';
+import { gone, ifFound } from './errors.ts';
+import { isTlsOnly } from './s3-bucket-rules.ts';
+import { allPages, desiredTags, eachOf, foundBy, ownership, tagsOf } from './tags.ts';
+
+const kind = 'aws.sqs.queue';
+/** SQS keeps nothing longer than this. */
+const longestDays = 14;
+
+export const queueSpec = (placement: Placement, key: string, retentionDays: number): ResourceSpec => ({
+  key,
+  kind,
+  name: resourceName(placement, { limit: 80, suffix: key }),
+  needs: [],
+  holdsData: true,
+  desired: {
+    tags: desiredTags(placement),
+    encryption: 'SSE-SQS',
+    tlsOnly: true,
+    retentionSeconds: Math.min(retentionDays, longestDays) * 86_400,
+  },
+});
+
+export const queueArn = ({ region, account }: Placement, name: string): string =>
+  `arn:aws:sqs:${region}:${account}:${name}`;
+export const queueUrl = ({ region, account }: Placement, name: string): string =>
+  `https://sqs.${region}.amazonaws.com/${account}/${name}`;
+
+export function queueDriver(clients: Clients): ResourceDriver {
+  const client = ({ placement }: Pick<Call, 'placement'>) => clients.sqs(placement.region);
+  const attributesOf = (spec: ResourceSpec, placement: Placement): Record<string, string> => ({
+    SqsManagedSseEnabled: 'true',
+    MessageRetentionPeriod: String(spec.desired.retentionSeconds),
+    Policy: JSON.stringify({
+      Version: '2012-10-17',
+      Statement: [
+        {
+          Sid: 'TlsOnly',
+          Effect: 'Deny',
+          Principal: '*',
+          Action: 'sqs:*',
+          Resource: queueArn(placement, spec.name),
+          Condition: { Bool: { 'aws:SecureTransport': 'false' } },
+        },
+      ],
+    }),
+  });
+  const attributes = async (QueueUrl: string, call: Call) =>
+    (
+      await ifFound(
+        client(call).send(new GetQueueAttributesCommand({ QueueUrl, AttributeNames: ['All'] }), {
+          abortSignal: call.signal,
+        }),
+      )
+    )?.Attributes;
+
+  return {
+    kind,
+    immutable: [],
+
+    async observe(spec, call) {
+      const options = { abortSignal: call.signal };
+      const query = { QueueName: spec.name, QueueOwnerAWSAccountId: call.placement.account };
+      const QueueUrl = (await ifFound(client(call).send(new GetQueueUrlCommand(query), options)))?.QueueUrl;
+      if (!QueueUrl) return undefined;
+      const [found, tagged] = await Promise.all([
+        attributes(QueueUrl, call),
+        ifFound(client(call).send(new ListQueueTagsCommand({ QueueUrl }), options)),
+      ]);
+      // A queue that is being deleted still has a URL for a while, but nothing else.
+      if (!found || !tagged) return undefined;
+      const { tags, ...owned } = ownership(tagged.Tags ?? {}, spec);
+      const encryption = found.SqsManagedSseEnabled === 'true' ? 'SSE-SQS' : found.KmsMasterKeyId ? 'SSE-KMS' : 'none';
+      return {
+        id: found.QueueArn ?? queueArn(call.placement, spec.name),
+        ...owned,
+        state: 'ready',
+        properties: {
+          tags,
+          encryption,
+          tlsOnly: isTlsOnly(found.Policy),
+          retentionSeconds: Number(found.MessageRetentionPeriod ?? 0),
+        },
+        outputs: { url: QueueUrl, arn: found.QueueArn ?? '' },
+      };
+    },
+
+    async create(spec, call) {
+      const command = new CreateQueueCommand({
+        QueueName: spec.name,
+        Attributes: attributesOf(spec, call.placement),
+        tags: tagsOf(spec),
+      });
+      await client(call).send(command, { abortSignal: call.signal });
+    },
+
+    async update(spec, observed, drift, call) {
+      const options = { abortSignal: call.signal };
+      const QueueUrl = observed.outputs.url;
+      if (drift.includes('tags'))
+        await client(call).send(new TagQueueCommand({ QueueUrl, Tags: tagsOf(spec) }), options);
+      if (drift.every((property) => property === 'tags')) return;
+      const Attributes = attributesOf(spec, call.placement);
+      await client(call).send(new SetQueueAttributesCommand({ QueueUrl, Attributes }), options);
+    },
+
+    async remove(_spec, observed, call) {
+      const command = new DeleteQueueCommand({ QueueUrl: observed.outputs.url });
+      await gone(client(call).send(command, { abortSignal: call.signal }));
+    },
+
+    async list({ placement, signal }) {
+      const sqs = client({ placement });
+      const urls = await allPages(async (NextToken) => {
+        const query = { QueueNamePrefix: placement.owner.estate, MaxResults: 1000, NextToken };
+        const page = await sqs.send(new ListQueuesCommand(query), { abortSignal: signal });
+        return { items: page.QueueUrls ?? [], next: page.NextToken };
+      });
+      return eachOf(urls, async (QueueUrl) => {
+        const tagged = await ifFound(sqs.send(new ListQueueTagsCommand({ QueueUrl }), { abortSignal: signal }));
+        const name = QueueUrl.slice(QueueUrl.lastIndexOf('/') + 1);
+        return foundBy(placement, kind, name, queueArn(placement, name), tagged?.Tags ?? {});
+      });
+    },
+
+    store: {
+      async isEmpty(spec, call) {
+        const found = await attributes(queueUrl(call.placement, spec.name), call);
+        const waiting = ['', 'NotVisible', 'Delayed'].map((state) =>
+          Number(found?.[`ApproximateNumberOfMessages${state}`] ?? 0),
+        );
+        return waiting.every((count) => count === 0);
+      },
+      async empty(spec, call) {
+        const command = new PurgeQueueCommand({ QueueUrl: queueUrl(call.placement, spec.name) });
+        await client(call).send(command, { abortSignal: call.signal });
+        return true;
+      },
+      async retain(spec, until, call) {
+        const command = new TagQueueCommand({
+          QueueUrl: queueUrl(call.placement, spec.name),
+          Tags: { [retainedUntilTag]: until },
+        });
+        await client(call).send(command, { abortSignal: call.signal });
+      },
+    },
+  };
+}
