@@ -172,7 +172,7 @@ iot._describe_endpoint = describe_endpoint
 
 def server_certificate():
     with open(os.environ["MQTT_CERT"]) as cert, open(os.environ["MQTT_KEY"]) as key:
-        return cert.read(), key.read()
+        return cert.read() + "\n", key.read()
 
 
 iot._mtls_ensure_server_cert = server_certificate
