@@ -84,7 +84,7 @@ export async function freeAddress(taken: ReadonlySet<string>): Promise<string> {
       await new Promise((resolve) => server.close(resolve));
       return address;
     } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'EADDRINUSE') continue;
+      if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') continue;
       throw error;
     }
   }

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { extract } from 'tar';
 
 export interface MachineSettings {
-  /** Folder of its own; emptied at each start. */
+  /** Folder of its own, removed when it is shut down. */
   folder: string;
   name: string;
   zone: string;
@@ -75,6 +75,7 @@ export class Machine {
     }
     this.#metadata.closeAllConnections();
     await new Promise((resolve) => this.#metadata.close(resolve));
+    rmSync(this.#settings.folder, { recursive: true, force: true });
   }
 
   /** A start-up script that fails is tried again, as systemd does. */

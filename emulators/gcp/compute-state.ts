@@ -1,5 +1,5 @@
 /** What the local Compute Engine remembers: resources and operations by their path (`projects/p/global/networks/n`), in one file that is replaced at each change. */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { JsonObject } from '../../model/service.ts';
 
@@ -65,11 +65,6 @@ export class ComputeState {
 }
 
 function read(file: string): Saved {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8')) as Saved;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT')
-      return { resources: {}, operations: {}, nextId: 1 };
-    throw error;
-  }
+  if (!existsSync(file)) return { resources: {}, operations: {}, nextId: 1 };
+  return JSON.parse(readFileSync(file, 'utf8')) as Saved;
 }

@@ -3,7 +3,7 @@
  * Payloads lie in a file of the state folder that only its owner can read.
  */
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Json, JsonObject } from '../../model/service.ts';
 import type { Answer } from './compute.ts';
@@ -192,10 +192,5 @@ const shown = ({ name, createTime, state }: Version): JsonObject => ({
 });
 
 function read(file: string): Record<string, Kept> {
-  try {
-    return JSON.parse(readFileSync(file, 'utf8')) as Record<string, Kept>;
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return {};
-    throw error;
-  }
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Record<string, Kept>) : {};
 }

@@ -5,6 +5,7 @@ import type { Storage } from '@google-cloud/storage';
 import { CloudError } from '../../../model/errors.ts';
 import { fromTags, toTags } from '../../../model/names.ts';
 import type { Call, ResourceDriver } from '../driver.ts';
+import { isMissing } from './compute-errors.ts';
 import { abortable } from './compute-resource.ts';
 
 /** SHA-256 of the tarball that is to be deployed, hex; empty where none is configured. */
@@ -66,5 +67,3 @@ export function artifactDriver(storage: () => Storage, tarball: string | undefin
     list: async () => [],
   };
 }
-
-const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 404;

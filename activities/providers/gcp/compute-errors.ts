@@ -57,4 +57,5 @@ function reasonOf(error: unknown): string | undefined {
   }
 }
 
-export const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 404;
+export const isMissing = (error: unknown): boolean =>
+  typeof error === 'object' && error !== null && 'code' in error && Number(error.code) === 404;
