@@ -12,11 +12,11 @@ export class Hubs {
     this.#folder = folder;
   }
 
-  registry(hub: IotHub): Registry {
-    let registry = this.#registries.get(hub.id);
+  registry({ id }: Pick<IotHub, 'id'>): Registry {
+    let registry = this.#registries.get(id);
     if (!registry) {
-      registry = new Registry(join(this.#folder, hub.id, 'devices.jsonl'));
-      this.#registries.set(hub.id, registry);
+      registry = new Registry(join(this.#folder, id, 'devices.jsonl'));
+      this.#registries.set(id, registry);
     }
     return registry;
   }

@@ -104,8 +104,8 @@ const tiers: Record<string, string> = { F: 'Free', B: 'Basic', S: 'Standard' };
 const mostUnits: Record<string, number> = { F1: 1, B3: 10, S3: 10 };
 
 export interface HubResource {
-  sku: unknown;
-  identity: unknown;
+  sku?: unknown;
+  identity?: unknown;
   properties: Properties;
 }
 
