@@ -136,7 +136,16 @@ export class AmqpServer {
     }
     const level = sender.properties?.['com.microsoft:epoch'];
     const epoch = level === undefined ? undefined : Number(level);
-    const consumer = new Consumer(sender, this.#streams, hub, { partition, group: consumerGroup, start, epoch });
+    const consumer = new Consumer(sender, this.#streams, hub, {
+      partition,
+      group: consumerGroup,
+      start,
+      epoch,
+      allowed: () => {
+        const now = this.#directory.find(hub.host, hub.name);
+        return now !== undefined && this.#claims.get(sender.connection)?.may(now, 'Listen').ok === true;
+      },
+    });
     const rivals = [...this.#consumers].filter(({ group }) => group === consumer.group);
     const highest = Math.max(-1, ...rivals.map((rival) => rival.epoch ?? -1));
     const stolen = (link: Sender, by: string): void =>

@@ -13,6 +13,7 @@ export class Consumer {
   readonly #streams: Streams;
   readonly #hub: EventHub;
   readonly #partition: number;
+  readonly #allowed: () => boolean;
   readonly #unwatch: () => void;
   // rhea does not lower `credit` by what was sent, only by what the other side has told since.
   #credit = 0;
@@ -21,12 +22,13 @@ export class Consumer {
     link: Sender,
     streams: Streams,
     hub: EventHub,
-    place: { partition: number; group: string; start: Start; epoch: number | undefined },
+    place: { partition: number; group: string; start: Start; epoch: number | undefined; allowed: () => boolean },
   ) {
     this.link = link;
     this.#streams = streams;
     this.#hub = hub;
     this.#partition = place.partition;
+    this.#allowed = place.allowed;
     this.group = `${hub.id}/${place.group}/${place.partition}`.toLowerCase();
     this.epoch = place.epoch;
     const log = streams.log(hub, place.partition);
@@ -43,6 +45,11 @@ export class Consumer {
     while (this.#credit > 0 && this.link.is_open()) {
       const entry = log.at(this.#next);
       if (!entry) return;
+      // The token has expired or the role was taken away since the link was attached.
+      if (!this.#allowed()) {
+        this.link.close({ condition: 'amqp:unauthorized-access', description: 'Unauthorized access.' });
+        return;
+      }
       this.link.send(log.read(entry), undefined, 0);
       this.#credit--;
       this.#next = entry.sequence + 1;

@@ -32,7 +32,9 @@ export class MqttListener {
           this.#context(name.toLowerCase()).then((context) => done(null, context), done);
         },
       },
-      (socket) => void this.#accept(socket),
+      (socket) => {
+        this.#accept(socket).catch(() => socket.destroy());
+      },
     );
     server.on('tlsClientError', () => {});
     return new Promise((resolve) => server.listen(port, '127.0.0.1', () => resolve(server)));
