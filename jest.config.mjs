@@ -5,7 +5,7 @@ export default {
   testMatch: ['<rootDir>/test/**/*.test.ts'],
   extensionsToTreatAsEsm: [],
   moduleFileExtensions: ['ts', 'mjs', 'js', 'cjs', 'json', 'node'],
-  transformIgnorePatterns: ['/node_modules/(?!(@azure|@typespec|@google-cloud|google-auth-library|log-update|jose|aedes)/)'],
+  transformIgnorePatterns: ['/node_modules/(?!(@azure|@noble|@typespec|@google-cloud|google-auth-library|log-update|jose|aedes)/)'],
   transform: {
     '\\.[cm]?[jt]s$': [
       '@swc/jest',

@@ -120,7 +120,14 @@ const listeners: Listener[] = [
   },
   {
     name: 'aws',
-    hosts: ['*.s3.*.amazonaws.com', ...serviceHosts, '*.s3.amazonaws.com', 's3.amazonaws.com', 'sts.amazonaws.com', 'iam.amazonaws.com'],
+    hosts: [
+      '*.s3.*.amazonaws.com',
+      ...serviceHosts,
+      '*.s3.amazonaws.com',
+      's3.amazonaws.com',
+      'sts.amazonaws.com',
+      'iam.amazonaws.com',
+    ],
     port: 443,
     protocol: 'http',
     to: httpPort,

@@ -6,10 +6,10 @@ import {
   DeleteLaunchTemplateCommand,
   DescribeLaunchTemplatesCommand,
   DescribeLaunchTemplateVersionsCommand,
+  type _InstanceType as InstanceType,
   ModifyLaunchTemplateCommand,
   type RequestLaunchTemplateData,
   type ResponseLaunchTemplateData,
-  type _InstanceType as InstanceType,
 } from '@aws-sdk/client-ec2';
 import { resourceName } from '../../../model/names.ts';
 import type { JsonObject, Placement, ResourceSpec } from '../../../model/service.ts';

@@ -13,8 +13,11 @@ import {
   DescribeVpcAttributeCommand,
   DescribeVpcsCommand,
   DetachInternetGatewayCommand,
+  type InternetGateway,
   ModifySubnetAttributeCommand,
   ModifyVpcAttributeCommand,
+  type Subnet,
+  type Vpc,
 } from '@aws-sdk/client-ec2';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
@@ -54,7 +57,7 @@ export function vpcDriver(clients: Clients): ResourceDriver {
     const command = new ModifyVpcAttributeCommand({ VpcId, EnableDnsHostnames: { Value: true } });
     await client(call).send(command, { abortSignal: call.signal });
   };
-  return ec2Driver(clients, {
+  return ec2Driver<Vpc>(clients, {
     kind: 'aws.ec2.vpc',
     immutable: ['cidr'],
     idOf: ({ VpcId }) => VpcId,
@@ -100,7 +103,7 @@ export function subnetDriver(clients: Clients): ResourceDriver {
     const command = new ModifySubnetAttributeCommand({ SubnetId, MapPublicIpOnLaunch: { Value: true } });
     await client(call).send(command, { abortSignal: call.signal });
   };
-  return ec2Driver(clients, {
+  return ec2Driver<Subnet>(clients, {
     kind: 'aws.ec2.subnet',
     immutable: ['cidr'],
     idOf: ({ SubnetId }) => SubnetId,
@@ -138,7 +141,7 @@ export function internetGatewayDriver(clients: Clients): ResourceDriver {
     const command = new AttachInternetGatewayCommand({ InternetGatewayId, VpcId: call.needs.network?.vpcId });
     await client(call).send(command, { abortSignal: call.signal });
   };
-  return ec2Driver(clients, {
+  return ec2Driver<InternetGateway>(clients, {
     kind: 'aws.ec2.internet-gateway',
     immutable: [],
     idOf: ({ InternetGatewayId }) => InternetGatewayId,

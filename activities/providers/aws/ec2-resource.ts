@@ -28,7 +28,10 @@ export interface Ec2Kind<T extends Tagged> {
 }
 
 /** Owner tags and the name to find it by. */
-export const namedTags = (placement: Placement, name: string): JsonObject => ({ ...desiredTags(placement), Name: name });
+export const namedTags = (placement: Placement, name: string): JsonObject => ({
+  ...desiredTags(placement),
+  Name: name,
+});
 
 export const tagSpecification = (
   ResourceType: TagSpecification['ResourceType'],
@@ -44,9 +47,7 @@ export function ec2Driver<T extends Tagged>(clients: Clients, kind: Ec2Kind<T>):
   /** Of several with our name, which only two creates at once can leave behind, the one with the lowest ID counts. */
   const named = async (spec: ResourceSpec, call: Call): Promise<[string, T][]> => {
     const items = await kind.find([{ Name: 'tag:Name', Values: [spec.name] }], call);
-    return items
-      .map((item): [string, T] => [kind.idOf(item) ?? '', item])
-      .sort(([a], [b]) => (a < b ? -1 : 1));
+    return items.map((item): [string, T] => [kind.idOf(item) ?? '', item]).sort(([a], [b]) => (a < b ? -1 : 1));
   };
 
   return {

@@ -7,6 +7,7 @@ import {
   type IpPermission,
   RevokeSecurityGroupEgressCommand,
   RevokeSecurityGroupIngressCommand,
+  type SecurityGroup,
 } from '@aws-sdk/client-ec2';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
@@ -52,7 +53,7 @@ export function securityGroupDriver(clients: Clients): ResourceDriver {
     const command = new DescribeSecurityGroupsCommand({ GroupIds: [GroupId] });
     return (await client(call).send(command, { abortSignal: call.signal })).SecurityGroups?.[0];
   };
-  return ec2Driver(clients, {
+  return ec2Driver<SecurityGroup>(clients, {
     kind,
     immutable: [],
     idOf: ({ GroupId }) => GroupId,

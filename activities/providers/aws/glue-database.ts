@@ -62,15 +62,9 @@ export function databaseDriver(clients: Clients): ResourceDriver {
     async update(spec, observed, drift, call) {
       const options = { abortSignal: call.signal };
       if (drift.includes('tags'))
-        await client(call).send(
-          new TagResourceCommand({ ResourceArn: observed.id, TagsToAdd: tagsOf(spec) }),
-          options,
-        );
+        await client(call).send(new TagResourceCommand({ ResourceArn: observed.id, TagsToAdd: tagsOf(spec) }), options);
       if (drift.includes('location'))
-        await client(call).send(
-          new UpdateDatabaseCommand({ Name: spec.name, DatabaseInput: inputOf(spec) }),
-          options,
-        );
+        await client(call).send(new UpdateDatabaseCommand({ Name: spec.name, DatabaseInput: inputOf(spec) }), options);
     },
 
     async remove(spec, _observed, call) {

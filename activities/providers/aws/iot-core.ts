@@ -98,7 +98,9 @@ export function iotCore(clients: Clients, deviceCa: string | undefined): Cell {
 
     async health(placement, observed, signal) {
       const ruleName = observed.rule?.outputs.rule;
-      const missing = ['type', 'group', 'policy', 'telemetry', 'errors', 'role', 'rule'].filter((key) => !observed[key]);
+      const missing = ['type', 'group', 'policy', 'telemetry', 'errors', 'role', 'rule'].filter(
+        (key) => !observed[key],
+      );
       if (!ruleName || missing.length > 0) return { healthy: false, detail: `missing: ${missing.join(', ')}` };
       const command = new GetTopicRuleCommand({ ruleName });
       const { rule } = await clients.iot(placement.region).send(command, { abortSignal: signal });

@@ -81,9 +81,7 @@ export function deviceCaDriver(clients: Clients, pem: string): ResourceDriver {
     },
     async remove(_spec, call) {
       await gone(setStatus('INACTIVE', call));
-      await gone(
-        client(call).send(new DeleteCACertificateCommand({ certificateId }), { abortSignal: call.signal }),
-      );
+      await gone(client(call).send(new DeleteCACertificateCommand({ certificateId }), { abortSignal: call.signal }));
     },
     async page(call, marker) {
       const page = await client(call).send(new ListCACertificatesCommand({ marker }), { abortSignal: call.signal });

@@ -3,9 +3,9 @@ import { SimulatePrincipalPolicyCommand } from '@aws-sdk/client-iam';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import type { Provider, ProviderSettings } from '../driver.ts';
 import { Clients } from './clients.ts';
-import { classify, isKind } from './errors.ts';
 import { compute } from './compute.ts';
 import { dataLake } from './data-lake.ts';
+import { classify, isKind } from './errors.ts';
 import { iotCore } from './iot-core.ts';
 import { storage } from './storage.ts';
 

@@ -1,5 +1,6 @@
 /** A private, versioned, encrypted bucket. Every call names the account that must own it, so that a stranger's bucket is never read or written. */
 import {
+  type BucketLocationConstraint,
   CreateBucketCommand,
   DeleteBucketCommand,
   DeleteObjectsCommand,
@@ -22,12 +23,12 @@ import {
   PutPublicAccessBlockCommand,
   type S3Client,
 } from '@aws-sdk/client-s3';
-import { retainedUntilTag, resourceName } from '../../../model/names.ts';
+import { resourceName, retainedUntilTag } from '../../../model/names.ts';
 import type { JsonObject, Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Call, Check, Observed, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
 import { ifFound } from './errors.ts';
-import { lifecycleOf, lifecycleRules, withTlsOnly, isTlsOnly } from './s3-bucket-rules.ts';
+import { isTlsOnly, lifecycleOf, lifecycleRules, withTlsOnly } from './s3-bucket-rules.ts';
 import { allPages, desiredTags, eachOf, foundBy, fromList, ownership, type Tags, tagsOf, toList } from './tags.ts';
 
 export const bucketKind = 'aws.s3.bucket';
@@ -112,7 +113,7 @@ export function bucketDriver(clients: Clients): ResourceDriver {
           CreateBucketConfiguration: {
             Tags: toList(tagsOf(spec)),
             // us-east-1 is the default and may not be named: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateBucketConfiguration.html
-            ...(region === 'us-east-1' ? {} : { LocationConstraint: region as never }),
+            ...(region === 'us-east-1' ? {} : { LocationConstraint: region as BucketLocationConstraint }),
           },
         }),
         { abortSignal },
@@ -198,10 +199,7 @@ async function configuration({ s3, bucket, abortSignal }: Target): Promise<JsonO
   const algorithm = rule?.ApplyServerSideEncryptionByDefault?.SSEAlgorithm;
   const blocked = block?.PublicAccessBlockConfiguration;
   const isBlocked =
-    blocked?.BlockPublicAcls &&
-    blocked.IgnorePublicAcls &&
-    blocked.BlockPublicPolicy &&
-    blocked.RestrictPublicBuckets;
+    blocked?.BlockPublicAcls && blocked.IgnorePublicAcls && blocked.BlockPublicPolicy && blocked.RestrictPublicBuckets;
   const objectOwnership = controls?.OwnershipControls?.Rules?.[0]?.ObjectOwnership;
   return {
     versioning: versioning.Status ?? 'Off',
@@ -220,10 +218,7 @@ async function configure(place: Target, spec: ResourceSpec, properties: readonly
   const changes: Record<string, () => Promise<unknown>> = {
     tags: async () => putTags(place, { ...(await tagsOfBucket(place)), ...tagsOf(spec) }),
     versioning: () =>
-      s3.send(
-        new PutBucketVersioningCommand({ ...bucket, VersioningConfiguration: { Status: 'Enabled' } }),
-        options,
-      ),
+      s3.send(new PutBucketVersioningCommand({ ...bucket, VersioningConfiguration: { Status: 'Enabled' } }), options),
     encryption: () =>
       s3.send(
         new PutBucketEncryptionCommand({

@@ -6,11 +6,11 @@ import {
   GetQueueUrlCommand,
   ListQueuesCommand,
   ListQueueTagsCommand,
-  SetQueueAttributesCommand,
   PurgeQueueCommand,
+  SetQueueAttributesCommand,
   TagQueueCommand,
 } from '@aws-sdk/client-sqs';
-import { retainedUntilTag, resourceName } from '../../../model/names.ts';
+import { resourceName, retainedUntilTag } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Call, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
@@ -141,10 +141,12 @@ export function queueDriver(clients: Clients): ResourceDriver {
     store: {
       async isEmpty(spec, call) {
         const found = await attributes(queueUrl(call.placement, spec.name), call);
-        const waiting = ['', 'NotVisible', 'Delayed'].map((state) =>
-          Number(found?.[`ApproximateNumberOfMessages${state}`] ?? 0),
-        );
-        return waiting.every((count) => count === 0);
+        const waiting = [
+          found?.ApproximateNumberOfMessages,
+          found?.ApproximateNumberOfMessagesNotVisible,
+          found?.ApproximateNumberOfMessagesDelayed,
+        ];
+        return waiting.every((count) => Number(count ?? 0) === 0);
       },
       async empty(spec, call) {
         const command = new PurgeQueueCommand({ QueueUrl: queueUrl(call.placement, spec.name) });

@@ -9,9 +9,8 @@ export type Tags = Record<string, string>;
 export const toList = (tags: Tags): { Key: string; Value: string }[] =>
   Object.entries(tags).map(([Key, Value]) => ({ Key, Value }));
 
-export const fromList = (
-  list: readonly { Key?: string | undefined; Value?: string | undefined }[] | undefined,
-): Tags => Object.fromEntries((list ?? []).map(({ Key = '', Value = '' }) => [Key, Value]));
+export const fromList = (list: readonly { Key?: string | undefined; Value?: string | undefined }[] | undefined): Tags =>
+  Object.fromEntries((list ?? []).map(({ Key = '', Value = '' }) => [Key, Value]));
 
 /** The property `tags` of `desired`: what must be on the resource; what others add beside it is theirs. */
 export const desiredTags = (placement: Placement): JsonObject => toTags(placement.owner);
