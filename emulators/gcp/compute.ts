@@ -19,6 +19,7 @@ import {
   regions,
 } from './compute-kinds.ts';
 import { ComputeState, type Operation } from './compute-state.ts';
+import type { Answer, ApiRequest } from './json-api.ts';
 
 export interface ComputeHooks {
   /** A resource has come, changed or gone for good: groups and load balancers follow. */
@@ -27,11 +28,6 @@ export interface ComputeHooks {
   allocateAddress(taken: ReadonlySet<string>): Promise<string>;
   /** What the cloud computes of a resource on each read. */
   computed(path: string, resource: JsonObject): JsonObject;
-}
-
-export interface Answer {
-  status: number;
-  body: Json;
 }
 
 const schemaOf: Record<string, string> = {
@@ -49,6 +45,30 @@ const schemaOf: Record<string, string> = {
   instances: 'Instance',
   instanceGroups: 'InstanceGroup',
 };
+/** Resources whose permissions keep `region` in their name. */
+const regionalPermissions = new Set(['regionHealthChecks', 'regionBackendServices', 'regionOperations']);
+const verbs: Record<string, string> = {
+  insert: 'create',
+  patch: 'update',
+  wait: 'get',
+  aggregatedList: 'list',
+  getHealth: 'get',
+  listManagedInstances: 'get',
+  listInstances: 'list',
+  listErrors: 'get',
+  resize: 'update',
+  setInstanceTemplate: 'update',
+  recreateInstances: 'update',
+};
+
+/** `compute.regionInstanceGroupManagers.insert` needs `compute.instanceGroupManagers.create`. */
+function permissionOf(id: string): string {
+  const [, collection = '', verb = ''] = id.split('.');
+  const plain = collection.replace(/^region(?=[A-Z])/, '');
+  const resource = regionalPermissions.has(collection) ? collection : plain.charAt(0).toLowerCase() + plain.slice(1);
+  return `compute.${resource}.${verbs[verb] ?? verb}`;
+}
+
 /** `compute#network`. */
 function kindOf(collection: string): string {
   const schema = schemaOf[collection] ?? '';
@@ -80,9 +100,13 @@ export class Compute {
     for (const timer of this.#timers) clearTimeout(timer);
   }
 
-  async handle(httpMethod: string, url: URL, body: Json | undefined): Promise<Answer> {
+  /** `may` throws where the caller lacks a permission. */
+  async handle(
+    { method, url, body }: Pick<ApiRequest, 'method' | 'url' | 'body'>,
+    may: (permission: string) => void,
+  ): Promise<Answer> {
     try {
-      const called = this.#definition.match(httpMethod, url.pathname);
+      const called = this.#definition.match(method, url.pathname);
       if (!called) throw new ComputeError(404, 'notFound', 'this method is not served by the local Compute Engine');
       const problem =
         this.#definition.checkQuery(called, url.searchParams) ??
@@ -90,6 +114,7 @@ export class Compute {
       if (problem) throw invalid(`Invalid value for field: ${problem}`);
       if (called.path.project !== this.#project) throw notFound(`projects/${called.path.project}`);
       this.#checkLocation(called);
+      may(permissionOf(called.id));
       return { status: 200, body: await this.#call(called, url, isObject(body) ? body : {}) };
     } catch (error) {
       if (!(error instanceof ComputeError)) throw error;

@@ -6,8 +6,11 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Json, JsonObject } from '../../model/service.ts';
-import type { Answer } from './compute.ts';
+import { type Access, asJson, changedPolicy, emptyPolicy, type Policy } from './access.ts';
 import { type Called, isObject, loadDefinition } from './compute-definition.ts';
+import { GoogleError } from './google-error.ts';
+import { type Answer, type Api, type ApiRequest, checkLabels, matched } from './json-api.ts';
+import { projectNumber } from './projects.ts';
 
 interface Version {
   name: string;
@@ -18,61 +21,51 @@ interface Version {
 }
 interface Kept {
   secret: JsonObject;
-  policy: JsonObject;
+  policy: Policy;
   versions: Version[];
 }
 
-class SecretError extends Error {
-  readonly code: number;
-  readonly status: string;
-  constructor(code: number, status: string, message: string) {
-    super(message);
-    this.code = code;
-    this.status = status;
-  }
-}
 const etag = (content: Json): string =>
   `"${createHash('sha256').update(JSON.stringify(content)).digest('hex').slice(0, 14)}"`;
 
-export class SecretManager {
+/** `versions.access` is `secretmanager.versions.access`; a version is added to a secret by `addVersion`. */
+function permissionOf(verb: string): string {
+  if (verb === 'addVersion') return 'secretmanager.versions.add';
+  if (verb.startsWith('versions.')) return `secretmanager.${verb}`;
+  return `secretmanager.secrets.${verb === 'patch' ? 'update' : verb}`;
+}
+
+export class SecretManager implements Api {
   readonly #definition = loadDefinition('secretmanager.v1');
   readonly #file: string;
   readonly #project: string;
+  readonly #access: Pick<Access, 'require'>;
   readonly #secrets: Map<string, Kept>;
 
-  constructor(folder: string, project: string) {
+  constructor(folder: string, project: string, access: Pick<Access, 'require'>) {
+    this.#access = access;
     mkdirSync(folder, { recursive: true });
     this.#file = join(folder, 'secrets.json');
     this.#project = project;
     this.#secrets = new Map(Object.entries(read(this.#file)));
   }
 
-  handle(httpMethod: string, url: URL, body: Json | undefined): Answer {
-    try {
-      const called = this.#definition.match(httpMethod, decodeURIComponent(url.pathname));
-      if (!called) throw new SecretError(404, 'NOT_FOUND', 'this method is not served by the local Secret Manager');
-      const content = isObject(body) ? body : {};
-      const problem =
-        this.#definition.checkQuery(called, url.searchParams) ??
-        (called.requestSchema ? this.#definition.checkBody(called.requestSchema, content) : undefined);
-      if (problem) throw new SecretError(400, 'INVALID_ARGUMENT', problem);
-      if (called.path.projectsId !== this.#project)
-        throw new SecretError(403, 'PERMISSION_DENIED', `project ${called.path.projectsId} does not exist here`);
-      return { status: 200, body: this.#call(called, url.searchParams, content) };
-    } catch (error) {
-      if (!(error instanceof SecretError)) throw error;
-      const { code, status, message } = error;
-      return { status: code, body: { error: { code, message, status } } };
-    }
+  handle(request: ApiRequest): Answer {
+    const { id, path, content } = matched(this.#definition, request);
+    if (path.projectsId !== this.#project && path.projectsId !== projectNumber(this.#project))
+      throw new GoogleError('forbidden', `Permission denied on project ${path.projectsId}`);
+    return { status: 200, body: this.#call({ id, path }, request, content) };
   }
 
-  #call({ id, path }: Called, query: URLSearchParams, body: JsonObject): Json {
+  #call({ id, path }: Pick<Called, 'id' | 'path'>, { url, caller }: ApiRequest, body: JsonObject): Json {
+    const query = url.searchParams;
     const verb = id.replace('secretmanager.projects.secrets.', '');
     const name = `projects/${this.#project}/secrets/${path.secretsId ?? query.get('secretId') ?? ''}`;
+    const kept = this.#secrets.get(name);
+    this.#access.require(caller, permissionOf(verb), kept?.policy);
     if (verb === 'create') return this.#create(name, body);
     if (verb === 'list') return this.#list(query);
-    const kept = this.#secrets.get(name);
-    if (!kept) throw new SecretError(404, 'NOT_FOUND', `Secret [${name}] not found.`);
+    if (!kept) throw new GoogleError('notFound', `Secret [${name}] not found.`);
     switch (verb) {
       case 'get':
         return kept.secret;
@@ -80,16 +73,18 @@ export class SecretManager {
         return this.#patch(kept, query.get('updateMask') ?? '', body);
       case 'delete':
         if (query.has('etag') && query.get('etag') !== kept.secret.etag)
-          throw new SecretError(400, 'FAILED_PRECONDITION', 'the etag is not the current one');
+          throw new GoogleError('failedPrecondition', 'the etag is not the current one');
         this.#secrets.delete(name);
         this.#save();
         return {};
       case 'addVersion':
         return this.#addVersion(name, kept, body);
       case 'getIamPolicy':
-        return kept.policy;
+        return asJson(kept.policy);
       case 'setIamPolicy':
-        return this.#setPolicy(kept, body);
+        kept.policy = changedPolicy(kept.policy, body.policy);
+        this.#save();
+        return asJson(kept.policy);
       case 'versions.list':
         return { versions: kept.versions.map(shown).reverse(), totalSize: kept.versions.length };
       default:
@@ -98,12 +93,13 @@ export class SecretManager {
   }
 
   #create(name: string, body: JsonObject): Json {
-    if (!/\/[A-Za-z0-9_-]{1,255}$/.test(name)) throw new SecretError(400, 'INVALID_ARGUMENT', 'malformed secret ID');
-    if (!isObject(body.replication)) throw new SecretError(400, 'INVALID_ARGUMENT', 'replication is required');
-    if (this.#secrets.has(name)) throw new SecretError(409, 'ALREADY_EXISTS', `Secret [${name}] already exists.`);
+    if (!/\/[A-Za-z0-9_-]{1,255}$/.test(name)) throw new GoogleError('invalid', 'malformed secret ID');
+    checkLabels(body.labels);
+    if (!isObject(body.replication)) throw new GoogleError('invalid', 'replication is required');
+    if (this.#secrets.has(name)) throw new GoogleError('conflict', `Secret [${name}] already exists.`);
     const secret: JsonObject = { ...body, name, createTime: new Date().toISOString() };
     secret.etag = etag(secret);
-    this.#secrets.set(name, { secret, policy: { version: 1, etag: 'ACAB' }, versions: [] });
+    this.#secrets.set(name, { secret, policy: emptyPolicy, versions: [] });
     this.#save();
     return secret;
   }
@@ -111,7 +107,7 @@ export class SecretManager {
   #list(query: URLSearchParams): Json {
     const filter = query.get('filter');
     const wanted = filter === null ? undefined : /^labels\.([\w-]+)\s*[=:]\s*"?([\w-]*)"?$/.exec(filter);
-    if (wanted === null) throw new SecretError(400, 'INVALID_ARGUMENT', 'only labels.<key>=<value> is served');
+    if (wanted === null) throw new GoogleError('invalid', 'only labels.<key>=<value> is served');
     const all = [...this.#secrets.values()]
       .map(({ secret }) => secret)
       .filter(({ labels }) => !wanted || (isObject(labels) && labels[wanted[1] ?? ''] === wanted[2]));
@@ -123,12 +119,12 @@ export class SecretManager {
 
   #patch(kept: Kept, mask: string, body: JsonObject): Json {
     const fields = mask.split(',').filter(Boolean);
-    if (fields.length === 0) throw new SecretError(400, 'INVALID_ARGUMENT', 'updateMask is required');
+    if (fields.length === 0) throw new GoogleError('invalid', 'updateMask is required');
     if (body.etag !== undefined && body.etag !== kept.secret.etag)
-      throw new SecretError(400, 'FAILED_PRECONDITION', 'the etag is not the current one');
+      throw new GoogleError('failedPrecondition', 'the etag is not the current one');
     for (const field of fields) {
       if (!['labels', 'annotations', 'rotation', 'topics', 'versionAliases', 'expireTime', 'ttl'].includes(field))
-        throw new SecretError(400, 'INVALID_ARGUMENT', `${field} cannot be changed`);
+        throw new GoogleError('invalid', `${field} cannot be changed`);
       kept.secret[field] = body[field] ?? {};
     }
     kept.secret.etag = etag({ ...kept.secret, etag: null });
@@ -139,7 +135,7 @@ export class SecretManager {
   #addVersion(name: string, kept: Kept, body: JsonObject): Json {
     const data = isObject(body.payload) ? body.payload.data : undefined;
     if (typeof data !== 'string' || Buffer.from(data, 'base64').length > 64 * 1024)
-      throw new SecretError(400, 'INVALID_ARGUMENT', 'a payload of at most 64 KiB is required');
+      throw new GoogleError('invalid', 'a payload of at most 64 KiB is required');
     const version: Version = {
       name: `${name}/versions/${kept.versions.length + 1}`,
       createTime: new Date().toISOString(),
@@ -151,27 +147,17 @@ export class SecretManager {
     return shown(version);
   }
 
-  #setPolicy(kept: Kept, body: JsonObject): Json {
-    const policy = isObject(body.policy) ? body.policy : {};
-    if (policy.etag !== undefined && policy.etag !== kept.policy.etag)
-      throw new SecretError(409, 'ABORTED', 'There were concurrent policy changes.');
-    const { etag: _, ...content } = policy;
-    kept.policy = { version: 1, ...content, etag: Buffer.from(etag([content, Date.now()])).toString('base64') };
-    this.#save();
-    return kept.policy;
-  }
-
   #versionCall(verb: string, kept: Kept, id: string): Json {
     const number = id === 'latest' ? kept.versions.length : Number(id);
     const version = kept.versions[number - 1];
-    if (!version) throw new SecretError(404, 'NOT_FOUND', `Secret Version [${id}] not found.`);
+    if (!version) throw new GoogleError('notFound', `Secret Version [${id}] not found.`);
     if (verb === 'get') return shown(version);
     if (verb === 'access') {
       if (version.state !== 'ENABLED' || version.data === undefined)
-        throw new SecretError(400, 'FAILED_PRECONDITION', `Secret Version [${id}] is in ${version.state} state.`);
+        throw new GoogleError('failedPrecondition', `Secret Version [${id}] is in ${version.state} state.`);
       return { name: version.name, payload: { data: version.data } };
     }
-    if (version.state === 'DESTROYED') throw new SecretError(400, 'FAILED_PRECONDITION', `${id} is destroyed`);
+    if (version.state === 'DESTROYED') throw new GoogleError('failedPrecondition', `${id} is destroyed`);
     version.state = verb === 'destroy' ? 'DESTROYED' : verb === 'disable' ? 'DISABLED' : 'ENABLED';
     if (verb === 'destroy') delete version.data;
     this.#save();

@@ -18,12 +18,20 @@ const open = async (ms = operationMs): Promise<ComputeService> =>
   startCompute({
     settings: { state: join(folder, 'state'), certificates: join(folder, 'ca'), operationMs: ms, account: project },
     ports: { first: 23080, count: 1 },
+    require: () => {},
     token: () => ({ access_token: 'token', expires_in: 3600 }),
     portOf: () => 1,
   });
 
 async function call(method: string, path: string, body?: JsonObject): Promise<{ status: number; body: JsonObject }> {
-  const answer = await compute.handle(method, new URL(`http://compute/compute/v1/${path}`), body);
+  const answer = await compute.handle({
+    method,
+    url: new URL(`http://compute/compute/v1/${path}`),
+    body,
+    caller: 'somebody',
+    headers: {},
+    signal: AbortSignal.timeout(60_000),
+  });
   return answer as { status: number; body: JsonObject };
 }
 async function done(method: string, path: string, body?: JsonObject): Promise<JsonObject> {

@@ -34,17 +34,21 @@ export function failureOf(operation: IOperation, resource: string): CloudError |
 
 const Body = z.object({ error: z.object({ errors: z.array(z.object({ reason: z.string() })) }) });
 
-/** States of a neighbour that pass by themselves, though the API answers them as bad requests (400). */
-const passing = new Set(['resourceNotReady', 'resourceInUseByAnotherResource']);
+/** Reasons that say more than their status code: states of a neighbour that pass by themselves come as 400, quotas as 403. */
+const reasons: Record<string, CloudErrorKind> = {
+  resourceNotReady: 'Unavailable',
+  resourceInUseByAnotherResource: 'Unavailable',
+  quotaExceeded: 'QuotaExceeded',
+  rateLimitExceeded: 'Throttled',
+  userRateLimitExceeded: 'Throttled',
+};
 
 /** The same error, or ours where only its body tells what it means. */
 export function refined(error: unknown, resource: string): unknown {
-  const reason = reasonOf(error);
-  if (reason === undefined || !passing.has(reason)) return error;
-  return new CloudError(
-    { kind: 'Unavailable', provider: 'gcp', operation: 'compute', resource, missing: undefined },
-    reason,
-  );
+  const reason = reasonOf(error) ?? '';
+  const kind = reasons[reason];
+  if (kind === undefined) return error;
+  return new CloudError({ kind, provider: 'gcp', operation: 'compute', resource }, reason);
 }
 
 /** The SDK's REST mode gives the body of an error as the error's message. */
