@@ -36,6 +36,8 @@ export interface Broker {
 /** CONNACK return codes of MQTT 3.1.1. */
 const serverUnavailable = 3;
 const notAuthorized = 5;
+/** More than any handshake with a certificate chain and a CONNECT packet take. */
+const maxUnknownBytes = 256 * 1024;
 
 const refusal = (returnCode: number, text: string): Error & { returnCode: number } =>
   Object.assign(new Error(text), { returnCode });
@@ -44,6 +46,8 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
   /** Connected devices, and the generation of the registry object at the scan that saw them first. */
   const connected = new Map<string, { client: Client; generation: string | undefined; socket: tls.TLSSocket }>();
   const sockets = new Set<tls.TLSSocket>();
+  /** Connected, but not yet known to be a device. */
+  const strangers = new Set<tls.TLSSocket>();
   let draining = false;
 
   const options: AedesOptions = {
@@ -94,6 +98,7 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
 
   const aedes = await Aedes.createBroker(options);
   aedes.on('clientReady', (client) => {
+    strangers.delete(client.conn as unknown as tls.TLSSocket);
     connected.set(client.id, { client, generation: undefined, socket: client.conn as unknown as tls.TLSSocket });
     log('INFO', 'device connected', { device: client.id });
   });
@@ -123,12 +128,21 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
     },
     (socket) => {
       sockets.add(socket);
-      socket.on('close', () => sockets.delete(socket));
+      strangers.add(socket);
+      socket.on('close', () => {
+        sockets.delete(socket);
+        strangers.delete(socket);
+      });
       socket.on('error', () => socket.destroy());
       if (Object.keys(socket.getPeerCertificate()).length === 0) socket.destroy();
       else aedes.handle(socket);
     },
   );
+
+  // A CONNECT packet may say that it is 256 MiB long, and the parser would wait for all of it.
+  const guard = setInterval(() => {
+    for (const socket of strangers) if (socket.bytesRead > maxUnknownBytes) socket.destroy();
+  }, 100);
 
   /** Cuts off devices that were disabled, removed or given other keys since they connected. */
   async function scan(): Promise<void> {
@@ -186,6 +200,7 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
     async close() {
       draining = true;
       clearInterval(timer);
+      clearInterval(guard);
       mqtt.close();
       await new Promise<void>((resolve) => aedes.close(() => resolve()));
       for (const socket of sockets) socket.destroy();

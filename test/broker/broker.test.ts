@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import tls from 'node:tls';
 import mqtt, { type MqttClient } from 'mqtt';
 import { type Broker, startBroker } from '../../broker/broker.ts';
 import type { Registry } from '../../broker/registry.ts';
@@ -105,6 +106,17 @@ describe('a device is who its certificate says, as far as the registry agrees', 
     register('known', { type: 'thumbprint', thumbprints: [thumbprint(pair)] }, 'disabled');
     await expect(connect('known', pair)).rejects.toThrow();
     await expect(connect('known', {})).rejects.toThrow();
+  });
+
+  it('does not collect megabytes from somebody it does not know yet', async () => {
+    const pair = await issueCertificate(stranger, ['flood'], true);
+    const socket = tls.connect({ port: broker.mqttPort, ca: ca.cert, servername: 'broker.test', ...pair });
+    socket.on('error', () => {});
+    const gone = new Promise((resolve) => socket.once('close', resolve));
+    // CONNECT with a remaining length of 256 MiB.
+    socket.write(Buffer.from([0x10, 0xff, 0xff, 0xff, 0x7f]));
+    socket.write(Buffer.alloc(1024 * 1024));
+    await gone;
   });
 
   it('cuts off a connected device that is disabled or removed', async () => {
