@@ -3,6 +3,8 @@ EC2 and Auto Scaling: moto's server with its state kept over kill -9, and with t
 AWS in what our cells touch. Environment: MOTO_STATE (file), MOTO_PORT, MOTO_ACCOUNT_ID, OPERATION_MS.
 """
 
+import copy
+import io
 import logging
 import os
 import pickle
@@ -70,27 +72,12 @@ class Durable:
             finish_deletions()
             length = int(environ.get("CONTENT_LENGTH") or 0)
             body = environ["wsgi.input"].read(length) if length else b""
-            environ["wsgi.input"] = _Body(body)
+            environ["wsgi.input"] = io.BytesIO(body)
             answer = list(self.inner(environ, start_response))
             action = body.split(b"Action=", 1)[-1].split(b"&", 1)[0] if b"Action=" in body else b""
             if not action.startswith((b"Describe", b"Get", b"List")):
                 save()
             return answer
-
-
-class _Body:
-    """A request body that was read already, for a framework that wants to read it again."""
-
-    def __init__(self, body: bytes):
-        import io
-
-        self._stream = io.BytesIO(body)
-
-    def __getattr__(self, name):
-        return getattr(self._stream, name)
-
-    def __iter__(self):
-        return iter(self._stream)
 
 
 # Auto Scaling
@@ -112,6 +99,20 @@ def create_group(self, name, *args, **kwargs):
 
 
 autoscaling.AutoScalingBackend.create_auto_scaling_group = create_group
+
+def group_instances(self):
+    """Instances are Pending for a while before they are in service."""
+
+    def shown(state):
+        if state.lifecycle_state == "InService" and time.time() < state.instance.started_at + OPERATION_S:
+            state = copy.copy(state)
+            state.lifecycle_state = "Pending"
+        return state
+
+    return [shown(state) for state in self.instance_states]
+
+
+autoscaling.FakeAutoScalingGroup.instances = property(group_instances)
 
 _delete_group = autoscaling.AutoScalingBackend.delete_auto_scaling_group
 
@@ -177,6 +178,7 @@ def instance(self, ec2_backend, *args, **kwargs):
     if template and not kwargs.get("metadata_options"):
         kwargs["metadata_options"] = ec2_backend._get_template_from_args(template).data.get("MetadataOptions", {})
     _instance(self, ec2_backend, *args, **kwargs)
+    self.started_at = time.time()
 
 
 instances.Instance.__init__ = instance

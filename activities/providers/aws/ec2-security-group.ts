@@ -68,7 +68,8 @@ export function securityGroupDriver(clients: Clients): ResourceDriver {
     outputs: ({ GroupId }) => ({ groupId: GroupId ?? '' }),
     async create(spec, call) {
       const command = new CreateSecurityGroupCommand({
-        GroupName: spec.name,
+        // A group's name may not start with `sg-`, which an estate's may.
+        GroupName: `multi-cloud-${spec.name}`,
         Description: 'Nothing in, everything out',
         VpcId: call.needs.network?.vpcId,
         TagSpecifications: tagSpecification('security-group', spec),

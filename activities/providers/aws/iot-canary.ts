@@ -1,6 +1,7 @@
 /** A device made for a moment: it connects with its certificate, sends telemetry, and the message must come out of the queue. */
 import 'reflect-metadata';
 import { randomBytes, webcrypto } from 'node:crypto';
+import { once } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
 import {
   AddThingToThingGroupCommand,
@@ -46,20 +47,31 @@ async function makeIdentity(name: string): Promise<Identity> {
   return { cert: certificate.toString('pem'), key: x509.PemConverter.encode(key, 'PRIVATE KEY') };
 }
 
-async function publish(host: string, clientId: string, identity: Identity, topic: string, body: string) {
+interface Delivery {
+  host: string;
+  device: string;
+  identity: Identity;
+  topic: string;
+  body: string;
+}
+
+async function publish({ host, device, identity, topic, body }: Delivery, signal: AbortSignal): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
-      const options = { host, port: 8883, servername: host, clientId, ...identity, reconnectPeriod: 0 };
-      const client = await connectAsync({ ...options, protocol: 'mqtts', connectTimeout: 10_000 });
+      const options = { servername: host, clientId: device, ...identity, reconnectPeriod: 0, connectTimeout: 10_000 };
+      // Without `false` a connection that is closed instead of answered would never be given up.
+      const client = await connectAsync(`mqtts://${host}:8883`, options, false);
       try {
-        await client.publishAsync(topic, body, { qos: 1 });
+        // A device that sends what its policy denies is cut off, not answered.
+        const cut = once(client, 'close', { signal }).then(() => Promise.reject(new Error('cut off')));
+        await Promise.race([client.publishAsync(topic, body, { qos: 1 }), cut]);
       } finally {
         await client.endAsync(true);
       }
       return;
     } catch (error) {
-      if (attempt >= connectTries) throw error;
-      await setTimeout(500 * attempt);
+      if (attempt >= connectTries || signal.aborted) throw error;
+      await setTimeout(500 * attempt, undefined, { signal });
     }
   }
 }
@@ -96,7 +108,8 @@ export async function canary(
     await iot.send(new AttachThingPrincipalCommand({ thingName, principal: certificateArn }), options);
     const topic = topicOf(placement, 'dt', thingName, 'telemetry');
     try {
-      await publish(endpoint, thingName, identity, topic, JSON.stringify({ canary: nonce }));
+      const body = JSON.stringify({ canary: nonce });
+      await publish({ host: endpoint, device: thingName, identity, topic, body }, signal);
     } catch {
       // Its own words could name hosts and addresses; what failed is clear without them.
       return { healthy: false, detail: `a device could not connect to ${endpoint}:8883 and publish with its policy` };

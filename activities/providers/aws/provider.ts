@@ -1,6 +1,8 @@
 /** AWS as a provider: its cells, whose account it is, which rights are missing. */
 import { SimulatePrincipalPolicyCommand } from '@aws-sdk/client-iam';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
+import { resourceName } from '../../../model/names.ts';
+import type { Placement } from '../../../model/service.ts';
 import type { Provider, ProviderSettings } from '../driver.ts';
 import { Clients } from './clients.ts';
 import { compute } from './compute.ts';
@@ -8,6 +10,7 @@ import { dataLake } from './data-lake.ts';
 import { classify, isKind } from './errors.ts';
 import { iotCore } from './iot-core.ts';
 import { storage } from './storage.ts';
+import { allPages } from './tags.ts';
 
 /**
  * The IAM identity behind a caller's ARN: a session of an assumed role has the rights of its role. Undefined for the
@@ -34,15 +37,17 @@ export function awsProvider(settings: ProviderSettings): Provider {
       return (await identity(signal)).Account ?? '';
     },
 
-    async missingPermissions(permissions, _placement, signal) {
-      const PolicySourceArn = principalOf((await identity(signal)).Arn ?? '');
-      if (!PolicySourceArn || permissions.length === 0) return [];
-      const query = { PolicySourceArn, ActionNames: [...permissions] };
+    async missingPermissions(permissions, placement, signal) {
+      const principal = principalOf((await identity(signal)).Arn ?? '');
+      if (!principal || permissions.length === 0) return [];
       try {
-        const answer = await clients.iam().send(new SimulatePrincipalPolicyCommand(query), { abortSignal: signal });
-        return (answer.EvaluationResults ?? [])
-          .filter(({ EvalDecision }) => EvalDecision !== 'allowed')
-          .map(({ EvalActionName = '' }) => EvalActionName);
+        const everywhere = await denied(clients, principal, permissions, '*', signal);
+        // Rights may be limited to what bears the estate's name, as `permissions` prints them: then "on everything" is denied.
+        const byService = Map.groupBy(everywhere, (permission) => permission.slice(0, permission.indexOf(':')));
+        const named = [...byService].map(([service, some]) =>
+          denied(clients, principal, some, exampleOf(service, placement), signal),
+        );
+        return (await Promise.all(named)).flat();
       } catch (error) {
         // Who may not ask is told nothing; the first call that is denied then blocks the run, naming the right.
         // A role with a path cannot be rebuilt from its session's ARN: then there is nothing to ask either.
@@ -55,4 +60,39 @@ export function awsProvider(settings: ProviderSettings): Provider {
       clients.close();
     },
   };
+}
+
+/** Those of the rights that a principal does not have on a resource. */
+async function denied(
+  clients: Clients,
+  PolicySourceArn: string,
+  permissions: readonly string[],
+  resource: string,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const results = await allPages(async (Marker) => {
+    const query = { PolicySourceArn, ActionNames: [...permissions], ResourceArns: [resource], Marker };
+    const page = await clients.iam().send(new SimulatePrincipalPolicyCommand(query), { abortSignal: signal });
+    return { items: page.EvaluationResults ?? [], next: page.IsTruncated ? page.Marker : undefined };
+  });
+  return results.flatMap(({ EvalDecision, EvalActionName = '' }) =>
+    EvalDecision === 'allowed' ? [] : [EvalActionName],
+  );
+}
+
+/** ARN of a resource as this placement would have it. */
+function exampleOf(service: string, placement: Placement): string {
+  const { region, account, owner } = placement;
+  const name = resourceName(placement, { limit: 60 });
+  const word = name.replaceAll('-', '_');
+  const examples: Record<string, string> = {
+    s3: `arn:aws:s3:::${name}`,
+    iam: `arn:aws:iam::${account}:role/multi-cloud/${owner.estate}/${name}`,
+    sqs: `arn:aws:sqs:${region}:${account}:${name}`,
+    kinesis: `arn:aws:kinesis:${region}:${account}:stream/${name}`,
+    glue: `arn:aws:glue:${region}:${account}:database/${word}`,
+    iot: `arn:aws:iot:${region}:${account}:thinggroup/${name}`,
+    autoscaling: `arn:aws:autoscaling:${region}:${account}:autoScalingGroup:*:autoScalingGroupName/${name}`,
+  };
+  return examples[service] ?? '*';
 }

@@ -8,6 +8,7 @@ import { bucketChecks, bucketDriver, bucketSpec } from './s3-bucket.ts';
 export const bucketRights = {
   do: [
     's3:CreateBucket',
+    's3:TagResource',
     's3:ListBucket',
     's3:ListBucketVersions',
     's3:ListAllMyBuckets',
