@@ -1,5 +1,6 @@
 /** The record of a service and of the estate: what runs where, who holds it, what is in flight. Pure: state and its transitions. */
 import { z } from 'zod';
+import { Service } from './estate.ts';
 import { providerTypes, serviceTypes } from './service.ts';
 
 export const operationKinds = ['deploy', 'migrate', 'failover', 'remove', 'recover', 'repair'] as const;
@@ -118,7 +119,7 @@ export const EstateRecord = z.strictObject({
   holder: Holder.optional(),
   /** Hash of the last applied file, and its services with placeholders unresolved. */
   lastApplied: z
-    .strictObject({ hash: z.string(), at: z.string(), by: z.string(), services: z.record(z.string(), z.json()) })
+    .strictObject({ hash: z.string(), at: z.string(), by: z.string(), services: z.record(z.string(), Service) })
     .optional(),
   services: z.array(z.string()).default([]),
 });

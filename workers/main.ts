@@ -65,7 +65,11 @@ if (chosen.includes('control'))
       }),
       activities: {
         ...createRegistryActivities({ client, controller: namespaceInfo?.id ?? '' }),
-        ...createEstateActivities({ settings }),
+        ...createEstateActivities({
+          estateFile: settings.estateFile,
+          allowedNames: settings.allowedNames,
+          blockedMs: settings.waits.blockedMs,
+        }),
         ...createPlacementActivities({ sheets: loadSheets(settings.sheets) }),
       },
     }),

@@ -24,23 +24,24 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
     const input = op.parse(DeployEstateInput, raw);
 
     op.board.phase('planning');
-    const estate = await control.loadEstate({ estate: input.estate, file: input.file });
-    op.decisions.obey(estate.approvals);
+    const loaded = await control.loadEstate({ estate: input.estate, file: input.file });
+    const { estate, approvals } = loaded;
+    op.decisions.obey(approvals);
     op.about(estate.name);
-    let planned = await op.board.step('plan', () => planServices(estate));
+    let planned = await op.board.step('plan', () => planServices(loaded));
     const lock = await op.lock(undefined, planned.plan.hash);
     if ('attached' in lock) return lock.attached;
     const { stale, free } = await lockServices(op, planned);
-    if (stale) planned = await planServices(estate);
+    if (stale) planned = await planServices(loaded);
     shown = planned.plan;
     op.board.record(input.by || 'unnamed', 'deploy the estate', estate.name);
-    if (estate.enforceBudgetUsd !== undefined && planned.plan.monthlyCostUsd > estate.enforceBudgetUsd)
+    if (estate.cost.enforce && planned.plan.monthlyCostUsd > (estate.cost.budget ?? Infinity))
       throw failure(
         'OverBudget',
-        `The plan costs $${planned.plan.monthlyCostUsd.toFixed(2)} a month, the budget is $${estate.enforceBudgetUsd} and cost.enforce is true; nothing was changed.`,
+        `The plan costs $${planned.plan.monthlyCostUsd.toFixed(2)} a month, the budget is $${estate.cost.budget} and cost.enforce is true; nothing was changed.`,
       );
 
-    if (input.approval === 'manual') await approvePlan(op, planned.plan, estate.approvals.deadlineMs);
+    if (input.approval === 'manual') await approvePlan(op, planned.plan, approvals.deadlineMs);
 
     op.board.phase('deploying');
     const changing = planned.services.filter((one) => changesAnything(one) && free.includes(one.service));
@@ -49,7 +50,7 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
     for (const one of planned.services) if (!changing.includes(one)) keepAsIs(op, one);
     await control.recordApplied({
       estate: estate.name,
-      file: { hash: estate.hash, by: input.by, services: estate.wished },
+      file: { hash: loaded.hash, by: input.by, services: estate.services },
     });
     return op.result('done');
   });

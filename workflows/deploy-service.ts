@@ -25,18 +25,19 @@ export async function deployService(raw: unknown): Promise<OperationResult> {
     }
 
     op.board.phase('planning');
-    const estate = await control.loadEstate({ estate: input.estate, file: input.file });
-    op.decisions.obey(estate.approvals);
+    const loaded = await control.loadEstate({ estate: input.estate, file: input.file });
+    const { estate, approvals } = loaded;
+    op.decisions.obey(approvals);
     op.about(estate.name, input.service, estate.services[input.service]?.type);
-    let planned = await op.board.step('plan', () => planServices(estate, [input.service]));
+    let planned = await op.board.step('plan', () => planServices(loaded, [input.service]));
     const lock = await op.lock(input.service, planned.plan.hash);
     if ('attached' in lock) return lock.attached;
     if (lock.revision !== (planned.records[input.service]?.revision ?? 0))
-      planned = await planServices(estate, [input.service]);
+      planned = await planServices(loaded, [input.service]);
     shown = planned.plan;
     op.board.record(input.by || 'unnamed', 'deploy', input.service);
 
-    if (input.approval === 'manual') await approvePlan(op, planned.plan, estate.approvals.deadlineMs);
+    if (input.approval === 'manual') await approvePlan(op, planned.plan, approvals.deadlineMs);
     op.board.phase('provisioning');
     for (const service of planned.services) {
       if (changesAnything(service)) await provisionService(op, service);

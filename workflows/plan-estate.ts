@@ -12,9 +12,9 @@ export async function planEstate(raw: unknown): Promise<EstatePlan> {
       'InvalidInput',
       parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'input'}: ${message}`).join('; '),
     );
-  const estate = await board.step('load', () =>
+  const loaded = await board.step('load', () =>
     control.loadEstate({ estate: parsed.data.estate, file: parsed.data.file }),
   );
-  const { plan } = await board.step('plan', () => planServices(estate));
+  const { plan } = await board.step('plan', () => planServices(loaded));
   return plan;
 }

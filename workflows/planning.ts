@@ -12,12 +12,13 @@ export interface Planned {
 }
 
 /** Plans these services, or all of the file. Looks at the clouds, changes nothing. */
-export async function planServices(estate: LoadedEstate, only?: readonly string[]): Promise<Planned> {
+export async function planServices(loaded: LoadedEstate, only?: readonly string[]): Promise<Planned> {
+  const { estate } = loaded;
   const names = (only ?? Object.keys(estate.services)).toSorted();
   const [identity, records, accounts] = await Promise.all([
     control.openEstate({ estate: estate.name }),
     control.readServices({ estate: estate.name }),
-    accountsOf(estate),
+    accountsOf(estate.providers),
   ]);
   for (const name of names)
     if (!estate.services[name])
@@ -25,7 +26,7 @@ export async function planServices(estate: LoadedEstate, only?: readonly string[
         'ServiceNotFound',
         `The estate file has no service "${name}"; it has ${Object.keys(estate.services).join(', ')}.`,
       );
-  const placed = await control.placeServices({ estate, only: names, records, identity, accounts });
+  const placed = await control.placeServices({ loaded, only: names, records, identity, accounts });
   const services = await Promise.all(
     placed.services.map(async ({ service, type, placements }) => ({
       service,
@@ -59,9 +60,9 @@ export async function planServices(estate: LoadedEstate, only?: readonly string[
 }
 
 /** The accounts that the credentials of the enabled providers belong to, as the clouds say. */
-async function accountsOf(estate: LoadedEstate): Promise<Record<string, string>> {
+async function accountsOf(providers: LoadedEstate['estate']['providers']): Promise<Record<string, string>> {
   const entries = await Promise.all(
-    estate.providers
+    providers
       .filter(({ enabled }) => enabled)
       .map(async ({ name }) => [name, await cloud(name, `account of ${name}`).account({ provider: name })] as const),
   );

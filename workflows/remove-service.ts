@@ -1,4 +1,5 @@
 /** `removeService`: takes a service off all its clouds, in order. Protected data goes only where the input names it. */
+import { isProtected as protectedByFile, type Service } from '../model/estate.ts';
 import { type OperationResult, RemoveServiceInput } from '../model/operations.ts';
 import type { Intent, RecordedPlacement, ServiceRecord } from '../model/record.ts';
 import { statefulTypes } from '../model/service.ts';
@@ -10,7 +11,7 @@ export async function removeService(raw: unknown): Promise<OperationResult> {
   return op.run(async () => {
     const input = op.parse(RemoveServiceInput, raw);
     const { service } = input;
-    const estate = await control.loadEstate({ estate: input.estate });
+    const { estate } = await control.loadEstate({ estate: input.estate });
     op.about(estate.name, service, estate.services[service]?.type);
 
     const { [service]: known } = await control.readServices({ estate: estate.name });
@@ -22,7 +23,7 @@ export async function removeService(raw: unknown): Promise<OperationResult> {
     if (!record || (record.placements.length === 0 && record.intents.length === 0)) return op.result('done');
 
     const confirmed = input.confirm === `${estate.name}/${service}`;
-    refuseProtected(estate.name, service, record, estate.services[service]?.protect, input.confirm);
+    refuseProtected(estate.name, service, record, estate.services[service], input.confirm);
     op.board.record(input.by || 'unnamed', confirmed ? 'remove with its data' : 'remove', service);
 
     op.board.phase('removing');
@@ -59,10 +60,12 @@ function refuseProtected(
   estate: string,
   service: string,
   record: ServiceRecord,
-  wish: boolean | undefined,
+  wished: Service | undefined,
   confirm: string | undefined,
 ): void {
-  const isProtected = wish ?? (record.type !== undefined && statefulTypes.includes(record.type));
+  const isProtected = wished
+    ? protectedByFile(wished)
+    : record.type !== undefined && statefulTypes.includes(record.type);
   const expected = `${estate}/${service}`;
   if (confirm !== undefined && confirm !== expected)
     throw failure(

@@ -20,7 +20,7 @@ type ProviderEntry = Estate['providers'][number];
 
 export class ProviderPool {
   readonly #settings: PoolSettings;
-  readonly #made = new Map<string, Provider>();
+  readonly #made = new Map<string, Promise<Provider>>();
 
   constructor(settings: PoolSettings) {
     this.#settings = settings;
@@ -33,28 +33,31 @@ export class ProviderPool {
       .map(({ name }) => name);
   }
 
-  async get(name: string): Promise<Provider> {
-    const made = this.#made.get(name);
-    if (made) return made;
+  get(name: string): Promise<Provider> {
+    const made = this.#made.get(name) ?? this.#make(name);
+    this.#made.set(name, made);
+    made.catch(() => this.#made.delete(name)); // a missing credential may be there the next time
+    return made;
+  }
+
+  async #make(name: string): Promise<Provider> {
     const entry = this.#entries().find((candidate) => candidate.name === name);
     if (!entry)
       throw new CloudError(
         { kind: 'InvalidInput', provider: name, operation: 'connect', resource: name },
         'the estate file of this worker has no such provider',
       );
-    const provider = providers[entry.type](this.#providerSettings(entry));
-    this.#made.set(name, provider);
-    return provider;
+    return providers[entry.type](this.#providerSettings(entry));
   }
 
   forget(name: string): void {
     const made = this.#made.get(name);
     this.#made.delete(name);
-    void made?.close();
+    void made?.then((provider) => provider.close());
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#made.values()].map((provider) => provider.close()));
+    await Promise.all([...this.#made.values()].map(async (made) => (await made).close()));
   }
 
   #entries(): ProviderEntry[] {

@@ -46,8 +46,10 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       staticSummary: `the record of the estate ${estate}`,
     });
   /** The same in every attempt of this activity, so that a repeated update is the same update. */
-  const updateId = (step: string) =>
-    `${Context.current().info.workflowExecution.runId}-${Context.current().info.activityId}-${step}`;
+  const updateId = (step: string) => {
+    const { workflowExecution, activityId } = Context.current().info;
+    return `${workflowExecution?.runId}-${activityId}-${step}`;
+  };
 
   return {
     /** Whether a run still lives. One that the server no longer knows does not. */

@@ -1,0 +1,73 @@
+/** A run's first activity: reads the worker's own estate file again, with the sections that the input may carry. */
+import { createHash } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { ApplicationFailure } from '@temporalio/activity';
+import type { ApprovalRules } from '../../model/decisions.ts';
+import { durationMs } from '../../model/duration.ts';
+import type { Estate, EstateInput } from '../../model/estate.ts';
+import { mergeInput } from '../../model/estate-check.ts';
+import { parseEstateFile } from '../../model/estate-file.ts';
+
+export interface EstateDependencies {
+  estateFile: string;
+  allowedNames?: readonly string[] | undefined;
+  /** How long a blocked run waits before it looks again, milliseconds. */
+  blockedMs: number;
+}
+
+/** The checked estate; secrets are still placeholders. */
+export interface LoadedEstate {
+  estate: Estate;
+  /** Of the services, placement and cost sections: what `deploy` applies. */
+  hash: string;
+  approvals: ApprovalRules & { deadlineMs: number };
+  warnings: string[];
+}
+
+export function createEstateActivities({ estateFile, allowedNames, blockedMs }: EstateDependencies) {
+  return {
+    /** `estate` must be the worker's own where it is given. */
+    async loadEstate({
+      estate: asked,
+      file,
+    }: {
+      estate?: string | undefined;
+      file?: EstateInput | undefined;
+    }): Promise<LoadedEstate> {
+      const own = parseEstateFile(await readFile(estateFile, 'utf8'), { allowedNames });
+      if (!own.ok) throw refused(own.errors);
+      const merged = file ? mergeInput(own.estate, file) : own;
+      if (!merged.ok) throw refused(merged.errors);
+      const { estate } = merged;
+      if (asked !== undefined && asked !== estate.name)
+        throw ApplicationFailure.nonRetryable(
+          `estate: found ${JSON.stringify(asked.slice(0, 40))}; this worker serves ${estate.name}. Leave the field out or start the run where a worker of that estate listens.`,
+          'InvalidInput',
+        );
+      const { required, approvers, identity, deadline } = estate.approvals;
+      return {
+        estate,
+        hash: createHash('sha256')
+          .update(JSON.stringify([estate.services, estate.placement, estate.cost]))
+          .digest('hex'),
+        approvals: { required, approvers, identity, deadlineMs: durationMs(deadline) },
+        warnings: [...own.warnings, ...merged.warnings]
+          .map(({ message }) => message)
+          .filter((text, at, all) => all.indexOf(text) === at),
+      };
+    },
+
+    async waits(): Promise<{ blockedMs: number }> {
+      return { blockedMs };
+    },
+  };
+}
+
+const refused = (errors: readonly { message: string }[]): ApplicationFailure =>
+  ApplicationFailure.nonRetryable(
+    `The estate file was refused, with ${errors.length} ${errors.length === 1 ? 'error' : 'errors'}:\n${errors
+      .slice(0, 50)
+      .map(({ message }) => `- ${message}`)
+      .join('\n')}`,
+    'InvalidInput',
+  );

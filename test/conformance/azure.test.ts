@@ -1,0 +1,6 @@
+import { cases } from './cases.ts';
+import { testProviders } from './providers.ts';
+import { conformance } from './suite.ts';
+
+for (const { type, ...configurations } of cases)
+  conformance(`azure ${type}`, { ...testProviders.azure, type, ...configurations });
