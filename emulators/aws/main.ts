@@ -3,7 +3,9 @@
  * Which service is whose, and what is corrected, stands in README.md.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { authority, issueCertificate } from '../certificates.ts';
@@ -80,7 +82,28 @@ async function ready(url: string): Promise<void> {
   throw new Error(`local AWS: ${url} did not become ready`);
 }
 
+/** After a kill -9 the programs of the last run may hold their ports for a moment longer. */
+async function portsFree(): Promise<void> {
+  for (const deadline = Date.now() + 5000; Date.now() < deadline; await setTimeout(50)) {
+    const taken = await Promise.all([httpPort, mqttPort, computePort].map(isTaken));
+    if (!taken.includes(true)) return;
+  }
+}
+
+async function isTaken(port: number): Promise<boolean> {
+  const server = createServer();
+  try {
+    await once(server.listen(port, '127.0.0.1'), 'listening');
+    return false;
+  } catch {
+    return true;
+  } finally {
+    server.close();
+  }
+}
+
 const mqtt = await mqttCertificate();
+await portsFree();
 start('local_ministack.py', {
   BIND_HOST: '127.0.0.1',
   GATEWAY_PORT: String(httpPort),

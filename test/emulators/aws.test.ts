@@ -176,7 +176,7 @@ describe('a device', () => {
 
   it('is cut off when it sends on the topic of another', async () => {
     const client = await connect();
-    const closed = once(client, 'close');
+    const closed = new Promise<void>((done) => client.once('close', () => done()));
     client.publish('dt/device-2', '{}', { qos: 1 });
     await closed;
     await client.endAsync(true);

@@ -1,11 +1,7 @@
 /** Reads of a placement's configuration, which was validated against its type's schema before: here only absence is expected. */
 import type { Configuration } from '../../../model/service.ts';
 
-/** A whole number of at least 1, or undefined. */
-export function daysIn(configuration: Configuration, key: string): number | undefined {
-  return numberIn(configuration, key);
-}
-
+/** A number of at least 1, rounded up, or undefined. */
 export function numberIn(configuration: Configuration, key: string): number | undefined {
   const value = configuration[key];
   return typeof value === 'number' && Number.isFinite(value) && value >= 1 ? Math.ceil(value) : undefined;

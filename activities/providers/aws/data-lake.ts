@@ -2,7 +2,7 @@
 import { DescribeStreamSummaryCommand } from '@aws-sdk/client-kinesis';
 import type { Cell } from '../driver.ts';
 import type { Clients } from './clients.ts';
-import { daysIn } from './configuration.ts';
+import { numberIn } from './configuration.ts';
 import { databaseDriver, databaseSpec } from './glue-database.ts';
 import { streamDriver, streamSpec } from './kinesis-stream.ts';
 import { bucketChecks, bucketDriver, bucketSpec } from './s3-bucket.ts';
@@ -13,7 +13,7 @@ export function dataLake(clients: Clients): Cell {
     provider: 'aws',
     type: 'data_lake',
     design(placement) {
-      const bucket = bucketSpec(placement, daysIn(placement.configuration, 'retention_days'));
+      const bucket = bucketSpec(placement, numberIn(placement.configuration, 'retention_days'));
       return [bucket, databaseSpec(placement, bucket.name), streamSpec(placement)];
     },
     resources: [bucketDriver(clients), databaseDriver(clients), streamDriver(clients)],

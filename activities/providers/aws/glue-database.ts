@@ -15,7 +15,7 @@ import type { Clients } from './clients.ts';
 import { gone, ifFound } from './errors.ts';
 import { allPages, desiredTags, eachOf, foundBy, ownership, tagsOf } from './tags.ts';
 
-export const databaseKind = 'aws.glue.database';
+const databaseKind = 'aws.glue.database';
 
 export const databaseSpec = (placement: Placement, bucket: string): ResourceSpec => ({
   key: 'catalogue',

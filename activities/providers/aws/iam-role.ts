@@ -21,7 +21,7 @@ import type { Clients } from './clients.ts';
 import { gone, ifFound } from './errors.ts';
 import { allPages, desiredTags, eachOf, foundBy, fromList, ownership, tagsOf, toList } from './tags.ts';
 
-export const roleKind = 'aws.iam.role';
+const roleKind = 'aws.iam.role';
 
 /** Roles and profiles of an estate lie under one path: they can be listed, and a worker's own rights end there. */
 export const pathOf = ({ owner }: Placement): string => `/multi-cloud/${owner.estate}/`;

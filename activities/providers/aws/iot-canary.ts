@@ -1,7 +1,6 @@
 /** A device made for a moment: it connects with its certificate, sends telemetry, and the message must come out of the queue. */
 import 'reflect-metadata';
 import { randomBytes, webcrypto } from 'node:crypto';
-import { once } from 'node:events';
 import { setTimeout } from 'node:timers/promises';
 import {
   AddThingToThingGroupCommand,
@@ -63,7 +62,8 @@ async function publish({ host, device, identity, topic, body }: Delivery, signal
       const client = await connectAsync(`mqtts://${host}:8883`, options, false);
       try {
         // A device that sends what its policy denies is cut off, not answered.
-        const cut = once(client, 'close', { signal }).then(() => Promise.reject(new Error('cut off')));
+        const cut = new Promise<never>((_, reject) => client.once('close', () => reject(new Error('cut off'))));
+        signal.addEventListener('abort', () => client.end(true), { once: true });
         await Promise.race([client.publishAsync(topic, body, { qos: 1 }), cut]);
       } finally {
         await client.endAsync(true);

@@ -3,7 +3,7 @@ import { GetTopicRuleCommand } from '@aws-sdk/client-iot';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Cell, Check } from '../driver.ts';
 import type { Clients } from './clients.ts';
-import { daysIn } from './configuration.ts';
+import { numberIn } from './configuration.ts';
 import { roleArn, roleDriver, roleSpec } from './iam-role.ts';
 import { canary } from './iot-canary.ts';
 import { deviceCaDriver, deviceCaSpec } from './iot-device-ca.ts';
@@ -13,7 +13,7 @@ import { topicRuleDriver, topicRuleSpec } from './iot-topic-rule.ts';
 import { queueArn, queueDriver, queueSpec, queueUrl } from './sqs-queue.ts';
 
 function design(placement: Placement, deviceCa: string | undefined): ResourceSpec[] {
-  const days = daysIn(placement.configuration, 'retention_days') ?? 14;
+  const days = numberIn(placement.configuration, 'retention_days') ?? 14;
   const telemetry = queueSpec(placement, 'telemetry', days);
   const errors = queueSpec(placement, 'errors', 14);
   const send = {

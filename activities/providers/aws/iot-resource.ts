@@ -26,7 +26,7 @@ export interface IotKind {
   store?: Omit<StoreDriver, 'retain'>;
 }
 
-export interface Page {
+interface Page {
   /** What has no name of its own carries it as the tag `Name`. */
   items: { name?: string; arn: string }[];
   next: string | undefined;

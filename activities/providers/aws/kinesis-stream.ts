@@ -17,7 +17,7 @@ import type { Clients } from './clients.ts';
 import { gone, ifFound } from './errors.ts';
 import { allPages, desiredTags, eachOf, foundBy, fromList, ownership, tagsOf } from './tags.ts';
 
-export const streamKind = 'aws.kinesis.stream';
+const streamKind = 'aws.kinesis.stream';
 
 export const streamSpec = (placement: Placement): ResourceSpec => ({
   key: 'stream',

@@ -4,34 +4,19 @@ import {
   CreateBucketCommand,
   DeleteBucketCommand,
   DeleteObjectsCommand,
-  GetBucketEncryptionCommand,
-  GetBucketLifecycleConfigurationCommand,
-  GetBucketOwnershipControlsCommand,
-  GetBucketPolicyCommand,
-  GetBucketTaggingCommand,
-  GetBucketVersioningCommand,
-  GetPublicAccessBlockCommand,
   HeadBucketCommand,
   ListBucketsCommand,
   ListObjectVersionsCommand,
-  PutBucketEncryptionCommand,
-  PutBucketLifecycleConfigurationCommand,
-  PutBucketOwnershipControlsCommand,
-  PutBucketPolicyCommand,
-  PutBucketTaggingCommand,
-  PutBucketVersioningCommand,
-  PutPublicAccessBlockCommand,
-  type S3Client,
 } from '@aws-sdk/client-s3';
 import { resourceName, retainedUntilTag } from '../../../model/names.ts';
-import type { JsonObject, Placement, ResourceSpec } from '../../../model/service.ts';
+import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Call, Check, Observed, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
 import { ifFound } from './errors.ts';
-import { isTlsOnly, lifecycleOf, lifecycleRules, withTlsOnly } from './s3-bucket-rules.ts';
-import { allPages, desiredTags, eachOf, foundBy, fromList, ownership, type Tags, tagsOf, toList } from './tags.ts';
+import { configuration, configure, putTags, type Target, tagsOfBucket } from './s3-bucket-configuration.ts';
+import { allPages, desiredTags, eachOf, foundBy, ownership, tagsOf, toList } from './tags.ts';
 
-export const bucketKind = 'aws.s3.bucket';
+const bucketKind = 'aws.s3.bucket';
 
 /** How long an overwritten or deleted version can be brought back. */
 const noncurrentDays = 90;
@@ -72,8 +57,6 @@ export function bucketChecks(resource: string, observed: Observed | undefined): 
     check('retention', lifecycle !== undefined, lifecycle),
   ];
 }
-
-type Target = { s3: S3Client; bucket: { Bucket: string; ExpectedBucketOwner: string }; abortSignal: AbortSignal };
 
 export function bucketDriver(clients: Clients): ResourceDriver {
   const target = (spec: ResourceSpec, { placement, signal }: Call): Target => ({
@@ -174,98 +157,4 @@ export function bucketDriver(clients: Clients): ResourceDriver {
       },
     },
   };
-}
-
-async function tagsOfBucket({ s3, bucket, abortSignal }: Target): Promise<Tags> {
-  return fromList((await ifFound(s3.send(new GetBucketTaggingCommand(bucket), { abortSignal })))?.TagSet);
-}
-
-async function putTags({ s3, bucket, abortSignal }: Target, tags: Tags): Promise<void> {
-  await s3.send(new PutBucketTaggingCommand({ ...bucket, Tagging: { TagSet: toList(tags) } }), { abortSignal });
-}
-
-/** The configuration that exists, in the shape of `desired`; what is absent has no key. */
-async function configuration({ s3, bucket, abortSignal }: Target): Promise<JsonObject> {
-  const options = { abortSignal };
-  const [versioning, encryption, block, controls, policy, lifecycle] = await Promise.all([
-    s3.send(new GetBucketVersioningCommand(bucket), options),
-    ifFound(s3.send(new GetBucketEncryptionCommand(bucket), options)),
-    ifFound(s3.send(new GetPublicAccessBlockCommand(bucket), options)),
-    ifFound(s3.send(new GetBucketOwnershipControlsCommand(bucket), options)),
-    ifFound(s3.send(new GetBucketPolicyCommand(bucket), options)),
-    ifFound(s3.send(new GetBucketLifecycleConfigurationCommand(bucket), options)),
-  ]);
-  const rule = encryption?.ServerSideEncryptionConfiguration?.Rules?.[0];
-  const algorithm = rule?.ApplyServerSideEncryptionByDefault?.SSEAlgorithm;
-  const blocked = block?.PublicAccessBlockConfiguration;
-  const isBlocked =
-    blocked?.BlockPublicAcls && blocked.IgnorePublicAcls && blocked.BlockPublicPolicy && blocked.RestrictPublicBuckets;
-  const objectOwnership = controls?.OwnershipControls?.Rules?.[0]?.ObjectOwnership;
-  return {
-    versioning: versioning.Status ?? 'Off',
-    ...(algorithm ? { encryption: { algorithm, bucketKey: rule?.BucketKeyEnabled ?? false } } : {}),
-    publicAccess: isBlocked ? 'blocked' : 'possible',
-    ...(objectOwnership ? { objectOwnership } : {}),
-    tlsOnly: isTlsOnly(policy?.Policy),
-    ...(lifecycle ? { lifecycle: lifecycleOf(lifecycle.Rules) } : {}),
-  };
-}
-
-/** Brings the named properties to what the spec says. They are independent of each other, but for the policy, which a public access block judges. */
-async function configure(place: Target, spec: ResourceSpec, properties: readonly string[]): Promise<void> {
-  const { s3, bucket, abortSignal } = place;
-  const options = { abortSignal };
-  const changes: Record<string, () => Promise<unknown>> = {
-    tags: async () => putTags(place, { ...(await tagsOfBucket(place)), ...tagsOf(spec) }),
-    versioning: () =>
-      s3.send(new PutBucketVersioningCommand({ ...bucket, VersioningConfiguration: { Status: 'Enabled' } }), options),
-    encryption: () =>
-      s3.send(
-        new PutBucketEncryptionCommand({
-          ...bucket,
-          ServerSideEncryptionConfiguration: {
-            Rules: [
-              // The account's own key for S3 (`aws/s3`): no key to lose when the bucket goes.
-              { ApplyServerSideEncryptionByDefault: { SSEAlgorithm: 'aws:kms' }, BucketKeyEnabled: true },
-            ],
-          },
-        }),
-        options,
-      ),
-    publicAccess: () =>
-      s3.send(
-        new PutPublicAccessBlockCommand({
-          ...bucket,
-          PublicAccessBlockConfiguration: {
-            BlockPublicAcls: true,
-            IgnorePublicAcls: true,
-            BlockPublicPolicy: true,
-            RestrictPublicBuckets: true,
-          },
-        }),
-        options,
-      ),
-    objectOwnership: () =>
-      s3.send(
-        new PutBucketOwnershipControlsCommand({
-          ...bucket,
-          OwnershipControls: { Rules: [{ ObjectOwnership: 'BucketOwnerEnforced' }] },
-        }),
-        options,
-      ),
-    tlsOnly: async () => {
-      const policy = await ifFound(s3.send(new GetBucketPolicyCommand(bucket), options));
-      const Policy = withTlsOnly(spec.name, policy?.Policy);
-      await s3.send(new PutBucketPolicyCommand({ ...bucket, Policy }), options);
-    },
-    lifecycle: () =>
-      s3.send(
-        new PutBucketLifecycleConfigurationCommand({
-          ...bucket,
-          LifecycleConfiguration: { Rules: lifecycleRules(spec.desired.lifecycle) },
-        }),
-        options,
-      ),
-  };
-  await Promise.all(properties.map((property) => changes[property]?.()));
 }

@@ -15,8 +15,8 @@ import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Call, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
 import { gone, ifFound } from './errors.ts';
-import { isTlsOnly } from './s3-bucket-rules.ts';
 import { allPages, desiredTags, eachOf, foundBy, ownership, tagsOf } from './tags.ts';
+import { isTlsOnly, withTlsOnly } from './tls-only.ts';
 
 const kind = 'aws.sqs.queue';
 /** SQS keeps nothing longer than this. */
@@ -46,19 +46,7 @@ export function queueDriver(clients: Clients): ResourceDriver {
   const attributesOf = (spec: ResourceSpec, placement: Placement): Record<string, string> => ({
     SqsManagedSseEnabled: 'true',
     MessageRetentionPeriod: String(spec.desired.retentionSeconds),
-    Policy: JSON.stringify({
-      Version: '2012-10-17',
-      Statement: [
-        {
-          Sid: 'TlsOnly',
-          Effect: 'Deny',
-          Principal: '*',
-          Action: 'sqs:*',
-          Resource: queueArn(placement, spec.name),
-          Condition: { Bool: { 'aws:SecureTransport': 'false' } },
-        },
-      ],
-    }),
+    Policy: withTlsOnly('sqs', [queueArn(placement, spec.name)]),
   });
   const attributes = async (QueueUrl: string, call: Call) =>
     (

@@ -2,7 +2,7 @@
 import { HeadBucketCommand } from '@aws-sdk/client-s3';
 import type { Cell } from '../driver.ts';
 import type { Clients } from './clients.ts';
-import { daysIn } from './configuration.ts';
+import { numberIn } from './configuration.ts';
 import { bucketChecks, bucketDriver, bucketSpec } from './s3-bucket.ts';
 
 export const bucketRights = {
@@ -34,7 +34,7 @@ export function storage(clients: Clients): Cell {
   return {
     provider: 'aws',
     type: 'storage',
-    design: (placement) => [bucketSpec(placement, daysIn(placement.configuration, 'retention_days'))],
+    design: (placement) => [bucketSpec(placement, numberIn(placement.configuration, 'retention_days'))],
     resources: [bucketDriver(clients)],
     verify: (_placement, observed) => bucketChecks('bucket', observed.bucket),
     async health(placement, observed, signal) {
