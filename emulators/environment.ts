@@ -2,9 +2,9 @@
  * The environment of every process of the local mode. It is built up from nothing, so whatever the user's shell has
  * exported for a real cloud (keys, profiles, endpoints, proxies, extra CAs) is not in it.
  */
-import { generateKeyPairSync } from 'node:crypto';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { serviceAccountKeyFile } from './gcp/service-account-key.ts';
 
 const passedOn = ['PATH', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'TERM', 'COLUMNS', 'NO_COLOR', 'FORCE_COLOR', 'CI'];
 
@@ -58,32 +58,7 @@ export function localCredentials(state: string): Record<string, string> {
     AZURE_CLIENT_ID: application,
     AZURE_CLIENT_SECRET: 'local-client-secret',
     GCP_PROJECT_ID: accounts.gcp,
-    GCP_KEY_FILE: serviceAccountKey(state),
+    // In the state folder of the local Google Cloud, which trusts the keys that lie there.
+    GCP_KEY_FILE: serviceAccountKeyFile(join(state, 'gcp'), accounts.gcp),
   };
-}
-
-/** A service account key file as Google's console makes them, with a key of its own. */
-function serviceAccountKey(state: string): string {
-  const file = join(state, 'gcp-key.json');
-  if (existsSync(file)) return file;
-  const { privateKey } = generateKeyPairSync('rsa', {
-    modulusLength: 2048,
-    publicKeyEncoding: { type: 'spki', format: 'pem' },
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-  });
-  const name = `multi-cloud-worker@${accounts.gcp}.iam.gserviceaccount.com`;
-  const key = {
-    type: 'service_account',
-    project_id: accounts.gcp,
-    private_key_id: '0000000000000000000000000000000000000001',
-    private_key: privateKey,
-    client_email: name,
-    client_id: '100000000000000000001',
-    auth_uri: 'https://accounts.google.com/o/oauth2/auth',
-    token_uri: 'https://oauth2.googleapis.com/token',
-    universe_domain: 'googleapis.com',
-  };
-  mkdirSync(state, { recursive: true });
-  writeFileSync(file, JSON.stringify(key, null, 2), { mode: 0o600 });
-  return file;
 }

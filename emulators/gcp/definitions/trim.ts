@@ -1,15 +1,34 @@
 /**
  * Cuts Google's discovery documents (PyPI google-api-python-client, googleapiclient/discovery_cache/documents) down to
- * the methods that the local Compute Engine and Secret Manager serve, with the schemas those need:
- * `node emulators/gcp/definitions/trim-compute.ts <folder with the documents>`.
+ * the methods that the local cloud serves, with the schemas those need:
+ * `node emulators/gcp/definitions/trim.ts <folder with the documents>`.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 
 const crud = ['insert', 'get', 'list', 'delete'];
+const policies = ['getIamPolicy', 'setIamPolicy', 'testIamPermissions'];
 const served: Record<string, Record<string, string[]>> = {
-  compute: {
+  'storage.v1': {
+    buckets: [...crud, 'patch', 'update', 'lockRetentionPolicy', ...policies],
+    objects: [...crud, 'patch', 'update', 'compose', 'copy', 'rewrite'],
+    notifications: crud,
+  },
+  'pubsub.v1': {
+    'projects.topics': ['create', 'get', 'list', 'patch', 'delete', 'publish', ...policies],
+    'projects.topics.subscriptions': ['list'],
+    'projects.subscriptions': [
+      ...['create', 'get', 'list', 'patch', 'delete', 'pull', 'acknowledge', 'modifyAckDeadline', 'detach'],
+      ...policies,
+    ],
+  },
+  'bigquery.v2': { datasets: [...crud, 'patch', 'update'], tables: [...crud, 'patch', 'update'] },
+  'iam.v1': {
+    'projects.serviceAccounts': ['create', 'get', 'list', 'patch', 'delete', 'enable', 'disable', ...policies],
+  },
+  'cloudresourcemanager.v3': { projects: ['get', ...policies] },
+  'compute.v1': {
     networks: [...crud, 'patch'],
     subnetworks: [...crud, 'patch'],
     firewalls: [...crud, 'patch', 'update'],
@@ -40,7 +59,7 @@ const served: Record<string, Record<string, string[]>> = {
     regionOperations: ['get', 'list', 'wait'],
     zoneOperations: ['get', 'list', 'wait'],
   },
-  secretmanager: {
+  'secretmanager.v1': {
     'projects.secrets': ['create', 'get', 'list', 'delete', 'patch', 'addVersion', 'getIamPolicy', 'setIamPolicy'],
     'projects.secrets.versions': ['get', 'list', 'access', 'destroy', 'disable', 'enable'],
   },
@@ -71,13 +90,16 @@ const references = (node: unknown): string[] =>
       );
 
 const [folder = '.'] = process.argv.slice(2);
-for (const [api, resources] of Object.entries(served)) {
-  const source = api === 'compute' ? 'compute.v1' : 'secretmanager.v1';
+for (const [source, resources] of Object.entries(served)) {
   const document = JSON.parse(readFileSync(join(folder, `${source}.json`), 'utf8')) as Node;
   const methods: Node[] = [];
   for (const [path, names] of Object.entries(resources)) {
     const resource = path.split('.').reduce((node, name) => (node.resources as Node)[name] as Node, document);
-    for (const name of names) methods.push((resource.methods as Node)[name] as Node);
+    for (const name of names) {
+      const method = (resource.methods as Node)[name] as Node;
+      // Older APIs give the one form of a path only.
+      methods.push({ flatPath: method.path, ...method });
+    }
   }
   const schemas: Node = {};
   const queue = references(methods);

@@ -1,0 +1,154 @@
+/** The local IAM: service accounts of the project. */
+import { createHash, randomInt } from 'node:crypto';
+import { join } from 'node:path';
+import { z } from 'zod';
+import type { JsonObject } from '../../model/service.ts';
+import { type Access, asJson, changedPolicy, emptyPolicy, Policy } from './access.ts';
+import { isObject, loadDefinition } from './compute-definition.ts';
+import { GoogleError } from './google-error.ts';
+import { type Answer, type Api, type ApiRequest, matched, page } from './json-api.ts';
+import { JsonStore } from './json-store.ts';
+
+const ServiceAccount = z.object({
+  email: z.string(),
+  uniqueId: z.string(),
+  displayName: z.string().optional(),
+  description: z.string().optional(),
+  disabled: z.boolean().default(false),
+  policy: Policy.default(emptyPolicy),
+});
+type ServiceAccount = z.infer<typeof ServiceAccount>;
+
+/** Permission that each verb needs. */
+const permissions: Readonly<Record<string, string>> = { patch: 'update' };
+
+export class Iam implements Api {
+  readonly #definition = loadDefinition('iam.v1');
+  readonly #accounts: JsonStore<ServiceAccount>;
+  readonly #project: string;
+  #access: Access | undefined;
+
+  constructor(state: string, project: string) {
+    this.#accounts = new JsonStore(join(state, 'service-accounts.json'), ServiceAccount);
+    this.#project = project;
+  }
+
+  /** Access is judged by what is built on these accounts, so it comes second. */
+  use(access: Access): void {
+    this.#access = access;
+  }
+
+  exists(email: string): boolean {
+    const account = this.#accounts.items.get(email);
+    return account !== undefined && !account.disabled;
+  }
+
+  handle(request: ApiRequest): Answer {
+    const { id, path, content } = matched(this.#definition, request);
+    const verb = id.split('.').at(-1) ?? '';
+    if (path.projectsId !== this.#project && path.projectsId !== '-')
+      throw new GoogleError('forbidden', `Permission denied on project ${path.projectsId}`);
+    if (verb !== 'testIamPermissions')
+      this.#access?.require(request.caller, `iam.serviceAccounts.${permissions[verb] ?? verb}`);
+    return { status: 200, body: this.#call(verb, path.serviceAccountsId ?? '', content, request) };
+  }
+
+  #call(verb: string, name: string, content: JsonObject, request: ApiRequest): JsonObject {
+    if (verb === 'create') return this.#create(content);
+    if (verb === 'list') {
+      const query = request.url.searchParams;
+      const size = Math.min(Number(query.get('pageSize') ?? 0) || 20, 100);
+      const { items, next } = page([...this.#accounts.items.values()], size, query.get('pageToken'));
+      return { accounts: items.map((account) => this.#shown(account)), ...next };
+    }
+    const account = this.#find(name);
+    switch (verb) {
+      case 'get':
+        return this.#shown(account);
+      case 'patch':
+        return this.#patch(account, content);
+      case 'delete':
+        this.#accounts.delete(account.email);
+        return {};
+      case 'enable':
+      case 'disable':
+        account.disabled = verb === 'disable';
+        this.#accounts.save();
+        return {};
+      case 'getIamPolicy':
+        return asJson(account.policy);
+      case 'setIamPolicy':
+        account.policy = changedPolicy(account.policy, content.policy);
+        this.#accounts.save();
+        return asJson(account.policy);
+      default: {
+        const asked = Array.isArray(content.permissions) ? content.permissions.map(String) : [];
+        return { permissions: this.#access?.held(request.caller, asked, account.policy) ?? [] };
+      }
+    }
+  }
+
+  #find(name: string): ServiceAccount {
+    const found =
+      this.#accounts.items.get(name) ?? [...this.#accounts.items.values()].find(({ uniqueId }) => uniqueId === name);
+    if (!found) throw new GoogleError('notFound', `Unknown service account ${name}`);
+    return found;
+  }
+
+  #create({ accountId, serviceAccount }: JsonObject): JsonObject {
+    if (typeof accountId !== 'string' || !/^[a-z][-a-z0-9]{4,28}[a-z0-9]$/.test(accountId))
+      throw new GoogleError('invalid', 'accountId must have 6 to 30 lower case letters, digits and hyphens');
+    const given = isObject(serviceAccount) ? serviceAccount : {};
+    checkTexts(given);
+    const email = `${accountId}@${this.#project}.iam.gserviceaccount.com`;
+    if (this.#accounts.items.has(email))
+      throw new GoogleError('conflict', `Service account ${accountId} already exists within project`);
+    const account: ServiceAccount = {
+      email,
+      uniqueId: `1${Array.from({ length: 20 }, () => randomInt(10)).join('')}`,
+      ...(typeof given.displayName === 'string' ? { displayName: given.displayName } : {}),
+      ...(typeof given.description === 'string' ? { description: given.description } : {}),
+      disabled: false,
+      policy: emptyPolicy,
+    };
+    this.#accounts.set(email, account);
+    return this.#shown(account);
+  }
+
+  #patch(account: ServiceAccount, { serviceAccount, updateMask }: JsonObject): JsonObject {
+    const given = isObject(serviceAccount) ? serviceAccount : {};
+    checkTexts(given);
+    for (const field of String(updateMask ?? '').split(',')) {
+      if (field === 'displayName' || field === 'display_name') account.displayName = String(given.displayName ?? '');
+      else if (field === 'description') account.description = String(given.description ?? '');
+      else throw new GoogleError('invalid', `updateMask: ${field} cannot be changed`);
+    }
+    this.#accounts.save();
+    return this.#shown(account);
+  }
+
+  #shown(account: ServiceAccount): JsonObject {
+    const { email, uniqueId, displayName, description, disabled } = account;
+    const texts: JsonObject = {
+      ...(displayName === undefined ? {} : { displayName }),
+      ...(description === undefined ? {} : { description }),
+      ...(disabled ? { disabled } : {}),
+    };
+    return {
+      name: `projects/${this.#project}/serviceAccounts/${email}`,
+      projectId: this.#project,
+      uniqueId,
+      email,
+      oauth2ClientId: uniqueId,
+      etag: createHash('sha256').update(JSON.stringify(texts)).digest('base64').slice(0, 12),
+      ...texts,
+    };
+  }
+}
+
+function checkTexts({ displayName, description }: JsonObject): void {
+  if (typeof displayName === 'string' && Buffer.byteLength(displayName) > 100)
+    throw new GoogleError('invalid', 'displayName has at most 100 bytes');
+  if (typeof description === 'string' && Buffer.byteLength(description) > 256)
+    throw new GoogleError('invalid', 'description has at most 256 bytes');
+}
