@@ -5,10 +5,10 @@
 import type { EHNamespace, EventHubManagementClient } from '@azure/arm-eventhub';
 import { resourceName, toTags } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
-import type { Call, Found, Observed, ResourceDriver } from '../driver.ts';
+import type { Call, Check, Found, Observed, ResourceDriver } from '../driver.ts';
 import type { AzureClients } from './clients.ts';
 import { found } from './errors.ts';
-import { resourceGroupName } from './resource-group.ts';
+import { resourceGroupName, stateOf } from './resource-group.ts';
 import { ours, ownerOf, region, tagsOf } from './tags.ts';
 
 /**
@@ -93,25 +93,41 @@ export function streamSpecs(
   ];
 }
 
+export function namespaceChecks(namespace: Observed | undefined): Check[] {
+  const resource = `Event Hubs ${namespace?.id.split('/').at(-1) ?? ''}`;
+  const { minimumTlsVersion, localAuth } = namespace?.properties ?? {};
+  const encrypted = { ok: namespace !== undefined, found: 'Microsoft-managed keys, always on' };
+  const keyless = {
+    ok: localAuth === false,
+    found: localAuth === false ? 'Entra identities only' : 'takes shared keys',
+  };
+  return [
+    { name: 'encryption at rest', resource, ...encrypted },
+    { name: 'TLS only', resource, ok: minimumTlsVersion === '1.2', found: `at least TLS ${String(minimumTlsVersion)}` },
+    { name: 'no public access', resource, ...keyless },
+  ];
+}
+
+export const streamPermissions = {
+  do: [
+    'Microsoft.EventHub/namespaces/write',
+    'Microsoft.EventHub/namespaces/eventhubs/write',
+    'Microsoft.EventHub/namespaces/eventhubs/consumergroups/write',
+    'Microsoft.Authorization/roleAssignments/write',
+  ],
+  undo: [
+    'Microsoft.EventHub/namespaces/delete',
+    'Microsoft.EventHub/namespaces/eventhubs/delete',
+    'Microsoft.EventHub/namespaces/eventhubs/consumergroups/delete',
+    'Microsoft.Authorization/roleAssignments/delete',
+  ],
+};
+
 type LoadOf = (placement: Placement) => StreamLoad;
 const split = (name: string): [string, string, string] => {
   const [namespace = '', hub = '', group = ''] = name.split('/');
   return [namespace, hub, group];
 };
-const stateOf = (provisioning: string | undefined): Observed['state'] => {
-  switch (provisioning) {
-    case 'Succeeded':
-      return 'ready';
-    case 'Deleting':
-    case 'Removing':
-      return 'deleting';
-    case 'Failed':
-      return 'failed';
-    default:
-      return 'creating';
-  }
-};
-
 export function eventHubDrivers(clients: AzureClients, loadOf: LoadOf): ResourceDriver[] {
   const client = (call: Pick<Call, 'placement'>): EventHubManagementClient => clients.eventHub(call.placement.account);
   const groupOf = (call: Call): string => resourceGroupName(call.placement);

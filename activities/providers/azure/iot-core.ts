@@ -8,7 +8,14 @@ import type { Placement, ProviderType, ResourceSpec } from '../../../model/servi
 import { cheapestKind } from '../../../model/sizing.ts';
 import type { Cell, Check, Health, Observed, ProviderSettings } from '../driver.ts';
 import type { AzureClients } from './clients.ts';
-import { eventHubDrivers, type StreamLoad, streamRetentionDays, streamSpecs } from './event-hubs.ts';
+import {
+  eventHubDrivers,
+  namespaceChecks,
+  type StreamLoad,
+  streamPermissions,
+  streamRetentionDays,
+  streamSpecs,
+} from './event-hubs.ts';
 import { deviceCanary } from './iot-canary.ts';
 import { iotHubDrivers, routeDesired, thumbprintOf } from './iot-hub.ts';
 import { ownerOfScope, resourceGroupDriver, resourceGroupSpec } from './resource-group.ts';
@@ -118,32 +125,26 @@ function verify(placement: Placement, observed: Record<string, Observed>): Check
   const roles = ['hub-sends', 'worker-reads', 'worker-registers'];
   const days = Number(stream?.properties.retentionHours ?? 0) / 24;
   const name = `IoT hub ${hub?.id.split('/').at(-1) ?? ''}`;
-  const stored = `Event Hubs ${namespace?.id.split('/').at(-1) ?? ''}`;
+  const { minimumTlsVersion, localAuth, deviceKeys } = hub?.properties ?? {};
+  const keyless = localAuth === false && deviceKeys === false;
   return [
     { name: 'encryption at rest', resource: name, ok: hub !== undefined, found: 'Microsoft-managed keys, always on' },
     {
-      name: 'encryption at rest',
-      resource: stored,
-      ok: namespace !== undefined,
-      found: 'Microsoft-managed keys, always on',
+      name: 'TLS only',
+      resource: name,
+      ok: minimumTlsVersion === '1.2',
+      found: `at least TLS ${String(minimumTlsVersion)}`,
     },
-    ...[hub, namespace].map((one, index): Check => {
-      const version = String(one?.properties.minimumTlsVersion);
-      return {
-        name: 'TLS only',
-        resource: index ? stored : name,
-        ok: version === '1.2',
-        found: `at least TLS ${version}`,
-      };
-    }),
-    ...[hub, namespace].map((one, index): Check => {
-      const ok = one?.properties.localAuth === false && (index === 1 || one.properties.deviceKeys === false);
-      const found = ok ? 'no shared keys: Entra identities and device certificates only' : 'takes shared keys';
-      return { name: 'no public access', resource: index ? stored : name, ok, found };
-    }),
+    {
+      name: 'no public access',
+      resource: name,
+      ok: keyless,
+      found: keyless ? 'Entra identities and device certificates only' : 'takes shared keys',
+    },
+    ...namespaceChecks(namespace),
     {
       name: 'retention',
-      resource: stored,
+      resource: 'telemetry stream',
       ok: days >= streamRetentionDays(asked),
       found: days < asked ? `${days} days, the most that this tier keeps (${asked} asked)` : `${days} days`,
     },
@@ -190,23 +191,17 @@ export function iotCoreCell(clients: AzureClients, settings: ProviderSettings): 
     permissions: {
       do: [
         'Microsoft.Resources/subscriptions/resourceGroups/write',
-        'Microsoft.EventHub/namespaces/write',
-        'Microsoft.EventHub/namespaces/eventhubs/write',
-        'Microsoft.EventHub/namespaces/eventhubs/consumergroups/write',
+        ...streamPermissions.do,
         'Microsoft.Devices/IotHubs/Write',
         'Microsoft.Devices/IotHubs/certificates/Write',
         'Microsoft.Devices/IotHubs/eventHubEndpoints/consumerGroups/Write',
-        'Microsoft.Authorization/roleAssignments/write',
       ],
       undo: [
         'Microsoft.Resources/subscriptions/resourceGroups/delete',
-        'Microsoft.EventHub/namespaces/delete',
-        'Microsoft.EventHub/namespaces/eventhubs/delete',
-        'Microsoft.EventHub/namespaces/eventhubs/consumergroups/delete',
+        ...streamPermissions.undo,
         'Microsoft.Devices/IotHubs/Delete',
         'Microsoft.Devices/IotHubs/certificates/Delete',
         'Microsoft.Devices/IotHubs/eventHubEndpoints/consumerGroups/Delete',
-        'Microsoft.Authorization/roleAssignments/delete',
       ],
     },
   };
