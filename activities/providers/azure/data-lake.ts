@@ -11,14 +11,8 @@ import { DataLakeConfiguration } from '../../../model/configuration.ts';
 import type { Placement } from '../../../model/service.ts';
 import type { Cell, Health } from '../driver.ts';
 import type { AzureClients } from './clients.ts';
-import {
-  eventHubDrivers,
-  namespaceChecks,
-  type StreamLoad,
-  standardTier,
-  streamPermissions,
-  streamSpecs,
-} from './event-hubs.ts';
+import { namespaceChecks, type StreamLoad, standardTier, streamPermissions, streamSpecs } from './event-hubs.ts';
+import { eventHubDrivers } from './event-hubs-drivers.ts';
 import { ownerOfScope, resourceGroupDriver, resourceGroupSpec } from './resource-group.ts';
 import { roleAssignmentDriver, roleSpec, worker } from './role-assignment.ts';
 import { storageChecks, storageDrivers, storagePermissions, storageSpecs } from './storage-account.ts';

@@ -8,16 +8,12 @@ import type { Placement, ProviderType, ResourceSpec } from '../../../model/servi
 import { cheapestKind } from '../../../model/sizing.ts';
 import type { Cell, Check, Health, Observed, ProviderSettings } from '../driver.ts';
 import type { AzureClients } from './clients.ts';
-import {
-  eventHubDrivers,
-  namespaceChecks,
-  type StreamLoad,
-  streamPermissions,
-  streamRetentionDays,
-  streamSpecs,
-} from './event-hubs.ts';
+import { namespaceChecks, type StreamLoad, streamPermissions, streamRetentionDays, streamSpecs } from './event-hubs.ts';
+import { eventHubDrivers } from './event-hubs-drivers.ts';
 import { deviceCanary } from './iot-canary.ts';
-import { iotHubDrivers, routeDesired, thumbprintOf } from './iot-hub.ts';
+import { iotHubDriver } from './iot-hub.ts';
+import { iotHubCertificateDriver, iotHubReadersDriver, thumbprintOf } from './iot-hub-parts.ts';
+import { iotHubRouteDriver, routeDesired } from './iot-hub-route.ts';
 import { ownerOfScope, resourceGroupDriver, resourceGroupSpec } from './resource-group.ts';
 import { roleAssignmentDriver, roleSpec, worker } from './role-assignment.ts';
 
@@ -166,7 +162,10 @@ export function iotCoreCell(clients: AzureClients, settings: ProviderSettings): 
     resources: [
       resourceGroupDriver(clients),
       ...eventHubDrivers(clients, telemetryLoad),
-      ...iotHubDrivers(clients, deviceCa),
+      iotHubDriver(clients),
+      iotHubCertificateDriver(clients, deviceCa),
+      iotHubReadersDriver(clients),
+      iotHubRouteDriver(clients),
       roleAssignmentDriver(clients, (id, call) => ownerOfScope(clients, id, call)),
     ],
     verify,
