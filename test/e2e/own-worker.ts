@@ -1,0 +1,143 @@
+/**
+ * A worker inside the test process, in a Temporal namespace of its own beside the local stack's, so that a test can stand
+ * between workflows and activities while everything below (drivers, SDKs, clouds) stays what it is.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Client, Connection } from '@temporalio/client';
+import {
+  bundleWorkflowCode,
+  DefaultLogger,
+  NativeConnection,
+  Runtime,
+  Worker,
+  type WorkflowBundle,
+} from '@temporalio/worker';
+import { createEstateActivities } from '../../activities/estate/load.ts';
+import { createPlacementActivities } from '../../activities/estate/place.ts';
+import { createProviderActivities } from '../../activities/providers/activities.ts';
+import { ProviderPool } from '../../activities/providers/pool.ts';
+import { createRegistryActivities } from '../../activities/registry/registry.ts';
+import { loadSheets } from '../../config/load.ts';
+import { providerQueue, taskQueue, urgentQueue } from '../../model/operations.ts';
+import { searchAttributes } from '../../workflows/search-attributes.ts';
+import { localRun } from '../local/stack.ts';
+
+export type ProviderActivities = ReturnType<typeof createProviderActivities>;
+
+export interface OwnWorker {
+  client: Client;
+  pool: ProviderPool;
+  close(): Promise<void>;
+}
+
+const root = join(import.meta.dirname, '../..');
+let bundle: WorkflowBundle | undefined;
+
+/** Starts workers for this estate file; `wrap` may replace what the provider activities do. */
+export async function ownWorker(
+  namespace: string,
+  estateFile: string,
+  wrap: (real: ProviderActivities) => ProviderActivities = (real) => real,
+): Promise<OwnWorker> {
+  const run = localRun();
+  const { address } = run.temporal;
+  const connection = await Connection.connect({ address });
+  await createNamespace(connection, namespace);
+  const client = new Client({ connection, namespace });
+  const native = await NativeConnection.connect({ address });
+  const { deviceCa, brokerTarball, pollMs } = JSON.parse(readFileSync(run.settings, 'utf8'));
+  const pool = new ProviderPool({
+    estateFile,
+    deviceCa: readFileSync(deviceCa, 'utf8'),
+    brokerTarball,
+    pollMs,
+    environment: process.env,
+  });
+  const { namespaceInfo } = await client.workflowService.describeNamespace({ namespace });
+  bundle ??= await bundleWorkflowCode({ workflowsPath: join(root, 'workflows/index.ts') });
+  const provider = wrap(createProviderActivities({ pool, pollMs, callDeadlineMs: 20_000 }));
+  const common = { connection: native, namespace };
+  const workers = [
+    await Worker.create({
+      ...common,
+      taskQueue,
+      workflowBundle: bundle,
+      activities: {
+        ...createRegistryActivities({ client, controller: namespaceInfo?.id ?? '' }),
+        ...createEstateActivities({ estateFile, blockedMs: 500 }),
+        ...createPlacementActivities({ sheets: loadSheets(join(root, 'config')) }),
+      },
+    }),
+  ];
+  for (const name of pool.names())
+    for (const queue of [providerQueue(name), urgentQueue(name)])
+      workers.push(await Worker.create({ ...common, taskQueue: queue, activities: provider }));
+  const running = Promise.all(workers.map((worker) => worker.run()));
+  return {
+    client,
+    pool,
+    async close() {
+      for (const worker of workers) worker.shutdown();
+      await running;
+      await pool.close();
+      await native.close();
+      await connection.close();
+    },
+  };
+}
+
+async function createNamespace(connection: Connection, namespace: string): Promise<void> {
+  await connection.workflowService.registerNamespace({
+    namespace,
+    workflowExecutionRetentionPeriod: { seconds: 86_400 as never },
+  });
+  const types = { KEYWORD: 2, KEYWORD_LIST: 7, DOUBLE: 4, BOOL: 5 } as Record<string, number>;
+  const wanted = Object.fromEntries(Object.values(searchAttributes).map(({ name, type }) => [name, types[type] ?? 2]));
+  for (let attempt = 0; ; attempt++) {
+    try {
+      await connection.operatorService.addSearchAttributes({ namespace, searchAttributes: wanted });
+      return;
+    } catch (error) {
+      if (attempt >= 50) throw error; // a new namespace is known to the whole server a moment later
+      await new Promise((resolve) => setTimeout(resolve, 200));
+    }
+  }
+}
+
+export const quietTemporal = (): void => void Runtime.install({ logger: new DefaultLogger('ERROR') });
+
+/** Writes an estate file with the sample's three clouds and these services. */
+export function writeEstate(file: string, name: string, services: object): string {
+  const estate = {
+    name,
+    providers: [
+      {
+        name: 'aws',
+        type: 'aws',
+        region: 'us-west-2',
+        credentials: { access_key_id: '${AWS_ACCESS_KEY_ID}', secret_access_key: '${AWS_SECRET_ACCESS_KEY}' },
+      },
+      {
+        name: 'azure',
+        type: 'azure',
+        region: 'westus2',
+        credentials: {
+          tenant_id: '${AZURE_TENANT_ID}',
+          client_id: '${AZURE_CLIENT_ID}',
+          client_secret: '${AZURE_CLIENT_SECRET}',
+        },
+      },
+      {
+        name: 'gcp',
+        type: 'gcp',
+        region: 'us-central1',
+        credentials: { project_id: '${GCP_PROJECT_ID}', key_file: '${GCP_KEY_FILE}' },
+      },
+    ],
+    services,
+    compliance: { data_residency: { us: ['us-west-2', 'westus2', 'us-central1'] } },
+  };
+  writeFileSync(file, JSON.stringify(estate)); // JSON is YAML
+  return file;
+}
