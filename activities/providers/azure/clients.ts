@@ -1,0 +1,80 @@
+/** SDK clients of one provider, made on first use, one for each service and subscription. Endpoints are the SDK's own. */
+import { AuthorizationManagementClient } from '@azure/arm-authorization';
+import { ComputeManagementClient } from '@azure/arm-compute';
+import { EventHubManagementClient } from '@azure/arm-eventhub';
+import { IotHubClient } from '@azure/arm-iothub';
+import { MonitorClient } from '@azure/arm-monitor';
+import { NetworkManagementClient } from '@azure/arm-network';
+import { ResourceManagementClient } from '@azure/arm-resources';
+import { SubscriptionClient } from '@azure/arm-resources-subscriptions';
+import { StorageManagementClient } from '@azure/arm-storage';
+import { ClientSecretCredential, DefaultAzureCredential, type TokenCredential } from '@azure/identity';
+import { ContainerClient } from '@azure/storage-blob';
+import { z } from 'zod';
+import type { ProviderSettings } from '../driver.ts';
+
+/** Two quick repeats; longer patience is the activity's, which also knows the rest of the estate. */
+const retryOptions = { maxRetries: 2, retryDelayInMs: 200, maxRetryDelayInMs: 2_000 };
+const armScope = 'https://management.azure.com/.default';
+
+/** What an access token says of whoever asks; only ever read after Entra issued it to us. */
+const Claims = z.object({ oid: z.string() });
+
+/** `credentials` of the estate file in the SDK's words; left out, the SDK's default chain is used (workload identity). */
+function credentialOf({ credentials }: ProviderSettings): TokenCredential {
+  const { tenant_id, client_id, client_secret } = credentials ?? {};
+  if (!tenant_id || !client_id || !client_secret) return new DefaultAzureCredential({ retryOptions });
+  return new ClientSecretCredential(tenant_id, client_id, client_secret, { retryOptions });
+}
+
+type Client<T> = new (
+  credential: TokenCredential,
+  subscription: string,
+  options: { retryOptions: typeof retryOptions },
+) => T;
+
+export class AzureClients {
+  readonly credential: TokenCredential;
+  readonly #made = new Map<string, unknown>();
+
+  constructor(settings: ProviderSettings) {
+    this.credential = credentialOf(settings);
+  }
+
+  authorization = (subscription: string): AuthorizationManagementClient =>
+    this.#client(AuthorizationManagementClient, subscription);
+  compute = (subscription: string): ComputeManagementClient => this.#client(ComputeManagementClient, subscription);
+  eventHub = (subscription: string): EventHubManagementClient => this.#client(EventHubManagementClient, subscription);
+  iotHub = (subscription: string): IotHubClient => this.#client(IotHubClient, subscription);
+  monitor = (subscription: string): MonitorClient => this.#client(MonitorClient, subscription);
+  network = (subscription: string): NetworkManagementClient => this.#client(NetworkManagementClient, subscription);
+  resources = (subscription: string): ResourceManagementClient => this.#client(ResourceManagementClient, subscription);
+  storage = (subscription: string): StorageManagementClient => this.#client(StorageManagementClient, subscription);
+  subscriptions = (): SubscriptionClient => new SubscriptionClient(this.credential, { retryOptions });
+
+  /** The data plane of one container, by the worker's own identity. */
+  container(account: string, container: string): ContainerClient {
+    const url = `https://${account}.blob.core.windows.net/${container}`;
+    return new ContainerClient(url, this.credential, { retryOptions: { maxTries: 3, tryTimeoutInMs: 20_000 } });
+  }
+
+  /** Object ID in Entra of the identity that the worker runs as: the holder of role assignments. */
+  async principal(signal: AbortSignal): Promise<string> {
+    const token = await this.credential.getToken(armScope, { abortSignal: signal });
+    const payload = token?.token.split('.')[1] ?? '';
+    return Claims.parse(JSON.parse(Buffer.from(payload, 'base64url').toString())).oid;
+  }
+
+  close(): void {
+    this.#made.clear();
+  }
+
+  #client<T>(Client: Client<T>, subscription: string): T {
+    const key = `${Client.name}/${subscription}`;
+    const known = this.#made.get(key);
+    if (known instanceof Client) return known;
+    const client = new Client(this.credential, subscription, { retryOptions });
+    this.#made.set(key, client);
+    return client;
+  }
+}
