@@ -45,8 +45,12 @@ export class IotHubs {
   }
 }
 
-export function hubState({ provisioningState, state }: IotHubProperties): Observed['state'] {
+/**
+ * Only a hub that never came to be counts as failed, since what failed is deleted and made again: one that has a host name
+ * holds devices, whatever became of its last update; drift leads to the next attempt.
+ */
+export function hubState({ provisioningState, state, hostName }: IotHubProperties): Observed['state'] {
   if (state === 'Deleting' || provisioningState === 'Deleting') return 'deleting';
-  if (provisioningState === 'Failed') return 'failed';
+  if (provisioningState === 'Failed') return hostName ? 'ready' : 'failed';
   return provisioningState === 'Succeeded' && state === 'Active' ? 'ready' : 'creating';
 }
