@@ -13,7 +13,7 @@ import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
-import { gone, ifFound } from './errors.ts';
+import { gone, ifFound, isKind } from './errors.ts';
 import { pathOf } from './iam-role.ts';
 import { allPages, desiredTags, eachOf, foundBy, fromList, ownership, tagsOf, toList } from './tags.ts';
 
@@ -29,13 +29,28 @@ export const instanceProfileSpec = (placement: Placement, role: string): Resourc
 });
 
 export function instanceProfileDriver(clients: Clients): ResourceDriver {
+  const read = async (spec: ResourceSpec, signal: AbortSignal) => {
+    const command = new GetInstanceProfileCommand({ InstanceProfileName: spec.name });
+    return (await ifFound(clients.iam().send(command, { abortSignal: signal })))?.InstanceProfile;
+  };
+  const addRole = async (spec: ResourceSpec, signal: AbortSignal): Promise<void> => {
+    const RoleName = String(spec.desired.role);
+    const command = new AddRoleToInstanceProfileCommand({ InstanceProfileName: spec.name, RoleName });
+    try {
+      await clients.iam().send(command, { abortSignal: signal });
+    } catch (error) {
+      // A profile holds one role at most: also the answer when an earlier try, whose answer got lost, has added ours.
+      const holds = isKind(error, 'QuotaExceeded') && (await read(spec, signal))?.Roles?.[0]?.RoleName === RoleName;
+      if (!holds) throw error;
+    }
+  };
+
   return {
     kind,
     immutable: [],
 
     async observe(spec, { signal }) {
-      const command = new GetInstanceProfileCommand({ InstanceProfileName: spec.name });
-      const found = (await ifFound(clients.iam().send(command, { abortSignal: signal })))?.InstanceProfile;
+      const found = await read(spec, signal);
       if (!found) return undefined;
       const { tags, ...owned } = ownership(fromList(found.Tags), spec);
       return {
@@ -52,8 +67,7 @@ export function instanceProfileDriver(clients: Clients): ResourceDriver {
       const InstanceProfileName = spec.name;
       const profile = { InstanceProfileName, Path: pathOf(placement), Tags: toList(tagsOf(spec)) };
       await clients.iam().send(new CreateInstanceProfileCommand(profile), options);
-      const role = { InstanceProfileName, RoleName: String(spec.desired.role) };
-      await clients.iam().send(new AddRoleToInstanceProfileCommand(role), options);
+      await addRole(spec, signal);
     },
 
     async update(spec, observed, drift, { signal }) {
@@ -64,14 +78,12 @@ export function instanceProfileDriver(clients: Clients): ResourceDriver {
         await clients.iam().send(new TagInstanceProfileCommand(tags), options);
       }
       if (drift.includes('role')) {
-        // A profile holds one role at most.
         const RoleName = String(observed.properties.role);
         if (RoleName)
           await gone(
             clients.iam().send(new RemoveRoleFromInstanceProfileCommand({ InstanceProfileName, RoleName }), options),
           );
-        const role = { InstanceProfileName, RoleName: String(spec.desired.role) };
-        await clients.iam().send(new AddRoleToInstanceProfileCommand(role), options);
+        await addRole(spec, signal);
       }
     },
 

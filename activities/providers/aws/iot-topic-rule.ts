@@ -11,6 +11,7 @@ import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Call, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
+import { isKind } from './errors.ts';
 import { topicOf } from './iot-device.ts';
 import { iotArn, iotDriver } from './iot-resource.ts';
 import { allPages, desiredTags, tagsOf } from './tags.ts';
@@ -103,7 +104,12 @@ export function topicRuleDriver(clients: Clients): ResourceDriver {
     async remove(spec, call) {
       if (!(await exists(spec, call))) return;
       const command = new DeleteTopicRuleCommand({ ruleName: spec.name });
-      await client(call).send(command, { abortSignal: call.signal });
+      try {
+        await client(call).send(command, { abortSignal: call.signal });
+      } catch (error) {
+        // The same answer for a rule that an earlier try, whose answer got lost, has deleted.
+        if (!isKind(error, 'PermissionDenied') || (await exists(spec, call))) throw error;
+      }
     },
     page,
   });

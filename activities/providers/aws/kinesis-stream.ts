@@ -14,7 +14,7 @@ import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Call, Observed, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
-import { gone, ifFound } from './errors.ts';
+import { gone, ifFound, isKind } from './errors.ts';
 import { allPages, desiredTags, eachOf, foundBy, fromList, ownership, tagsOf } from './tags.ts';
 
 const streamKind = 'aws.kinesis.stream';
@@ -84,16 +84,21 @@ export function streamDriver(clients: Clients): ResourceDriver {
       const options = { abortSignal: call.signal };
       if (drift.includes('tags'))
         await client(call).send(new AddTagsToStreamCommand({ StreamName, Tags: tagsOf(spec) }), options);
-      // One change of state at a time; `ensure` comes back for the next when the stream is ACTIVE again.
-      if (drift.includes('encryption')) {
-        const key = { StreamName, EncryptionType: 'KMS' as const, KeyId: managedKey };
-        await client(call).send(new StartStreamEncryptionCommand(key), options);
-      } else if (drift.includes('retentionHours')) {
-        const RetentionPeriodHours = Number(spec.desired.retentionHours);
-        const period = { StreamName, RetentionPeriodHours };
-        await (RetentionPeriodHours > Number(observed.properties.retentionHours)
-          ? client(call).send(new IncreaseStreamRetentionPeriodCommand(period), options)
-          : client(call).send(new DecreaseStreamRetentionPeriodCommand(period), options));
+      try {
+        // One change of state at a time; `ensure` comes back for the next when the stream is ACTIVE again.
+        if (drift.includes('encryption')) {
+          const key = { StreamName, EncryptionType: 'KMS' as const, KeyId: managedKey };
+          await client(call).send(new StartStreamEncryptionCommand(key), options);
+        } else if (drift.includes('retentionHours')) {
+          const RetentionPeriodHours = Number(spec.desired.retentionHours);
+          const period = { StreamName, RetentionPeriodHours };
+          await (RetentionPeriodHours > Number(observed.properties.retentionHours)
+            ? client(call).send(new IncreaseStreamRetentionPeriodCommand(period), options)
+            : client(call).send(new DecreaseStreamRetentionPeriodCommand(period), options));
+        }
+      } catch (error) {
+        // It is changing already: an earlier try of ours whose answer got lost, or somebody else. The next look tells.
+        if (!isKind(error, 'AlreadyExists')) throw error;
       }
     },
 
