@@ -71,8 +71,9 @@ export type ServerKeyPair = z.infer<typeof ServerKeyPair>;
 const SecretVersion = z.object({ payload: z.object({ data: z.string() }) });
 
 /** Reads the server's key with the instance's service account; it exists in memory only. */
-export async function readServerKeyPair(secret: string): Promise<ServerKeyPair> {
-  const auth = new GoogleAuth({ scopes: ['https://www.googleapis.com/auth/cloud-platform'] });
+export async function readServerKeyPair(project: string, secret: string): Promise<ServerKeyPair> {
+  // With the project given the library does not go looking for it (it would run `gcloud` where there is one).
+  const auth = new GoogleAuth({ projectId: project, scopes: ['https://www.googleapis.com/auth/cloud-platform'] });
   const { data } = await auth.request({
     url: `https://secretmanager.googleapis.com/v1/${secret}/versions/latest:access`,
     timeout: 10_000,

@@ -8,7 +8,7 @@ import { pubsubTelemetry } from './telemetry.ts';
 async function main(): Promise<void> {
   const configuration = await readConfiguration(process.env);
   const { project, registry, topic, secret, drainMs } = configuration;
-  const server = await readServerKeyPair(secret);
+  const server = await readServerKeyPair(project, secret);
   const broker = await startBroker(
     { ...configuration, server, deviceAuthority: configuration.deviceAuthority },
     bucketRegistry(project, registry),
