@@ -85,22 +85,24 @@ export class ResumableUploads {
     }
     const file = this.content(id);
     const had = statSync(file).size;
-    const range = /^bytes (?:(\d+)-(\d+)|\*)\/(\d+|\*)$/.exec(request.headers['content-range'] ?? 'bytes 0-0/*');
+    const header = request.headers['content-range'];
+    // All that is left comes in this one request, however much it is.
+    const toTheEnd = header === undefined || header.endsWith('-*/*');
+    const range = /^bytes (?:(\d+)-(?:\d+|\*)|\*)\/(\d+|\*)$/.exec(header ?? 'bytes 0-*/*');
     if (!range) throw new GoogleError('invalid', 'Invalid Content-Range');
-    const whole = request.headers['content-range'] === undefined;
-    const total = range[3] === '*' || whole ? undefined : Number(range[3]);
+    const total = range[2] === '*' ? undefined : Number(range[2]);
     if (range[1] === undefined) {
       request.resume();
       return total === had ? { state: 'complete' } : { state: 'incomplete', received: had };
     }
-    const start = whole ? 0 : Number(range[1]);
+    const start = Number(range[1]);
     // Bytes are missing before this chunk: the answer tells from where to send again.
     if (start > had) {
       request.resume();
       return { state: 'incomplete', received: had };
     }
     const received = await this.#append(file, had, had - start, request);
-    const end = total ?? (whole && request.complete ? received : undefined);
+    const end = total ?? (toTheEnd && request.complete ? received : undefined);
     if (end !== undefined && received > end) throw new GoogleError('invalid', 'More bytes than the total size.');
     if (end === received) return { state: 'complete' };
     const kept = received - (received % quantum);

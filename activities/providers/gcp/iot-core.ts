@@ -7,6 +7,7 @@ import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Cell, Check, Observed, ResourceDriver } from '../driver.ts';
 import { artifactDriver, artifactSha256 } from './artifact.ts';
 import { brokerStartup } from './broker-startup.ts';
+import { bucketChecks } from './bucket.ts';
 import {
   account,
   computeName,
@@ -191,6 +192,7 @@ function verify(observed: Record<string, Observed>): Check[] {
   const certificate = observed['server-key-pair']?.outputs.certificate;
   const rule = observed['forwarding-rule'];
   return [
+    ...bucketChecks('registry', observed.registry),
     ...verifyMachines(observed),
     {
       name: 'TLS only',

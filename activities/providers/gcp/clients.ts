@@ -1,0 +1,83 @@
+/** SDK clients of one provider, made on first use. Endpoints are the SDKs' own; all speak HTTP/1.1 with JSON. */
+import { readFileSync } from 'node:fs';
+import type { BigQuery } from '@google-cloud/bigquery';
+import type { v1 } from '@google-cloud/pubsub';
+import { Storage } from '@google-cloud/storage';
+import { GoogleAuth } from 'google-auth-library';
+import { z } from 'zod';
+import { CloudError } from '../../../model/errors.ts';
+import type { ProviderSettings } from '../driver.ts';
+import { type ComputeClients, computeClients } from './compute-clients.ts';
+import { type Rest, rest } from './rest.ts';
+
+const KeyFile = z.looseObject({ project_id: z.string() });
+
+/** `project` of the provider, else that of its credentials: the key file's own, or what stands beside it. */
+function projectOf({ name, account, credentials }: ProviderSettings): string {
+  const known = account ?? credentials?.project_id;
+  if (known) return known;
+  const field = { provider: name, operation: 'connect', resource: `providers.${name}` };
+  if (!credentials?.key_file)
+    throw new CloudError({ ...field, kind: 'InvalidInput' }, '`project` or `credentials.project_id` is missing');
+  try {
+    return KeyFile.parse(JSON.parse(readFileSync(credentials.key_file, 'utf8'))).project_id;
+  } catch {
+    throw new CloudError({ ...field, kind: 'Unauthenticated' }, 'the key file cannot be read, or is not one');
+  }
+}
+
+interface PubSubClients {
+  topics: v1.PublisherClient;
+  subscriptions: v1.SubscriberClient;
+}
+
+export class Clients {
+  readonly project: string;
+  readonly rest: Rest;
+  readonly compute: () => Promise<ComputeClients>;
+  readonly #key: { keyFilename?: string };
+  #storage: Storage | undefined;
+  #bigQuery: Promise<BigQuery> | undefined;
+  #pubsub: Promise<PubSubClients> | undefined;
+
+  constructor(settings: ProviderSettings) {
+    this.project = projectOf(settings);
+    // Left out, the default chain is used: workload identity.
+    this.#key = settings.credentials?.key_file ? { keyFilename: settings.credentials.key_file } : {};
+    const scopes = ['https://www.googleapis.com/auth/cloud-platform'];
+    this.rest = rest(new GoogleAuth({ ...this.#key, projectId: this.project, scopes }));
+    this.compute = computeClients({ project: this.project, ...this.#key });
+  }
+
+  /** A few quick repeats; longer patience is the activity's, which also knows the rest of the estate. */
+  storage = (): Storage => {
+    this.#storage ??= new Storage({
+      ...this.#key,
+      projectId: this.project,
+      retryOptions: { maxRetries: 2, totalTimeout: 30 },
+    });
+    return this.#storage;
+  };
+
+  bigQuery = (): Promise<BigQuery> => {
+    this.#bigQuery ??= import('@google-cloud/bigquery').then(
+      (sdk) => new sdk.BigQuery({ ...this.#key, projectId: this.project, maxRetries: 2 }),
+    );
+    return this.#bigQuery;
+  };
+
+  pubsub = (): Promise<PubSubClients> => {
+    this.#pubsub ??= import('@google-cloud/pubsub').then((sdk) => {
+      // REST instead of gRPC: no second protocol to let through a proxy for a few calls.
+      const topics = new sdk.v1.PublisherClient({ ...this.#key, projectId: this.project, fallback: true });
+      const subscriptions = new sdk.v1.SubscriberClient({ projectId: this.project, fallback: true, auth: topics.auth });
+      return { topics, subscriptions };
+    });
+    return this.#pubsub;
+  };
+
+  async close(): Promise<void> {
+    const pubsub = await this.#pubsub;
+    await Promise.all([pubsub?.topics.close(), pubsub?.subscriptions.close()]);
+  }
+}
