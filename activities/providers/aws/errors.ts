@@ -93,7 +93,7 @@ const byName: Readonly<Record<string, CloudErrorKind>> = {
 const byPattern: readonly (readonly [RegExp, CloudErrorKind])[] = [
   [/throttl|TooManyRequests|RequestLimit|^Rate exceeded/i, 'Throttled'],
   [/LimitExceeded|QuotaExceeded|TooMany/, 'QuotaExceeded'],
-  [/NotFound/, 'NotFound'],
+  [/NotFound|NotAttached/, 'NotFound'],
   [/Duplicate|AlreadyExists|Conflict$|AlreadyAssociated/, 'AlreadyExists'],
   [/AccessDenied|Unauthorized|Forbidden/, 'PermissionDenied'],
   [/InternalError|InternalFailure|InternalServer|ServiceUnavailable|Timeout|ECONN|EPIPE|ENOTFOUND/, 'Unavailable'],

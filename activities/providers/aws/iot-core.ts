@@ -184,7 +184,6 @@ export function iotCore(clients: Clients, deviceCa: string | undefined): Cell {
         'iot:DeleteThingGroup',
         'iot:DeleteThingType',
         'sqs:DeleteQueue',
-        'sqs:PurgeQueue',
         'iam:ListRolePolicies',
         'iam:ListAttachedRolePolicies',
         'iam:DeleteRolePolicy',

@@ -133,13 +133,15 @@ export function bucketDriver(clients: Clients): ResourceDriver {
     store: {
       async isEmpty(spec, call) {
         const { s3, bucket, abortSignal } = target(spec, call);
-        const page = await s3.send(new ListObjectVersionsCommand({ ...bucket, MaxKeys: 1 }), { abortSignal });
-        return !page.Versions?.length && !page.DeleteMarkers?.length;
+        const command = new ListObjectVersionsCommand({ ...bucket, MaxKeys: 1 });
+        const page = await ifFound(s3.send(command, { abortSignal }));
+        return !page?.Versions?.length && !page?.DeleteMarkers?.length;
       },
       async empty(spec, call) {
         const { s3, bucket, abortSignal } = target(spec, call);
-        const page = await s3.send(new ListObjectVersionsCommand({ ...bucket, MaxKeys: 1000 }), { abortSignal });
-        const Objects = [...(page.Versions ?? []), ...(page.DeleteMarkers ?? [])].map(({ Key, VersionId }) => ({
+        const command = new ListObjectVersionsCommand({ ...bucket, MaxKeys: 1000 });
+        const page = await ifFound(s3.send(command, { abortSignal }));
+        const Objects = [...(page?.Versions ?? []), ...(page?.DeleteMarkers ?? [])].map(({ Key, VersionId }) => ({
           Key,
           VersionId,
         }));
@@ -149,7 +151,7 @@ export function bucketDriver(clients: Clients): ResourceDriver {
         });
         const refused = done.Errors?.[0];
         if (refused) throw Object.assign(new Error('an object could not be deleted'), { name: refused.Code });
-        return !page.IsTruncated;
+        return !page?.IsTruncated;
       },
       async retain(spec, until, call) {
         const place = target(spec, call);

@@ -6,7 +6,6 @@ import {
   GetQueueUrlCommand,
   ListQueuesCommand,
   ListQueueTagsCommand,
-  PurgeQueueCommand,
   SetQueueAttributesCommand,
   TagQueueCommand,
 } from '@aws-sdk/client-sqs';
@@ -136,11 +135,8 @@ export function queueDriver(clients: Clients): ResourceDriver {
         ];
         return waiting.every((count) => Number(count ?? 0) === 0);
       },
-      async empty(spec, call) {
-        const command = new PurgeQueueCommand({ QueueUrl: queueUrl(call.placement, spec.name) });
-        await client(call).send(command, { abortSignal: call.signal });
-        return true;
-      },
+      // Deleting a queue deletes what is in it.
+      empty: async () => true,
       async retain(spec, until, call) {
         const command = new TagQueueCommand({
           QueueUrl: queueUrl(call.placement, spec.name),
