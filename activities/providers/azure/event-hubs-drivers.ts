@@ -1,5 +1,6 @@
 /** Drivers of Event Hubs: namespace, event hub, consumer group. */
 import type { EHNamespace, EventHubManagementClient } from '@azure/arm-eventhub';
+import { CloudError } from '../../../model/errors.ts';
 import { toTags } from '../../../model/names.ts';
 import type { Placement } from '../../../model/service.ts';
 import type { Call, Found, Observed, ResourceDriver } from '../driver.ts';
@@ -48,6 +49,8 @@ export function eventHubDrivers(clients: AzureClients, loadOf: LoadOf): Resource
       };
     },
     async create(spec, call) {
+      // A PUT would take over what is there, whoever made it; the service knows no "only if there is none".
+      if (await readNamespace(spec.name, call)) throw alreadyExists(this.kind, spec.name);
       const { units, maxUnits } = streamSize(loadOf(call.placement));
       await client(call).namespaces.beginCreateOrUpdate(
         groupOf(call),
@@ -172,6 +175,9 @@ export function eventHubDrivers(clients: AzureClients, loadOf: LoadOf): Resource
   };
   return [namespace, hub, readers];
 }
+
+const alreadyExists = (kind: string, resource: string): CloudError =>
+  new CloudError({ kind: 'AlreadyExists', provider: 'azure', operation: `${kind} create`, resource });
 
 const toHub = (partitions: unknown, retentionHours: unknown) => ({
   partitionCount: Number(partitions),
