@@ -1,7 +1,8 @@
 /** The planning activity: placements by the pure rules of the model, with the worker's dated sheets. Looks at no cloud. */
 import { ApplicationFailure } from '@temporalio/activity';
-import type { EstatePlan, PlannedPlacement, ServicePlan } from '../../model/operations.ts';
+import type { EstatePlan, PlannedPlacement } from '../../model/operations.ts';
 import { type ExistingPlacement, placeService } from '../../model/placement.ts';
+import { planView } from '../../model/plan-view.ts';
 import { removedFromFile } from '../../model/proposals.ts';
 import type { RecordedPlacement, ServiceRecord } from '../../model/record.ts';
 import type { Placement, ServiceType } from '../../model/service.ts';
@@ -41,53 +42,8 @@ export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
       const gone = Object.values(records)
         .filter(({ service, placements }) => placements.length > 0 && !estate.services[service])
         .map(({ service }) => removedFromFile(service));
-      const views = placed.map(
-        ({ service, type, candidates, placements, assumptions }): ServicePlan => ({
-          service,
-          type,
-          candidates: candidates.map(({ provider, region, chosen, reason, score, scores, monthlyUsd }) => ({
-            provider,
-            region,
-            chosen,
-            reason,
-            ...(scores && { score, scores }),
-            ...(monthlyUsd !== undefined && { monthlyCostUsd: monthlyUsd }),
-          })),
-          placements: placements.map(({ provider, region, existing, monthlyUsd, costLines }) => ({
-            provider,
-            region,
-            existing,
-            monthlyCostUsd: monthlyUsd,
-            costLines,
-            changes: [],
-          })),
-          assumptions,
-        }),
-      );
-      const byProvider: Record<string, number> = {};
-      for (const { provider, monthlyCostUsd } of views.flatMap(({ placements }) => placements))
-        byProvider[provider] = cents((byProvider[provider] ?? 0) + monthlyCostUsd);
-      const monthlyCostUsd = cents(Object.values(byProvider).reduce((sum, one) => sum + one, 0));
-      const { budget, alert_threshold } = estate.cost;
-      const overAlert = budget !== undefined && monthlyCostUsd > budget * alert_threshold;
       return {
-        plan: {
-          estate: estate.name,
-          services: views,
-          proposals: [...placed.flatMap(({ proposals }) => proposals), ...gone],
-          warnings: [
-            ...loaded.warnings,
-            ...(overAlert
-              ? [`$${monthlyCostUsd.toFixed(2)} a month is over ${alert_threshold * 100} % of the budget of $${budget}`]
-              : []),
-          ],
-          monthlyCostUsd,
-          ...(budget !== undefined && { budgetUsd: budget }),
-          byProvider,
-          notServed: only
-            .filter((service) => estate.services[service]?.replication)
-            .map((service) => `replication of ${service}: the wish is kept, this release does not serve it yet`),
-        },
+        plan: planView(estate, placed, gone, loaded.warnings),
         services: placed.map(({ service, type, placements }) => ({
           service,
           type,
@@ -120,5 +76,3 @@ export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
 
 const current = (record: ServiceRecord | undefined): ExistingPlacement[] =>
   (record?.placements ?? []).filter(({ role }: RecordedPlacement) => role === 'current');
-
-const cents = (usd: number): number => Math.round(usd * 100) / 100;

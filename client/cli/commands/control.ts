@@ -1,0 +1,102 @@
+/** Commands for one run: watch, audit, retry, undo, cancel. */
+import { Command } from 'commander';
+import { printable } from '../../../model/text.ts';
+import type { OperationHandle } from '../../index.ts';
+import { confirm } from '../confirm.ts';
+import { findRun } from '../find-run.ts';
+import { follow } from '../follow.ts';
+import { type GlobalOptions, inSession, print, printEvent, printJson, type Session } from '../session.ts';
+import { resultText } from '../tables.ts';
+
+interface Options extends GlobalOptions {
+  by: string;
+  wait?: boolean;
+  yes?: boolean;
+  compensation?: boolean;
+  abandon?: boolean;
+}
+
+const forRun = (name: string, what: string, example: string): Command =>
+  new Command(name)
+    .description(what)
+    .argument('[id]', 'workflow ID, or a service; nothing where only one run is meant')
+    .option('--by <name>', 'your name; shown as UNVERIFIED', process.env.USER ?? 'unnamed')
+    .addHelpText('after', `\nExample:\n  npx multi-cloud ${example}`);
+
+const acting = (
+  command: Command,
+  act: (session: Session, handle: OperationHandle, options: Options) => Promise<void>,
+): Command =>
+  command.action((id: string | undefined, _: unknown, self: Command) =>
+    inSession(self, async (session) => act(session, await findRun(session, id), self.optsWithGlobals<Options>())),
+  );
+
+export const watch = (): Command =>
+  acting(
+    forRun('watch', 'follows a run until it ends', 'watch deploy-estate/multi-cloud').option(
+      '--wait',
+      'stay when it waits for a person or is blocked',
+    ),
+    async (session, handle, { wait }) => {
+      const result = await follow(session, handle, { wait });
+      if (session.json) printEvent({ event: 'result', ...result });
+      else print(resultText(result));
+    },
+  );
+
+export const audit = (): Command =>
+  acting(
+    forRun('audit', 'who did or decided what, when, to which resource, in one run', 'audit deploy-estate/multi-cloud'),
+    async ({ json }, handle) => {
+      const entries = await handle.audit();
+      if (json) printJson(entries);
+      else
+        for (const { at, who, what, resource } of entries)
+          print(`${at}  ${printable(who)}  ${printable(what)}${resource ? `  ${printable(resource)}` : ''}`);
+    },
+  );
+
+export const retry = (): Command =>
+  acting(
+    forRun('retry', 'lets a blocked run look again at once', 'retry deploy/multi-cloud/compute')
+      .option('--compensation', 'of a run that is parked because something could not be undone')
+      .option('--abandon', 'give that up instead: what is left behind is listed in the result'),
+    async (session, handle, { by, compensation, abandon }) => {
+      if (abandon) await handle.abandonCompensation(by);
+      else if (compensation) await handle.retryCompensation(by);
+      else await handle.retryStep(by);
+      said(session, handle, 'asked');
+    },
+  );
+
+export const undo = (): Command =>
+  acting(
+    forRun('undo', 'lets a run take back what it has done, and end', 'undo deploy-estate/multi-cloud').option(
+      '-y, --yes',
+      'do not ask',
+    ),
+    async (session, handle, { by, yes }) => {
+      await confirm(session, `Undo ${handle.workflowId}`, yes);
+      await handle.undo(by);
+      said(session, handle, 'asked to undo');
+    },
+  );
+
+export const cancel = (): Command =>
+  acting(
+    forRun(
+      'cancel',
+      'cancels a run: it takes back what it has done and ends Cancelled',
+      'cancel deploy-estate/multi-cloud',
+    ).option('-y, --yes', 'do not ask'),
+    async (session, handle, { yes }) => {
+      await confirm(session, `Cancel ${handle.workflowId}`, yes);
+      await handle.cancel();
+      said(session, handle, 'asked to cancel');
+    },
+  );
+
+function said({ json }: Session, { workflowId }: OperationHandle, what: string): void {
+  if (json) printJson({ workflowId, asked: true });
+  else print(`${workflowId}: ${what}.\n  follow: npx multi-cloud watch ${workflowId}`);
+}

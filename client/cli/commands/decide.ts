@@ -1,0 +1,52 @@
+import { Command } from 'commander';
+import { printable } from '../../../model/text.ts';
+import { OperationFailed } from '../../index.ts';
+import { confirm } from '../confirm.ts';
+import { Exit, exitCodes } from '../exit.ts';
+import { findRun } from '../find-run.ts';
+import { type GlobalOptions, inSession, print, printJson } from '../session.ts';
+
+interface Options extends GlobalOptions {
+  by: string;
+  plan?: string;
+  comment?: string;
+  yes?: boolean;
+}
+
+const decision = (answer: 'approve' | 'reject', what: string): Command =>
+  new Command(answer)
+    .description(what)
+    .argument('[id]', 'workflow ID, or a service; nothing where only one run waits')
+    .requiredOption('--by <name>', 'your name; shown as UNVERIFIED', process.env.USER)
+    .option('--plan <hex>', 'the 12 hex digits of the question; default: of what is shown and asked now')
+    .option('--comment <text>', 'for the audit trail')
+    .option('-y, --yes', 'do not ask')
+    .addHelpText('after', `\nExample:\n  npx multi-cloud ${answer} deploy-estate/multi-cloud --by ops-lead`)
+    .action((id: string | undefined, _: unknown, command: Command) =>
+      inSession(command, async (session) => {
+        const { by, plan, comment, yes } = command.optsWithGlobals<Options>();
+        const handle = await findRun(session, id);
+        const [question] = (await handle.progress()).waitingFor;
+        if (!question) throw new Exit(exitCodes.wrongUsage, `${handle.workflowId} waits for nobody.`);
+        await confirm(
+          session,
+          `${answer} "${question.question}" of ${handle.workflowId} as ${by}\n  ${printable(question.text)}`,
+          yes,
+        );
+        const recorded = await handle
+          .decide({ question: question.question, answer, by, plan: plan ?? question.plan, comment })
+          .catch((error: unknown) => {
+            throw error instanceof OperationFailed
+              ? new Exit(exitCodes.wrongUsage, `Refused: ${printable(error.message)}`)
+              : error;
+          });
+        if (session.json) printJson(recorded);
+        else
+          print(
+            `Recorded: ${answer} by ${printable(recorded.by)}.\n  follow: npx multi-cloud watch ${handle.workflowId}`,
+          );
+      }),
+    );
+
+export const approve = () => decision('approve', 'answers what a run waits for with yes; shows it and asks first');
+export const reject = () => decision('reject', 'answers what a run waits for with no: the run takes back what it did');

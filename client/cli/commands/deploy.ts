@@ -1,0 +1,57 @@
+import { Command, Option } from 'commander';
+import type { DeployOptions } from '../../index.ts';
+import { confirm, recordedAccounts } from '../confirm.ts';
+import { readEstate, sectionsOf } from '../estate-file.ts';
+import { follow } from '../follow.ts';
+import { type GlobalOptions, inSession, print, printEvent, printJson } from '../session.ts';
+import { resultText } from '../tables.ts';
+
+interface Options extends GlobalOptions {
+  file?: string;
+  detach?: boolean;
+  yes?: boolean;
+  wait?: boolean;
+  approval: NonNullable<DeployOptions['approval']>;
+  service?: string;
+  by: string;
+}
+
+export const deploy = (): Command =>
+  new Command('deploy')
+    .description('brings the estate to what its file says, and follows it; never moves or removes what runs')
+    .option('-f, --file <file>', "an estate file instead of the worker's (its services, placement and cost)")
+    .option('--service <name>', 'only this service')
+    .addOption(
+      new Option('--approval <how>', 'manual: ask a person before anything is changed')
+        .choices(['none', 'manual'])
+        .default('none'),
+    )
+    .option('--detach', 'start it and leave')
+    .option('--wait', 'stay when it waits for a person or is blocked')
+    .option('--by <name>', 'who asks, for the audit trail', process.env.USER ?? '')
+    .option('-y, --yes', 'do not ask')
+    .addHelpText('after', '\nExamples:\n  npx multi-cloud deploy\n  npx multi-cloud deploy --approval manual --detach')
+    .action((_: unknown, command: Command) =>
+      inSession(command, async (session) => {
+        const { file, detach, yes, wait, approval, service, by } = command.optsWithGlobals<Options>();
+        const sections = file === undefined ? undefined : sectionsOf(readEstate(file));
+        await confirm(
+          session,
+          service ? `Deploy ${service}` : 'Deploy the estate',
+          yes,
+          yes ? {} : await recordedAccounts(session),
+        );
+        const input: DeployOptions = { approval, by, ...(sections && { file: sections }) };
+        const handle = service
+          ? await session.estate.deployService(service, input)
+          : await session.estate.deploy(input);
+        if (detach) {
+          if (session.json) printJson({ workflowId: handle.workflowId });
+          else print(`Started ${handle.workflowId}\n  follow: npx multi-cloud watch ${handle.workflowId}`);
+          return;
+        }
+        const result = await follow(session, handle, { wait });
+        if (session.json) printEvent({ event: 'result', ...result });
+        else print(resultText(result));
+      }),
+    );

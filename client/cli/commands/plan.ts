@@ -1,0 +1,57 @@
+import { resolve } from 'node:path';
+import { Command } from 'commander';
+import { loadSheets } from '../../../config/load.ts';
+import { placeService } from '../../../model/placement.ts';
+import { OperationFailed } from '../../index.ts';
+import { readEstate, sectionsOf } from '../estate-file.ts';
+import { Exit, exitCodes } from '../exit.ts';
+import { failed } from '../follow.ts';
+import { offlinePlan } from '../offline-plan.ts';
+import { type GlobalOptions, inSession, print, printJson } from '../session.ts';
+import { planText } from '../tables.ts';
+
+interface Options extends GlobalOptions {
+  file?: string;
+  offline?: boolean;
+}
+
+export const plan = (): Command =>
+  new Command('plan')
+    .description('what would be created where, why and at what monthly cost; changes nothing')
+    .option('-f, --file <file>', "an estate file instead of the worker's (its services, placement and cost)")
+    .option('--offline', 'judge a file on this machine, without Temporal or any cloud')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  npx multi-cloud plan\n  npx multi-cloud plan --offline -f config/multi-cloud.yaml --json',
+    )
+    .action(async (_: unknown, command: Command) => {
+      const options = command.optsWithGlobals<Options>();
+      if (options.offline) return offline(options);
+      await inSession(command, async ({ estate, json }) => {
+        const file = options.file === undefined ? undefined : sectionsOf(readEstate(options.file));
+        const planned = await estate.plan(file).catch((error: unknown) => {
+          throw error instanceof OperationFailed
+            ? new Exit(
+                error.type === 'InvalidInput' ? exitCodes.wrongUsage : exitCodes.failed,
+                failed(error).message.split('\n').slice(0, -1).join('\n'),
+              )
+            : error;
+        });
+        if (json) printJson(planned);
+        else print(planText(planned));
+      });
+    });
+
+function offline({ file = 'config/multi-cloud.yaml', json }: Options): void {
+  const estate = readEstate(file);
+  const sheets = loadSheets(resolve(import.meta.dirname, '../../../config'));
+  const placed = Object.keys(estate.services)
+    .sort()
+    .map((service) => placeService(estate, service, sheets));
+  const planned = offlinePlan(estate, placed);
+  if (json) printJson(planned);
+  else print(planText(planned));
+  const errors = placed.flatMap(({ error }) => error ?? []);
+  if (errors.length > 0)
+    throw new Exit(exitCodes.failed, errors.map(({ type, message }) => `${type}: ${message}`).join('\n'));
+}

@@ -1,0 +1,60 @@
+/** `npx multi-cloud <command>`. */
+import { Command, CommanderError, Option } from 'commander';
+import pc from 'picocolors';
+import { audit, cancel, retry, undo, watch } from './commands/control.ts';
+import { approve, reject } from './commands/decide.ts';
+import { deploy } from './commands/deploy.ts';
+import { doctor } from './commands/doctor.ts';
+import { plan } from './commands/plan.ts';
+import { local, worker } from './commands/programs.ts';
+import { remove } from './commands/remove.ts';
+import { costs, status } from './commands/status.ts';
+import { Exit, exitCodes } from './exit.ts';
+
+const program = new Command('multi-cloud')
+  .description('Deploys an IoT estate on AWS, Azure and GCP with durable Temporal workflows.')
+  .option(
+    '--address <host:port>',
+    "Temporal's address (default: MULTI_CLOUD_ADDRESS, TEMPORAL_ADDRESS, the local stack)",
+  )
+  .option('--namespace <name>', 'Temporal namespace of the estate')
+  .addOption(new Option('--estate <name>', 'name of the estate').default('multi-cloud').env('MULTI_CLOUD_ESTATE'))
+  .option('--json', 'one JSON document on stdout; while following, one line an event and the result last')
+  .showHelpAfterError('Run it with --help to see what it takes.')
+  .exitOverride()
+  .addHelpText(
+    'after',
+    '\nExit codes: 0 done, 1 failed, 2 wrong usage or invalid input, 3 waits for a person, 4 blocked, 5 undone cleanly, 6 Temporal not reachable.\n\nA first tour:\n  npx multi-cloud plan\n  npx multi-cloud deploy\n  npx multi-cloud status',
+  );
+for (const command of [
+  plan,
+  deploy,
+  status,
+  costs,
+  approve,
+  reject,
+  watch,
+  audit,
+  retry,
+  undo,
+  cancel,
+  remove,
+  doctor,
+  worker,
+  local,
+])
+  program.addCommand(command().exitOverride().showHelpAfterError(true));
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof Exit) {
+    if (error.message) process.stderr.write(`${error.message}\n`);
+    process.exitCode = error.code;
+  } else if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUsage;
+  } else {
+    process.stderr.write(`${pc.red('failed')}: ${error instanceof Error ? error.message : String(error)}\n`);
+    process.exitCode = exitCodes.failed;
+  }
+}

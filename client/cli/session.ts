@@ -1,0 +1,77 @@
+/** What every command shares: where Temporal is, which estate, and how to print. */
+import { existsSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { z } from 'zod';
+import { connect, type EstateClient } from '../index.ts';
+import { Exit, exitCodes } from './exit.ts';
+
+export interface GlobalOptions {
+  address?: string;
+  namespace?: string;
+  estate: string;
+  json?: boolean;
+}
+
+const LocalRun = z.object({
+  ready: z.boolean(),
+  temporal: z.object({ address: z.string(), namespace: z.string(), ui: z.string() }),
+});
+
+/** What `multi-cloud local up` has left in the state folder, if it runs. */
+function localRun(): z.infer<typeof LocalRun> | undefined {
+  const file = resolve(process.env.MULTI_CLOUD_STATE ?? '.local', 'run.json');
+  if (!existsSync(file)) return undefined;
+  const parsed = LocalRun.safeParse(JSON.parse(readFileSync(file, 'utf8')));
+  return parsed.success && parsed.data.ready ? parsed.data : undefined;
+}
+
+export interface Session {
+  estate: EstateClient;
+  address: string;
+  namespace: string;
+  json: boolean;
+  /** Of the local stack, where it serves this address. */
+  ui: string | undefined;
+}
+
+export function addressOf(options: GlobalOptions): Pick<Session, 'address' | 'namespace' | 'ui'> {
+  const local = localRun();
+  const address =
+    options.address ??
+    process.env.MULTI_CLOUD_ADDRESS ??
+    process.env.TEMPORAL_ADDRESS ??
+    local?.temporal.address ??
+    '127.0.0.1:7233';
+  const namespace =
+    options.namespace ??
+    process.env.MULTI_CLOUD_NAMESPACE ??
+    process.env.TEMPORAL_NAMESPACE ??
+    local?.temporal.namespace ??
+    'default';
+  return { address, namespace, ui: local?.temporal.address === address ? local.temporal.ui : undefined };
+}
+
+/** Runs a command with a connection that is closed afterwards. */
+export async function inSession(command: Command, act: (session: Session) => Promise<void>): Promise<void> {
+  const options = command.optsWithGlobals<GlobalOptions>();
+  const where = addressOf(options);
+  const { estate, json = false } = options;
+  const client = await connect({ ...where, estate }).catch(() => {
+    throw new Exit(
+      exitCodes.unreachable,
+      `Temporal is not reachable at ${where.address}. Start the local one with \`npm start\` (or \`npx multi-cloud local up\`), or name another with --address.`,
+    );
+  });
+  try {
+    await act({ ...where, estate: client, json });
+  } finally {
+    await client.close();
+  }
+}
+
+/** The only document on stdout of a command with `--json`. */
+export const printJson = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+/** One event of a followed run: a line of JSON. */
+export const printEvent = (value: unknown): void => void process.stdout.write(`${JSON.stringify(value)}\n`);
+export const print = (text = ''): void => void process.stdout.write(`${text}\n`);

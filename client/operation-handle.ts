@@ -1,0 +1,147 @@
+/** One run of an operation: look at it, decide for it, wait for its end. */
+import {
+  ApplicationFailure,
+  CancelledFailure,
+  WorkflowFailedError,
+  type WorkflowHandle,
+  WorkflowUpdateFailedError,
+} from '@temporalio/client';
+import type { RecordedDecision } from '../model/decisions.ts';
+import type { EstatePlan, OperationResult } from '../model/operations.ts';
+import type { AuditEntry, Progress } from '../model/progress.ts';
+
+/** How an operation ended that did not succeed: the error type of the contract, and what was undone. */
+export class OperationFailed extends Error {
+  override readonly name = 'OperationFailed';
+  readonly type: string;
+  readonly workflowId: string;
+  /** Set once the run had begun to act. */
+  readonly result: OperationResult | undefined;
+
+  constructor(type: string, message: string, workflowId: string, result?: OperationResult) {
+    super(message);
+    this.type = type;
+    this.workflowId = workflowId;
+    this.result = result;
+  }
+}
+
+export interface Answer {
+  by: string;
+  /** The 12 hex digits shown with the question. */
+  plan: string;
+  comment?: string | undefined;
+}
+
+export class OperationHandle {
+  readonly #handle: WorkflowHandle;
+
+  constructor(handle: WorkflowHandle) {
+    this.#handle = handle;
+  }
+
+  get workflowId(): string {
+    return this.#handle.workflowId;
+  }
+
+  progress(): Promise<Progress> {
+    return this.#handle.query<Progress>('progress');
+  }
+
+  plan(): Promise<EstatePlan | undefined> {
+    return this.#handle.query<EstatePlan | undefined>('plan');
+  }
+
+  audit(): Promise<AuditEntry[]> {
+    return this.#handle.query<AuditEntry[]>('audit');
+  }
+
+  /** Answers what the run waits for. A refused answer throws `OperationFailed` with the reason. */
+  async decide(decision: Answer & { question: string; answer: string }): Promise<RecordedDecision> {
+    try {
+      return await this.#handle.executeUpdate<RecordedDecision, [object]>('decide', { args: [decision] });
+    } catch (error) {
+      if (!(error instanceof WorkflowUpdateFailedError)) throw error;
+      throw new OperationFailed('InvalidInput', error.cause?.message ?? error.message, this.workflowId);
+    }
+  }
+
+  approve(answer: Answer): Promise<RecordedDecision> {
+    return this.#answer('approve', answer);
+  }
+
+  reject(answer: Answer): Promise<RecordedDecision> {
+    return this.#answer('reject', answer);
+  }
+
+  /** Takes back what the run has done, then ends it. */
+  undo(by: string): Promise<void> {
+    return this.#handle.signal('undo', { by });
+  }
+
+  /** Looks at once whether what blocked the run is repaired. */
+  retryStep(by: string): Promise<void> {
+    return this.#handle.signal('retryStep', { by });
+  }
+
+  retryCompensation(by: string): Promise<void> {
+    return this.#handle.signal('retryCompensation', { by });
+  }
+
+  abandonCompensation(by: string): Promise<void> {
+    return this.#handle.signal('abandonCompensation', { by });
+  }
+
+  /** Asks the run to stop; it undoes what it did and ends Cancelled. */
+  async cancel(): Promise<void> {
+    await this.#handle.cancel();
+  }
+
+  async isRunning(): Promise<boolean> {
+    return (await this.#handle.describe()).status.name === 'RUNNING';
+  }
+
+  result(): Promise<OperationResult> {
+    return this.outcome<OperationResult>();
+  }
+
+  /** The result of any workflow type; its failure as `OperationFailed`. */
+  async outcome<T>(): Promise<T> {
+    try {
+      return (await this.#handle.result()) as T;
+    } catch (error) {
+      if (!(error instanceof WorkflowFailedError)) throw error;
+      const cause = error.cause;
+      if (cause instanceof CancelledFailure)
+        throw new OperationFailed('Cancelled', 'The run was cancelled; what it had done was undone.', this.workflowId);
+      if (cause instanceof ApplicationFailure)
+        throw new OperationFailed(
+          cause.type ?? 'Failed',
+          cause.message,
+          this.workflowId,
+          cause.details?.[0] as OperationResult | undefined,
+        );
+      throw new OperationFailed(cause?.name ?? 'Failed', cause?.message ?? error.message, this.workflowId);
+    }
+  }
+
+  /** The run's progress whenever it changes, until it ends. */
+  async *follow(everyMs = 400): AsyncGenerator<Progress> {
+    let last = '';
+    for (;;) {
+      const running = await this.isRunning();
+      const progress = await this.progress();
+      const text = JSON.stringify(progress);
+      if (text !== last) yield progress;
+      last = text;
+      if (!running) return;
+      await new Promise((resolve) => setTimeout(resolve, everyMs));
+    }
+  }
+
+  async #answer(answer: string, given: Answer): Promise<RecordedDecision> {
+    const [waiting] = (await this.progress()).waitingFor;
+    if (!waiting) throw new OperationFailed('InvalidInput', 'The run waits for nobody.', this.workflowId);
+    return this.decide({ ...given, question: waiting.question, answer });
+  }
+}
