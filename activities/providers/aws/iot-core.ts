@@ -171,6 +171,7 @@ export function iotCore(clients: Clients, deviceCa: string | undefined): Cell {
       ],
       undo: [
         'iot:DeleteTopicRule',
+        'iot:UntagResource',
         'iot:DeleteCACertificate',
         'iot:DeletePolicyVersion',
         'iot:DeletePolicy',

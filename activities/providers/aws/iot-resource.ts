@@ -27,8 +27,7 @@ export interface IotKind {
 }
 
 interface Page {
-  /** What has no name of its own carries it as the tag `Name`. */
-  items: { name?: string; arn: string }[];
+  items: { name: string; arn: string }[];
   next: string | undefined;
 }
 
@@ -73,8 +72,7 @@ export function iotDriver(clients: Clients, kind: IotKind): ResourceDriver {
     async list(call) {
       const items = await allPages((token) => kind.page(call, token));
       return eachOf(items, async ({ name, arn }) => {
-        const tags = await tagsAt(arn, call);
-        return foundBy(call.placement, kind.kind, name ?? tags.Name ?? '', arn, tags);
+        return foundBy(call.placement, kind.kind, name, arn, await tagsAt(arn, call));
       });
     },
     ...(store
