@@ -1,51 +1,8 @@
 /** The resource types of Event Hubs, as data for the ARM core: how each is answered, and what a PUT makes of it. */
 import { randomBytes } from 'node:crypto';
-import type { Stored } from './directory.ts';
-import { authorizationRule, consumerGroup, hub, namespace, type Properties, Refusal } from './rules.ts';
-
-/** What a PUT or PATCH is about. */
-export interface Asked {
-  subscription: string;
-  tenant: string;
-  name: string;
-  id: string;
-  body: Properties;
-  before: Stored | undefined;
-  /** Nearest first. */
-  parents: readonly Stored[];
-  /** All resources of a type. */
-  list(type: string): Iterable<Stored>;
-}
-
-/** What the type itself has to say; id, name, type, location, tags and etag are the core's. */
-export interface Made {
-  sku?: unknown;
-  identity?: unknown;
-  properties: Properties;
-}
-
-export interface ArmKind {
-  /** `Microsoft.EventHub/namespaces/eventhubs`. */
-  type: string;
-  /** Takes location and tags. */
-  tracked: boolean;
-  /** Status of a PUT that created and of one that changed; of a DELETE that found something. */
-  statuses: { created: 200 | 201; updated: 200 | 201 | 202; deleted: 200 | 202 | 204 };
-  /** PUT and DELETE take time: `provisioningState` and an operation to ask for. */
-  longRunning: boolean;
-  /** A PUT on what exists needs its etag. */
-  ifMatch: boolean;
-  /** Names are unique in all of Azure; checked against this many characters of DNS. */
-  global: boolean;
-  make(asked: Asked): Made;
-  /** What a PATCH of more than tags makes; undefined: tags only. */
-  patch?: (asked: Asked) => Made;
-  /** What a reader sees; undefined: all of it. */
-  show?: (made: Made) => Made;
-  /** POST actions below the resource, by lower-case name. */
-  actions?: Record<string, (stored: Stored) => unknown>;
-  removed?: (stored: Stored) => void;
-}
+import { type Properties, Refusal } from '../arm/accept.ts';
+import type { ArmKind, Asked, Made, Stored } from '../arm/kind.ts';
+import { authorizationRule, consumerGroup, hub, namespace } from './rules.ts';
 
 const needParent = ({ parents, id }: Asked): Stored => {
   const [parent] = parents;

@@ -1,23 +1,8 @@
 /** Finds event hubs for the data plane among what was made through ARM. */
+
+import { asObject } from '../arm/accept.ts';
+import type { ArmReader, Stored } from '../arm/kind.ts';
 import type { AccessKey, EventHub, Right } from './entities.ts';
-import { asObject, type Properties } from './rules.ts';
-
-/** A resource as it is stored: `properties` hold what is shown and what only the service knows. */
-export interface Stored {
-  id: string;
-  name: string;
-  sku?: unknown;
-  identity?: unknown;
-  properties: Properties;
-}
-
-/** What the data planes ask of the ARM core. Types and IDs in any case. */
-export interface ArmReader {
-  get(id: string): Stored | undefined;
-  list(type: string): Iterable<Stored>;
-  /** Whether role assignments on the resource or above let the principal do the data action. */
-  allows(principal: string, action: string, resource: string): boolean;
-}
 
 const actions: Record<Right, string> = {
   Listen: 'Microsoft.EventHub/namespaces/messages/receive/action',

@@ -1,7 +1,7 @@
 /** The resource types of IoT Hub and role assignments, as data for the ARM core. */
-import type { ArmKind, Asked } from '../event-hubs/arm-kinds.ts';
-import type { Stored } from '../event-hubs/directory.ts';
-import { asObject, type Properties, Refusal } from '../event-hubs/rules.ts';
+
+import { asObject, type Properties, Refusal } from '../arm/accept.ts';
+import type { ArmKind, Asked, Stored } from '../arm/kind.ts';
 import { roleAssignment } from './role-assignments.ts';
 import { certificate, hub, shown } from './rules.ts';
 

@@ -1,7 +1,9 @@
 /** Finds IoT hubs and their built-in endpoints for the data planes among what was made through ARM. */
-import { type ArmReader, eventHubByHost, type Stored } from '../event-hubs/directory.ts';
+
+import { asObject } from '../arm/accept.ts';
+import type { ArmReader, Stored } from '../arm/kind.ts';
+import { eventHubByHost } from '../event-hubs/directory.ts';
 import type { Directory, EventHub } from '../event-hubs/entities.ts';
-import { asObject } from '../event-hubs/rules.ts';
 import type { HubDirectory, IotHub, Policy, PolicyRight } from './entities.ts';
 import type { Routing } from './rules.ts';
 

@@ -1,6 +1,6 @@
 /** `Microsoft.Authorization/roleAssignments` (version 2022-04-01) and what the built-in data roles allow. */
 import { z } from 'zod';
-import { accept, asObject, type Properties, Refusal } from '../event-hubs/rules.ts';
+import { accept, asObject, type Properties, Refusal } from '../arm/accept.ts';
 
 const guid = z.guid();
 const Assignment = z.strictObject({

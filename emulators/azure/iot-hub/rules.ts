@@ -4,7 +4,7 @@
  */
 import { randomBytes, randomUUID, X509Certificate } from 'node:crypto';
 import { z } from 'zod';
-import { accept, asObject, type Properties, Refusal } from '../event-hubs/rules.ts';
+import { accept, asObject, type Properties, Refusal } from '../arm/accept.ts';
 
 const Sku = z.strictObject({
   name: z.enum(['F1', 'B1', 'B2', 'B3', 'S1', 'S2', 'S3']),

@@ -2,8 +2,8 @@
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import type { Listener } from '../../local-cloud.ts';
+import type { ArmReader } from '../arm/kind.ts';
 import { AmqpServer } from '../event-hubs/amqp-server.ts';
-import type { ArmReader } from '../event-hubs/directory.ts';
 import type { EntraTokens } from '../event-hubs/entities.ts';
 import { Streams } from '../event-hubs/streams.ts';
 import { eventHubDirectory, hubDirectory } from './directory.ts';
