@@ -119,7 +119,7 @@ export function checkEstate(value: unknown, options: CheckOptions = {}): EstateR
  * The estate of one run: the worker's own, with the sections that its input carries in their place, each as a whole.
  * Anything else in the input is an error.
  */
-export function mergeInput(own: Estate, input: unknown, options: Omit<CheckOptions, 'lineOf'> = {}): EstateResult {
+export function mergeInput(own: Estate, input: unknown): EstateResult {
   if (!isMapping(input))
     return {
       ok: false,
@@ -135,7 +135,9 @@ export function mergeInput(own: Estate, input: unknown, options: Omit<CheckOptio
   const carried: EstateInput = Object.fromEntries(
     inputSections.flatMap((section) => (input[section] === undefined ? [] : [[section, input[section]]])),
   );
-  const checked = checkEstate({ ...own, ...carried }, options);
+  // Sections of an input have no secret fields; the names in the rest were judged when the worker's file was read.
+  const names = [...canonical(own).matchAll(/\$\{([A-Za-z_][A-Za-z0-9_]*)\}/g)].map(([, name]) => String(name));
+  const checked = checkEstate({ ...own, ...carried }, { allowedNames: names });
   const refused = foreign.map((key) =>
     fileError(
       {

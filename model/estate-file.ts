@@ -1,5 +1,6 @@
 /** The estate file as text: YAML 1.2, core schema, within bounds that a hostile file cannot use against us. For activities and programs, not for workflows. */
 import {
+  type Document,
   isAlias,
   isCollection,
   isMap,
@@ -43,7 +44,7 @@ export function parseEstateFile(text: string, options: Pick<CheckOptions, 'allow
     strict: true,
     prettyErrors: false,
     lineCounter: lines,
-    logLevel: 'silent',
+    logLevel: 'error',
   });
   // The library's own messages may quote the file, so only its codes are used.
   const syntax = [...document.errors, ...document.warnings].map(
@@ -54,10 +55,18 @@ export function parseEstateFile(text: string, options: Pick<CheckOptions, 'allow
       at: lineAt(pos[0]),
     }),
   );
-  const structure = structureProblems(document.contents, lineAt);
+  const structure = structureProblems(document, lineAt);
   if (syntax.length + structure.length > 0) return refused([...syntax, ...structure]);
 
-  const value: unknown = document.toJS({ maxAliasCount: bounds.aliases });
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: bounds.aliases });
+  } catch {
+    // A few aliases of aliases can stand for millions of nodes.
+    return refused([
+      { path: [], found: 'aliases that expand too far', allowed: `at most ${bounds.aliases} aliases`, at: 1 },
+    ]);
+  }
   return checkEstate(value, {
     ...options,
     lineOf: (path, atKey) => lineAt(offsetOf(document.contents, path, atKey)),
@@ -114,15 +123,12 @@ function tooDeep(text: string): number | undefined {
   return undefined;
 }
 
-function structureProblems(
-  contents: Node | null,
-  lineAt: (offset: number | undefined) => number | undefined,
-): Located[] {
+function structureProblems(document: Document, lineAt: (offset: number | undefined) => number | undefined): Located[] {
   const problems: Located[] = [];
   let aliases = 0;
   const add = (node: unknown, found: string, allowed: string) =>
     problems.push({ path: [], found, allowed, at: lineAt(startOf(node)) });
-  visit(contents, {
+  visit(document, {
     Node: (_, node, path) => {
       const depth = path.filter(isCollection).length + (isCollection(node) ? 1 : 0);
       if (depth > bounds.depth) {
@@ -131,6 +137,9 @@ function structureProblems(
       }
       if (isAlias(node)) {
         aliases += 1;
+        const target = node.resolve(document);
+        if (!target) add(node, 'an alias without an anchor before it', 'an alias of an anchor that stands before it');
+        else if (path.includes(target)) add(node, 'an alias of what it stands in', 'an alias of something complete');
         if (aliases === bounds.aliases + 1)
           add(node, `more than ${bounds.aliases} aliases`, `at most ${bounds.aliases} aliases`);
       } else if (node.tag !== undefined && !coreTags.test(node.tag))

@@ -132,6 +132,10 @@ function storage(configuration: Configuration): Quantity[] {
   return [{ ...gb, assumption: `${gb.assumption}; requests and downloads are not counted` }];
 }
 
+/** GB that a service holds by its configuration; what filling a new placement carries. */
+export const storedGb = (type: ServiceType, configuration: Configuration): number =>
+  quantitiesOf(type, configuration).find(({ name }) => name === 'stored_gb')?.quantity ?? 0;
+
 /** Empty for a type that is not served yet: it costs nothing because it is not there. */
 export function quantitiesOf(type: ServiceType, configuration: Configuration): Quantity[] {
   switch (type) {
