@@ -110,9 +110,22 @@ async function ended(handle: OperationHandle): Promise<OperationResult> {
   }
 }
 
+/** Refusals before anything was begun: there was nothing to undo. */
+const refusals = [
+  'Protected',
+  'OperationInProgress',
+  'Unplaceable',
+  'NotSupported',
+  'OverBudget',
+  'ServiceNotFound',
+  'ApprovalRejected',
+  'ApprovalExpired',
+];
+
 export function failed(error: OperationFailed): Exit {
   const { type, message, result } = error;
   if (type === 'InvalidInput') return new Exit(exitCodes.wrongUsage, `${type}: ${printableLines(message)}`);
+  if (refusals.includes(type)) return new Exit(exitCodes.failed, `${type}: ${printableLines(message)}`);
   const undone = type === 'Cancelled' || (result?.outcome === 'undone' && result.orphans.length === 0);
   const orphans =
     result?.orphans.map(

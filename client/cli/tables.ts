@@ -62,6 +62,8 @@ export function planText(plan: EstatePlan): string {
   return parts.join('\n');
 }
 
+const shortened = (text: string): string => (text.length > 64 ? `${text.slice(0, 63)}…` : text);
+
 export function statusText(services: readonly ServiceSummary[]): string {
   if (services.length === 0) return 'Nothing runs. Start with: npx multi-cloud plan';
   const rows = services.flatMap(({ service, type, status, placements, operation, waitingFor, retained }) => [
@@ -73,7 +75,7 @@ export function statusText(services: readonly ServiceSummary[]): string {
           at === 0 ? status : '',
           one.role === 'current' ? one.provider : `${one.provider} (${one.role})`,
           one.region,
-          one.endpoint,
+          shortened(one.endpoint),
           one.monthlyCostUsd.toFixed(2),
           at === 0
             ? [operation && `${operation.operation} (${operation.workflowId})`, waitingFor]

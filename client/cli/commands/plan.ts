@@ -5,7 +5,6 @@ import { placeService } from '../../../model/placement.ts';
 import { OperationFailed } from '../../index.ts';
 import { readEstate, sectionsOf } from '../estate-file.ts';
 import { Exit, exitCodes } from '../exit.ts';
-import { failed } from '../follow.ts';
 import { offlinePlan } from '../offline-plan.ts';
 import { type GlobalOptions, inSession, print, printJson } from '../session.ts';
 import { planText } from '../tables.ts';
@@ -33,7 +32,7 @@ export const plan = (): Command =>
           throw error instanceof OperationFailed
             ? new Exit(
                 error.type === 'InvalidInput' ? exitCodes.wrongUsage : exitCodes.failed,
-                failed(error).message.split('\n').slice(0, -1).join('\n'),
+                `${error.type}: ${error.message}`,
               )
             : error;
         });
