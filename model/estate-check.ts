@@ -162,7 +162,7 @@ export function sectionsThatDiffer(a: Estate, b: Estate): string[] {
 }
 
 /** JSON with sorted keys: two equal values have one text. */
-export const canonical = (value: unknown): string =>
+const canonical = (value: unknown): string =>
   JSON.stringify(value, (_, inner: unknown) =>
     isMapping(inner) ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1))) : inner,
   ) ?? 'null';

@@ -215,7 +215,3 @@ export interface Warning {
 export type EstateResult =
   | { ok: true; estate: Estate; warnings: Warning[] }
   | { ok: false; errors: FileError[]; warnings: Warning[] };
-
-/** What the provider's credentials must belong to, whatever its cloud calls that. */
-export const declaredAccount = (provider: Provider): string | undefined =>
-  provider.account ?? provider.subscription ?? provider.project;

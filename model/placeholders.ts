@@ -20,22 +20,3 @@ export const placeholderName = (value: string): string | undefined => whole.exec
 /** Fields whose value is a secret: `credentials.*` of a provider, `webhook` of a channel. */
 export const isSecretPath = (path: readonly PropertyKey[]): boolean =>
   path.includes('credentials') || path.at(-1) === 'webhook';
-
-/**
- * The values behind the placeholders of one `credentials` section, from the worker's environment.
- * `missing` are the names that have no value there; then nothing must be done with the rest.
- */
-export function resolvePlaceholders(
-  fields: Readonly<Record<string, string>>,
-  environment: Readonly<Record<string, string | undefined>>,
-): { values: Record<string, string>; missing: string[] } {
-  const values: Record<string, string> = {};
-  const missing: string[] = [];
-  for (const [key, text] of Object.entries(fields)) {
-    const name = placeholderName(text);
-    const value = name === undefined ? undefined : environment[name];
-    if (value) values[key] = value;
-    else missing.push(name ?? key);
-  }
-  return { values, missing };
-}
