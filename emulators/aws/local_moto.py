@@ -69,7 +69,7 @@ class Durable:
 
     def __call__(self, environ, start_response):
         with LOCK:
-            finish_deletions()
+            catch_up()
             length = int(environ.get("CONTENT_LENGTH") or 0)
             body = environ["wsgi.input"].read(length) if length else b""
             environ["wsgi.input"] = io.BytesIO(body)
@@ -131,12 +131,25 @@ def delete_group(self, group_name):
 autoscaling.AutoScalingBackend.delete_auto_scaling_group = delete_group
 
 
-def finish_deletions() -> None:
+def catch_up() -> None:
+    """What has become due since the last request: groups whose instances are gone, instances that ended a minute ago."""
     for _, _, backend in list(get_backend("autoscaling").iter_backends()):
         for name, group in list(backend.autoscaling_groups.items()):
             if getattr(group, "delete_at", None) and group.delete_at <= time.time():
                 _delete_group(backend, name)
                 save()
+    for _, _, backend in list(get_backend("ec2").iter_backends()):
+        for id, reservation in list(backend.reservations.items()):
+            if all(ended_before(instance, time.time() - 60) for instance in reservation.instances):
+                del backend.reservations[id]
+
+
+def ended_before(instance, moment: float) -> bool:
+    if instance.state != "terminated":
+        return False
+    if not hasattr(instance, "ended_at"):
+        instance.ended_at = time.time()
+    return instance.ended_at < moment
 
 
 _delete_response = autoscaling_responses.AutoScalingResponse.delete_auto_scaling_group

@@ -123,6 +123,8 @@ start('local_moto.py', {
   MOTO_PORT: String(computePort),
   MOTO_STATE: join(state('moto'), 'state.pickle'),
   MOTO_ACCOUNT_ID: settings.account,
+  // Its own list holds hundreds of images and would be most of the state.
+  MOTO_AMIS_PATH: join(import.meta.dirname, 'images.json'),
 });
 await Promise.all([
   ready(`http://127.0.0.1:${httpPort}/_ministack/ready`),

@@ -103,7 +103,7 @@ it('keeps every change that it answered over kill -9', async () => {
   const ec2 = new EC2Client(settings('ec2'));
   const { Vpc } = await ec2.send(new CreateVpcCommand({ CidrBlock: '10.0.0.0/16' }));
   const { Subnet } = await ec2.send(new CreateSubnetCommand({ VpcId: Vpc?.VpcId, CidrBlock: '10.0.0.0/24' }));
-  const template = { LaunchTemplateName: 'kept', LaunchTemplateData: { ImageId: 'ami-12c6146b' } };
+  const template = { LaunchTemplateName: 'kept', LaunchTemplateData: { ImageId: 'ami-0000000000000a023' } };
   await ec2.send(new CreateLaunchTemplateCommand(template));
   await new AutoScalingClient(settings('ec2')).send(
     new CreateAutoScalingGroupCommand({
