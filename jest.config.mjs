@@ -4,8 +4,8 @@ export default {
   testTimeout: 30_000,
   testMatch: ['<rootDir>/test/**/*.test.ts'],
   extensionsToTreatAsEsm: [],
-  moduleFileExtensions: ['ts', 'mjs', 'js', 'cjs', 'json', 'node'],
-  transformIgnorePatterns: ['/node_modules/(?!(@azure|@noble|@typespec|@google-cloud|google-auth-library|log-update|jose|aedes)/)'],
+  moduleFileExtensions: ['ts', 'js', 'mjs', 'cjs', 'json', 'node'],
+  transformIgnorePatterns: ['/node_modules/(?!(@azure|@noble|@typespec|google-auth-library|gaxios|google-gax|teeny-request|node-fetch|fetch-blob|formdata-polyfill|data-uri-to-buffer|log-update|jose|aedes)/)'],
   transform: {
     '\\.[cm]?[jt]s$': [
       '@swc/jest',
