@@ -80,8 +80,8 @@ const Failure = z.object({
     .object({
       status: z.number().optional(),
       statusCode: z.number().optional(),
-      data: z.unknown(),
-      headers: z.unknown(),
+      data: z.unknown().optional(),
+      headers: z.unknown().optional(),
     })
     .optional()
     .catch(undefined),
