@@ -36,9 +36,9 @@ export const iotHubKinds = (data: HubData): ArmKind[] => [
         return { totalDeviceCount: total, enabledDeviceCount: total - disabled, disabledDeviceCount: disabled };
       },
     },
-    removed: ({ properties }) => {
+    removed: async ({ properties }) => {
       data.dropStream(String(asObject(asObject(properties.eventHubEndpoints).events).streamId));
-      void data.dropHub(String(properties.registryId));
+      await data.dropHub(String(properties.registryId));
     },
   },
   {

@@ -204,10 +204,11 @@ function checkRouting({ endpoints, routes, fallbackRoute }: Routing): void {
 }
 
 /** What GET shows: without keys, and without what only this emulator knows. */
-export function shown({ properties, ...rest }: HubResource): HubResource {
+export function shown({ properties, ...rest }: HubResource, provisioningState = 'Succeeded'): HubResource {
   const { authorizationPolicies: _keys, registryId: _registry, createdAt: _created, ...open } = properties;
   const { streamId: _stream, ...events } = asObject(asObject(open.eventHubEndpoints).events);
-  return { ...rest, properties: { ...open, eventHubEndpoints: { events } } };
+  const state = { Succeeded: 'Active', Deleting: 'Deleting' }[provisioningState] ?? 'Transitioning';
+  return { ...rest, properties: { ...open, state, eventHubEndpoints: { events } } };
 }
 
 export const CertificateProperties = z.strictObject({
