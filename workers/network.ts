@@ -32,7 +32,7 @@ const pattern = (host: string): RegExp =>
     `^${host
       .toLowerCase()
       .split('*')
-      .map((part) => part.replace(/[.\\+?^${}()|[\]]/g, '\\$&'))
+      .map((part) => RegExp.escape(part))
       .join('.*')}$`,
   );
 
