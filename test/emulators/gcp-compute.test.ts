@@ -8,7 +8,8 @@ import { type ComputeService, startCompute } from '../../emulators/gcp/compute-s
 import type { JsonObject } from '../../model/service.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'compute-'));
-const operationMs = 30;
+// Long enough for a busy machine to make the next call meanwhile.
+const operationMs = 100;
 const project = 'test-project';
 const region = `projects/${project}/regions/us-central1`;
 const globally = `projects/${project}/global`;

@@ -1,22 +1,27 @@
-/** Machine types by the AWS name that the estate file uses, and how many devices one carries. */
+/** Machine types by the AWS name that the estate file uses, from the same dated sheet that prices are estimated with. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import { ComputeConfiguration } from '../../../model/configuration.ts';
+import { CloudError } from '../../../model/errors.ts';
+import { factSheets } from '../../../model/facts.ts';
 
-/**
- * The nearest E2 shape: at least as many vCPUs and as much memory. Both vendors' lists, read 2026-11:
- * https://aws.amazon.com/ec2/instance-types/, https://cloud.google.com/compute/docs/general-purpose-machines#e2_machine_types.
- */
-const shapes: Record<string, string> = {
-  micro: 'e2-micro',
-  small: 'e2-small',
-  medium: 'e2-medium',
-  large: 'e2-standard-2',
-  xlarge: 'e2-standard-4',
-  '2xlarge': 'e2-standard-8',
-  '4xlarge': 'e2-standard-16',
-  '8xlarge': 'e2-standard-32',
-};
+const sheet = join(import.meta.dirname, '../../../config/facts/instance-types.yaml');
+let known: Map<string, string | undefined> | undefined;
 
-/** An unknown size gets the shape of `t3.medium`, the default of the estate file. */
+/** The nearest machine type with at least as many vCPUs and as much memory. */
 export function machineType(awsName: unknown): string {
-  const size = typeof awsName === 'string' ? awsName.split('.')[1] : undefined;
-  return shapes[size ?? 'medium'] ?? 'e2-medium';
+  known ??= new Map(
+    factSheets['instance-types']
+      .parse(parse(readFileSync(sheet, 'utf8')))
+      .instance_types.map(({ name, sizes }) => [name, sizes.gcp]),
+  );
+  const name = ComputeConfiguration.shape.instance_type.parse(awsName);
+  const found = known.get(name);
+  if (found === undefined)
+    throw new CloudError(
+      { kind: 'NotSupported', provider: 'gcp', operation: 'choose a machine type', resource: name },
+      `config/facts/instance-types.yaml names no machine type for it; it knows ${[...known.keys()].join(', ')}`,
+    );
+  return found;
 }
