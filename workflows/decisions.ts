@@ -33,6 +33,7 @@ export class Decisions {
   /** How often each command has come. */
   readonly #commands = new Map<string, number>();
   #onUndo: () => void = () => {};
+  readonly #children: Pick<wf.ChildWorkflowHandle<wf.Workflow>, 'signal'>[] = [];
 
   constructor(board: Board) {
     this.#board = board;
@@ -61,6 +62,7 @@ export class Decisions {
         this.#board.record(parsed.data.by, `${signal.name} (UNVERIFIED)`);
         this.#commands.set(signal.name, this.#count(signal) + 1);
         if (signal.name === 'undo') this.#onUndo();
+        else for (const child of this.#children) child.signal(signal, parsed.data).catch(() => {}); // it may have ended
       });
   }
 
@@ -76,6 +78,11 @@ export class Decisions {
   onUndo(act: () => void): void {
     this.#onUndo = act;
     if (this.undoRequested) act();
+  }
+
+  /** Commands for a run are for the runs that it has started, too; an undo reaches them as a cancellation. */
+  passOn(child: Pick<wf.ChildWorkflowHandle<wf.Workflow>, 'signal'>): void {
+    this.#children.push(child);
   }
 
   /** Asks and waits. Ends with the first answer that as many people as required have given; undefined when the deadline passes. */

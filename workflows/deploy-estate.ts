@@ -91,11 +91,13 @@ async function deployChild(op: Operation, planned: PlannedService): Promise<void
   await op.board.step(
     service,
     async () => {
-      const result = await wf.executeChild(deployService, {
+      const child = await wf.startChild(deployService, {
         workflowId,
         args: [{ v: 1, service, inherited: { ...op.holder, planned } }],
         staticSummary: `${service} on ${planned.placements.map(({ placement }) => placement.provider).join(', ')}`,
       });
+      op.decisions.passOn(child);
+      const result = await child.result();
       op.achieved(result.placements, result.monthlyCostUsd);
       return result;
     },

@@ -16,6 +16,11 @@ export async function deployService(raw: unknown): Promise<OperationResult> {
     const input = op.parse(DeployServiceInput, raw);
     if (input.inherited) {
       const { planned, ...holder } = input.inherited;
+      if (wf.workflowInfo().parent?.workflowId !== holder.workflowId)
+        throw failure(
+          'InvalidInput',
+          'inherited: only a deployEstate run gives this to the runs that it starts itself; leave the field out.',
+        );
       const estate = planned.placements[0]?.placement.owner.estate ?? '';
       op.about(estate, input.service, planned.type);
       op.inherit(holder);
