@@ -18,8 +18,11 @@ import {
   references,
   regions,
 } from './compute-kinds.ts';
+import { listOf, locations, page } from './compute-lists.ts';
+import { kindOf, permissionOf, schemaOf } from './compute-names.ts';
+import { Operations } from './compute-operations.ts';
 import { ComputeState, type Operation } from './compute-state.ts';
-import type { Answer, ApiRequest } from './json-api.ts';
+import { type Answer, type ApiRequest, mergePatch } from './json-api.ts';
 
 export interface ComputeHooks {
   /** A resource has come, changed or gone for good: groups and load balancers follow. */
@@ -30,74 +33,33 @@ export interface ComputeHooks {
   computed(path: string, resource: JsonObject): JsonObject;
 }
 
-const schemaOf: Record<string, string> = {
-  networks: 'Network',
-  subnetworks: 'Subnetwork',
-  firewalls: 'Firewall',
-  routers: 'Router',
-  addresses: 'Address',
-  forwardingRules: 'ForwardingRule',
-  instanceTemplates: 'InstanceTemplate',
-  healthChecks: 'HealthCheck',
-  backendServices: 'BackendService',
-  instanceGroupManagers: 'InstanceGroupManager',
-  autoscalers: 'Autoscaler',
-  instances: 'Instance',
-  instanceGroups: 'InstanceGroup',
-};
-/** Resources whose permissions keep `region` in their name. */
-const regionalPermissions = new Set(['regionHealthChecks', 'regionBackendServices', 'regionOperations']);
-const verbs: Record<string, string> = {
-  insert: 'create',
-  patch: 'update',
-  wait: 'get',
-  aggregatedList: 'list',
-  getHealth: 'get',
-  listManagedInstances: 'get',
-  listInstances: 'list',
-  listErrors: 'get',
-  resize: 'update',
-  setInstanceTemplate: 'update',
-  recreateInstances: 'update',
-};
-
-/** `compute.regionInstanceGroupManagers.insert` needs `compute.instanceGroupManagers.create`. */
-function permissionOf(id: string): string {
-  const [, collection = '', verb = ''] = id.split('.');
-  const plain = collection.replace(/^region(?=[A-Z])/, '');
-  const resource = regionalPermissions.has(collection) ? collection : plain.charAt(0).toLowerCase() + plain.slice(1);
-  return `compute.${resource}.${verbs[verb] ?? verb}`;
-}
-
-/** `compute#network`. */
-function kindOf(collection: string): string {
-  const schema = schemaOf[collection] ?? '';
-  return `compute#${schema.charAt(0).toLowerCase()}${schema.slice(1)}`;
-}
-
 export class Compute {
   readonly state: ComputeState;
   readonly #definition = loadDefinition('compute.v1');
   readonly #project: string;
-  readonly #operationMs: number;
+  readonly #operations: Operations;
   readonly #hooks: ComputeHooks;
-  readonly #timers = new Set<NodeJS.Timeout>();
 
   constructor(options: { folder: string; project: string; operationMs: number; hooks: ComputeHooks }) {
     this.state = new ComputeState(options.folder);
     this.#project = options.project;
-    this.#operationMs = options.operationMs;
+    this.#operations = new Operations({
+      state: this.state,
+      project: options.project,
+      operationMs: options.operationMs,
+      finished: (operation) => this.#finish(operation),
+    });
     this.#hooks = options.hooks;
   }
 
   /** Goes on where the last process ended. */
   start(): void {
-    for (const operation of this.state.operations.values()) this.#await(operation);
+    this.#operations.start();
     for (const [path, resource] of this.state.resources) this.#hooks.changed(path, resource);
   }
 
   stop(): void {
-    for (const timer of this.#timers) clearTimeout(timer);
+    this.#operations.stop();
   }
 
   /** `may` throws where the caller lacks a permission. */
@@ -136,13 +98,11 @@ export class Compute {
     const collection = called.id.split('.')[1] ?? '';
     const requestId = url.searchParams.get('requestId') ?? undefined;
     const parent = path.slice(0, path.lastIndexOf('/'));
-    if (collection.endsWith('Operations')) return this.#operationCall(verb, path, url);
+    if (collection.endsWith('Operations')) return this.#operations.call(verb, path, url);
     if (collection === 'regions' || collection === 'zones' || collection === 'machineTypes')
-      return this.#locationCall(verb, called, url);
-    const repeated = [...this.state.operations.values()].find(
-      (operation) => requestId !== undefined && operation.requestId === requestId,
-    );
-    if (repeated) return this.#show(repeated);
+      return locations(verb, called, url);
+    const repeated = this.#operations.repeated(requestId);
+    if (repeated) return this.#operations.show(repeated);
     switch (verb) {
       case 'insert':
         return this.#insert(`${path}/${String(body.name)}`, body, requestId);
@@ -172,7 +132,7 @@ export class Compute {
       case 'listManagedInstances':
         return { managedInstances: this.managed(parent).map((instance) => this.#managed(parent, instance)) };
       case 'listInstances':
-        return this.#listOf(
+        return listOf(
           'regionInstanceGroupsListInstances',
           this.managed(parent.replace('instanceGroups', 'instanceGroupManagers')).map(({ selfLink, status }) => ({
             instance: selfLink ?? '',
@@ -222,7 +182,7 @@ export class Compute {
     if (this.state.resources.has(path))
       throw new ComputeError(409, 'alreadyExists', `The resource '${path}' already exists`);
     this.state.resources.set(path, resource);
-    return this.#begin('insert', path, requestId);
+    return this.#operations.begin('insert', path, requestId);
   }
 
   async #freeAddress(): Promise<string> {
@@ -276,7 +236,7 @@ export class Compute {
     const running = this.state.running(path);
     if (running?.type === 'insert')
       throw new ComputeError(400, 'resourceNotReady', `The resource '${path}' is not ready`);
-    if (running?.type === 'delete') return this.#show(running);
+    if (running?.type === 'delete') return this.#operations.show(running);
     const wanted = path.replace('/instanceGroupManagers/', '/instanceGroups/');
     for (const [other, referring] of this.state.resources) {
       // Templates name a network without using it; an autoscaler goes with its group.
@@ -296,7 +256,7 @@ export class Compute {
         `The resource '${path}' is already being used by '${String(resource.users[0])}'`,
       );
     if (path.includes('/instanceGroupManagers/')) this.#hooks.changed(path, undefined);
-    return this.#begin('delete', path, requestId);
+    return this.#operations.begin('delete', path, requestId);
   }
 
   #change(path: string, verb: 'patch' | 'update' | 'resize', body: JsonObject, requestId: string | undefined): Json {
@@ -320,7 +280,7 @@ export class Compute {
     this.#checkReferences(content);
     this.#seal(collection, content);
     this.state.resources.set(path, content);
-    return this.#begin(verb, path, requestId);
+    return this.#operations.begin(verb, path, requestId);
   }
 
   #setLabels(path: string, body: JsonObject, requestId: string | undefined): Json {
@@ -335,7 +295,7 @@ export class Compute {
     const changed = { ...resource, labels: body.labels ?? {} };
     this.#seal(path.split('/').at(-2) ?? '', changed);
     this.state.resources.set(path, changed);
-    return this.#begin('setLabels', path, requestId);
+    return this.#operations.begin('setLabels', path, requestId);
   }
 
   #recreate(path: string, body: JsonObject, requestId: string | undefined): Json {
@@ -346,7 +306,7 @@ export class Compute {
         throw invalid(`'${instance}' is no instance of this group`);
       this.#hooks.changed(instance, undefined);
     }
-    return this.#begin('recreate', path, requestId);
+    return this.#operations.begin('recreate', path, requestId);
   }
 
   /** The instances of a group. */
@@ -370,47 +330,6 @@ export class Compute {
     };
   }
 
-  #begin(type: Operation['type'], target: string, requestId: string | undefined): Json {
-    const id = this.state.newId();
-    const now = Date.now();
-    const scope = target
-      .split('/')
-      .slice(0, target.includes('/global/') ? 3 : 4)
-      .join('/');
-    const operation: Operation = {
-      path: `${scope}/operations/operation-${now}-${id}`,
-      target,
-      type,
-      requestId,
-      id,
-      targetId: String(this.state.resources.get(target)?.id ?? '0'),
-      startedAt: now,
-      doneAt: now + this.#operationMs,
-    };
-    this.state.operations.set(operation.path, operation);
-    this.state.save();
-    this.#await(operation);
-    return this.#show(operation);
-  }
-
-  #await(operation: Operation): void {
-    const left = operation.doneAt - Date.now();
-    // A finished delete whose effect a kill cut off is caught up on at the next start.
-    if (
-      left <= 0 &&
-      !(operation.type === 'delete' && this.state.resources.get(operation.target)?.id === operation.targetId)
-    )
-      return;
-    const timer = setTimeout(
-      () => {
-        this.#timers.delete(timer);
-        this.#finish(operation);
-      },
-      Math.max(0, left),
-    );
-    this.#timers.add(timer);
-  }
-
   #finish({ type, target, targetId }: Operation): void {
     const resource = this.state.resources.get(target);
     if (type === 'delete' && resource?.id === targetId) {
@@ -431,81 +350,6 @@ export class Compute {
       this.state.resources.delete(String(instance.selfLink).slice(base.length));
   }
 
-  #show(operation: Operation): JsonObject {
-    const now = Date.now();
-    const done = now >= operation.doneAt;
-    const scope = /\/(regions|zones)\/([^/]+)/.exec(operation.path);
-    return {
-      kind: 'compute#operation',
-      id: operation.id,
-      name: operation.path.split('/').at(-1) ?? '',
-      operationType: operation.type,
-      targetLink: base + operation.target,
-      targetId: operation.targetId,
-      status: done ? 'DONE' : 'RUNNING',
-      progress: done ? 100 : 0,
-      insertTime: new Date(operation.startedAt).toISOString(),
-      startTime: new Date(operation.startedAt).toISOString(),
-      ...(done ? { endTime: new Date(operation.doneAt).toISOString() } : {}),
-      selfLink: base + operation.path,
-      ...(scope
-        ? { [scope[1] === 'zones' ? 'zone' : 'region']: `${base}projects/${this.#project}/${scope[0].slice(1)}` }
-        : {}),
-    };
-  }
-
-  async #operationCall(verb: string, path: string, url: URL): Promise<Json> {
-    if (verb === 'list') {
-      const all = [...this.state.operations.values()].filter((operation) => operation.path.startsWith(`${path}/`));
-      return this.#page(
-        'operation',
-        path,
-        all.map((operation) => this.#show(operation)),
-        url,
-      );
-    }
-    const own = verb === 'wait' ? path.replace(/\/wait$/, '') : path;
-    const operation = this.state.operations.get(own);
-    if (!operation) throw notFound(own);
-    // `wait` answers when the operation is done, at the latest after two minutes.
-    const left = operation.doneAt - Date.now();
-    if (verb === 'wait' && left > 0) await new Promise((resolve) => setTimeout(resolve, Math.min(left + 2, 120_000)));
-    return this.#show(operation);
-  }
-
-  #locationCall(verb: string, { path, id }: Called, url: URL): Json {
-    const project = `projects/${this.#project}`;
-    if (id.includes('machineTypes'))
-      throw new ComputeError(404, 'notFound', 'machine types are not listed by the local Compute Engine');
-    const all = id.includes('regions')
-      ? [...regions].map(([name, zones]) => ({
-          kind: 'compute#region',
-          name,
-          status: 'UP',
-          selfLink: `${base}${project}/regions/${name}`,
-          zones: zones.map((zone) => `${base}${project}/zones/${zone}`),
-        }))
-      : [...regions.values()].flat().map((name) => ({
-          kind: 'compute#zone',
-          name,
-          status: 'UP',
-          selfLink: `${base}${project}/zones/${name}`,
-          region: `${base}${project}/regions/${name.replace(/-[a-z]$/, '')}`,
-        }));
-    const wanted = path.region ?? path.zone;
-    const found = all.find(({ name }) => name === wanted);
-    return verb === 'get' && found ? found : this.#page(id.includes('regions') ? 'region' : 'zone', project, all, url);
-  }
-
-  #list(path: string, url: URL): Json {
-    const own = path.replace('/instanceGroups', '/instanceGroupManagers');
-    const items = [...this.state.resources.keys()]
-      .filter((key) => key.slice(0, key.lastIndexOf('/')) === own)
-      .sort()
-      .map((key) => this.read(key));
-    return this.#page(kindOf(path.split('/').at(-1) ?? '').slice('compute#'.length), path, items, url);
-  }
-
   #aggregate(collection: string, url: URL): Json {
     const items: Record<string, Json> = {};
     for (const [path, resource] of this.state.resources) {
@@ -522,21 +366,13 @@ export class Compute {
     };
   }
 
-  #page(kind: string, path: string, all: JsonObject[], url: URL): Json {
-    const matching = all.filter((item) => matchesFilter(item, url.searchParams.get('filter')));
-    const size = Math.min(Number(url.searchParams.get('maxResults') ?? 500), 500);
-    const start = Number(url.searchParams.get('pageToken') ?? 0);
-    const next = start + size < matching.length ? { nextPageToken: String(start + size) } : {};
-    return {
-      ...this.#listOf(`${kind}List`, matching.slice(start, start + size)),
-      id: path,
-      selfLink: base + path,
-      ...next,
-    };
-  }
-
-  #listOf(kind: string, items: JsonObject[]): JsonObject {
-    return { kind: `compute#${kind}`, items };
+  #list(path: string, url: URL): Json {
+    const own = path.replace('/instanceGroups', '/instanceGroupManagers');
+    const items = [...this.state.resources.keys()]
+      .filter((key) => key.slice(0, key.lastIndexOf('/')) === own)
+      .sort()
+      .map((key) => this.read(key));
+    return page(kindOf(path.split('/').at(-1) ?? '').slice('compute#'.length), path, items, url);
   }
 }
 
@@ -545,17 +381,6 @@ export function createdBy(instance: JsonObject): string | undefined {
   const items = isObject(instance.metadata) && Array.isArray(instance.metadata.items) ? instance.metadata.items : [];
   const item = items.find((candidate) => isObject(candidate) && candidate.key === 'created-by');
   return isObject(item) && typeof item.value === 'string' ? item.value : undefined;
-}
-
-/** JSON merge patch (RFC 7396). */
-function mergePatch(before: Json | undefined, patch: Json): Json {
-  if (!isObject(patch)) return patch;
-  const merged: JsonObject = isObject(before) ? { ...before } : {};
-  for (const [key, value] of Object.entries(patch)) {
-    if (value === null) delete merged[key];
-    else merged[key] = mergePatch(merged[key], value);
-  }
-  return merged;
 }
 
 const pick = (resource: JsonObject, keys: string[]): JsonObject =>
