@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { JsonObject } from '../../model/service.ts';
 import { GoogleError } from './google-error.ts';
-import { type TrustedKey, trustedKeys } from './service-account-key.ts';
+import { keysChangedAt, type TrustedKey, trustedKeys } from './service-account-key.ts';
 
 /** `invalid_grant` and the like of the token endpoint. */
 export class GrantError extends Error {
@@ -44,6 +44,8 @@ export class Identity {
   readonly #secret: Buffer;
   readonly #exists: (email: string) => boolean;
   #keys: TrustedKey[] = [];
+  #emails: string[] = [];
+  #keysChanged = 0;
   /** Verified bearer values, until when they hold. */
   readonly #known = new Map<string, { email: string; until: number; host: string | undefined }>();
 
@@ -60,8 +62,8 @@ export class Identity {
 
   /** Accounts that a key of ours was made for. */
   keyed(): string[] {
-    this.#keys = trustedKeys(this.#state);
-    return this.#keys.map(({ email }) => email);
+    this.#look();
+    return this.#emails;
   }
 
   issue(email: string): { access_token: string; expires_in: number; token_type: string } {
@@ -106,6 +108,15 @@ export class Identity {
     return caller.email;
   }
 
+  /** Keys may be made after the start. */
+  #look(): void {
+    const changed = keysChangedAt(this.#state);
+    if (changed === this.#keysChanged) return;
+    this.#keysChanged = changed;
+    this.#keys = trustedKeys(this.#state);
+    this.#emails = this.#keys.map(({ email }) => email);
+  }
+
   #accountExists(email: string): boolean {
     return this.#exists(email) || this.#keys.some((key) => key.email === email);
   }
@@ -140,8 +151,7 @@ export class Identity {
         (kid === undefined || kid === id) &&
         verify('RSA-SHA256', signed, publicKey, Buffer.from(signature, 'base64url'));
       if (this.#keys.some(matches)) return claims;
-      // A key may have been made after the start.
-      this.#keys = trustedKeys(this.#state);
+      this.#look();
       return this.#keys.some(matches) ? claims : undefined;
     } catch {
       return undefined;

@@ -3,7 +3,7 @@
  * `keys` of its state; each stands for an account that exists, with the role of an owner of the project.
  */
 import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 
@@ -47,6 +47,10 @@ export function serviceAccountKeyFile(state: string, project: string, name = 'mu
   renameSync(`${file}.new`, file);
   return file;
 }
+
+/** Milliseconds since 1970; differs when a key has come or gone. */
+export const keysChangedAt = (state: string): number =>
+  statSync(folderOf(state), { throwIfNoEntry: false })?.mtimeMs ?? 0;
 
 export function trustedKeys(state: string): TrustedKey[] {
   const folder = folderOf(state);
