@@ -1,0 +1,35 @@
+/** What tests know of the local clouds that `npm test` has started for them. */
+import { readFileSync } from 'node:fs';
+import type { Call } from '../../emulators/gateway/calls.ts';
+import type { Fault } from '../../emulators/gateway/faults.ts';
+import { RunFile } from '../../emulators/run-file.ts';
+
+/** The stack that this test runs against. */
+export function localRun(): RunFile {
+  const file = process.env.MULTI_CLOUD_RUN;
+  if (!file) throw new Error('This test needs the local clouds: run it with `npm test -- <path of the test>`.');
+  return RunFile.parse(JSON.parse(readFileSync(file, 'utf8')));
+}
+
+async function control<T>(path: string, method = 'GET', body?: unknown): Promise<T> {
+  const answer = await fetch(`${localRun().control}${path}`, {
+    method,
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(`gateway: ${text}`);
+  return JSON.parse(text) as T;
+}
+
+/** Calls that reached the gateway after the call with the ID `since`. */
+export const calls = (filter: { since?: number; mutating?: boolean; cloud?: string } = {}): Promise<Call[]> =>
+  control(
+    `/calls?${new URLSearchParams(Object.entries(filter).map(([key, value]): [string, string] => [key, `${value}`]))}`,
+  );
+
+/** Replaces all faults; an empty list heals everything. */
+export const setFaults = (faults: (Pick<Fault, 'effect'> & Partial<Fault>)[]): Promise<unknown> =>
+  control('/faults', 'PUT', faults);
+
+/** Milliseconds added to each call, by cloud; `*` is every other one. */
+export const setLatency = (latency: Record<string, number>): Promise<unknown> => control('/latency', 'PUT', latency);
