@@ -15,9 +15,13 @@ export const accounts = {
   gcp: 'multi-cloud-local',
 } as const;
 
-/** An Entra tenant and application that the local Azure knows. */
-const tenant = '00000000-0000-4000-8000-0000000074e0';
-const application = '00000000-0000-4000-8000-000000000a99';
+/** The Entra tenant and application that the local Azure knows; `object` is its service principal's ID. */
+export const azureApplication = {
+  tenant: '00000000-0000-4000-8000-0000000074e0',
+  client: '00000000-0000-4000-8000-000000000a99',
+  secret: 'local-client-secret',
+  object: '00000000-0000-4000-8000-000000000b1e',
+} as const;
 
 /** What every child gets: no home but the state folder's, no metadata services, no telemetry. */
 export function baseEnvironment(state: string): Record<string, string> {
@@ -54,9 +58,9 @@ export function localCredentials(state: string): Record<string, string> {
   return {
     AWS_ACCESS_KEY_ID: 'test',
     AWS_SECRET_ACCESS_KEY: 'test',
-    AZURE_TENANT_ID: tenant,
-    AZURE_CLIENT_ID: application,
-    AZURE_CLIENT_SECRET: 'local-client-secret',
+    AZURE_TENANT_ID: azureApplication.tenant,
+    AZURE_CLIENT_ID: azureApplication.client,
+    AZURE_CLIENT_SECRET: azureApplication.secret,
     GCP_PROJECT_ID: accounts.gcp,
     // In the state folder of the local Google Cloud, which trusts the keys that lie there.
     GCP_KEY_FILE: serviceAccountKeyFile(join(state, 'gcp'), accounts.gcp),

@@ -8,6 +8,7 @@ import { NetworkManagementClient } from '@azure/arm-network';
 import { ResourceManagementClient } from '@azure/arm-resources';
 import { SubscriptionClient } from '@azure/arm-resources-subscriptions';
 import { StorageManagementClient } from '@azure/arm-storage';
+import { createPipelineRequest, RestError } from '@azure/core-rest-pipeline';
 import { ClientSecretCredential, DefaultAzureCredential, type TokenCredential } from '@azure/identity';
 import { ContainerClient } from '@azure/storage-blob';
 import { z } from 'zod';
@@ -19,6 +20,10 @@ const armScope = 'https://management.azure.com/.default';
 
 /** What an access token says of whoever asks; only ever read after Entra issued it to us. */
 const Claims = z.object({ oid: z.string() });
+
+/** What a role lets its holder do, with `*` for any characters. */
+const Granted = z.object({ actions: z.array(z.string()).default([]), notActions: z.array(z.string()).default([]) });
+export type Granted = z.infer<typeof Granted>;
 
 /** `credentials` of the estate file in the SDK's words; left out, the SDK's default chain is used (workload identity). */
 function credentialOf({ credentials }: ProviderSettings): TokenCredential {
@@ -63,6 +68,16 @@ export class AzureClients {
     const token = await this.credential.getToken(armScope, { abortSignal: signal });
     const payload = token?.token.split('.')[1] ?? '';
     return Claims.parse(JSON.parse(Buffer.from(payload, 'base64url').toString())).oid;
+  }
+
+  /** What the worker's roles allow in the subscription. The client has this for resource groups only, and ours does not exist yet. */
+  async permissions(subscription: string, signal: AbortSignal): Promise<Granted[]> {
+    const url = `https://management.azure.com/subscriptions/${subscription}/providers/Microsoft.Authorization/permissions?api-version=2022-04-01`;
+    const request = createPipelineRequest({ url, abortSignal: signal });
+    const answer = await this.authorization(subscription).sendRequest(request);
+    if (answer.status !== 200)
+      throw new RestError('permissions', { statusCode: answer.status, request, response: answer });
+    return z.object({ value: z.array(Granted) }).parse(JSON.parse(answer.bodyAsText ?? '{}')).value;
   }
 
   close(): void {

@@ -85,13 +85,14 @@ export class ArmCore {
     }
   }
 
+  /** A resource, also one that exists with its parent alone. */
   find(id: string): Stored | undefined {
     const known = this.settings.store.get(id);
     if (known) return known;
     const [, parentId = '', type = ''] = /^(.*)\/([^/]+)\/default$/i.exec(id) ?? [];
     const parent = this.settings.store.get(parentId);
     const kind = parent && this.kind(`${parent.type}/${type}`);
-    if (!kind?.implicit) return undefined;
+    if (!parent || !kind?.implicit) return undefined;
     return { id: normalId(id), name: 'default', type: kind.type, ...kind.implicit(parent) };
   }
 
@@ -128,7 +129,7 @@ export class ArmCore {
     const stored = this.#keep(kind, before?.id ?? id, name, made, {
       location: kind.tracked ? (before?.location ?? envelope.location) : undefined,
       tags: kind.tracked ? (envelope.tags ?? {}) : undefined,
-      phase: kind.longRunning ? (before ? 'Updating' : 'Creating') : undefined,
+      phase: before ? (kind.longRunning === true ? 'Updating' : undefined) : kind.longRunning ? 'Creating' : undefined,
     });
     await kind.made?.(stored);
     this.settings.store.put(stored);

@@ -51,6 +51,13 @@ export const eventHubKinds = (dropStream: (streamId: string) => void): ArmKind[]
     longRunning: true,
     ifMatch: false,
     global: true,
+    children: () => [
+      {
+        type: 'Microsoft.EventHub/namespaces/authorizationRules',
+        name: 'RootManageSharedAccessKey',
+        properties: rootRule(),
+      },
+    ],
     make: ({ name, subscription, body, before }) => namespace(name, subscription, body, before),
     patch: ({ name, subscription, body, before }) => namespace(name, subscription, body, before),
   },

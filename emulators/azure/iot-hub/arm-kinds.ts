@@ -27,7 +27,7 @@ export const iotHubKinds = (data: HubData): ArmKind[] => [
     ifMatch: true,
     global: true,
     make: ({ name, tenant, body, before }) => hub(name, tenant, body, before),
-    show: shown,
+    show: (made, provisioningState) => shown(made, provisioningState),
     actions: {
       listkeys: (stored) => ({ value: keysOf(stored) }),
       // GET IotHubStats

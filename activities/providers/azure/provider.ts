@@ -1,0 +1,62 @@
+/** Azure as a provider: its cells, whose subscription it is, which rights are missing. */
+import { CloudError } from '../../../model/errors.ts';
+import type { Provider, ProviderSettings } from '../driver.ts';
+import { AzureClients, type Granted } from './clients.ts';
+import { computeCell } from './compute.ts';
+import { dataLakeCell } from './data-lake.ts';
+import { classify, isKind } from './errors.ts';
+import { iotCoreCell } from './iot-core.ts';
+import { storageCell } from './storage.ts';
+
+export function azureProvider(settings: ProviderSettings): Provider {
+  const clients = new AzureClients(settings);
+  return {
+    type: 'azure',
+    cells: [iotCoreCell(clients, settings), computeCell(clients), dataLakeCell(clients), storageCell(clients)],
+    classify,
+
+    /** The configured subscription if the credentials can see it, else the only one that they can see. */
+    async account(signal) {
+      const { subscriptions } = clients.subscriptions();
+      if (settings.account) {
+        const seen = await subscriptions.get(settings.account, { abortSignal: signal });
+        return seen.subscriptionId ?? '';
+      }
+      const all: string[] = [];
+      for await (const { subscriptionId, state } of subscriptions.list({ abortSignal: signal }))
+        if (subscriptionId && state === 'Enabled') all.push(subscriptionId);
+      const [only] = all;
+      if (only && all.length === 1) return only;
+      throw new CloudError(
+        { kind: 'InvalidInput', provider: 'azure', operation: 'list subscriptions', resource: settings.name },
+        only
+          ? `the credentials see ${all.length} subscriptions: name one of them as "subscription" of the provider`
+          : 'the credentials see no enabled subscription',
+      );
+    },
+
+    async missingPermissions(permissions, placement, signal) {
+      try {
+        const held = await clients.permissions(placement.account, signal);
+        return permissions.filter((permission) => !held.some((one) => allows(one, permission)));
+      } catch (error) {
+        // Who may not ask is told nothing; the first call that is denied then blocks the run, naming the right.
+        if (isKind(error, 'PermissionDenied') || isKind(error, 'NotFound')) return [];
+        throw error;
+      }
+    },
+
+    async close() {
+      clients.close();
+    },
+  };
+}
+
+const literal = (text: string): string => text.replace(/[.\\+?^${}()|[\]]/g, '\\$&');
+
+/** https://learn.microsoft.com/azure/role-based-access-control/role-definitions#actions */
+export function allows({ actions, notActions }: Granted, action: string): boolean {
+  const matches = (pattern: string): boolean =>
+    new RegExp(`^${pattern.split('*').map(literal).join('.*')}$`, 'i').test(action);
+  return actions.some(matches) && !notActions.some(matches);
+}

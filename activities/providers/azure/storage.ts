@@ -1,0 +1,34 @@
+/** `storage` on Azure: one container in a storage account of its own. */
+import { StorageConfiguration } from '../../../model/configuration.ts';
+import type { Cell } from '../driver.ts';
+import type { AzureClients } from './clients.ts';
+import { ownerOfScope, resourceGroupDriver, resourceGroupSpec } from './resource-group.ts';
+import { roleAssignmentDriver } from './role-assignment.ts';
+import { storageChecks, storageDrivers, storagePermissions, storageSpecs } from './storage-account.ts';
+
+const container = 'objects';
+
+export function storageCell(clients: AzureClients): Cell {
+  return {
+    provider: 'azure',
+    type: 'storage',
+    design(placement) {
+      const { retention_days } = StorageConfiguration.parse(placement.configuration);
+      return [resourceGroupSpec(placement), ...storageSpecs(placement, container, retention_days)];
+    },
+    resources: [
+      resourceGroupDriver(clients),
+      ...storageDrivers(clients),
+      roleAssignmentDriver(clients, (id, call) => ownerOfScope(clients, id, call)),
+    ],
+    verify: (_placement, observed) => storageChecks(observed),
+    async health(_placement, observed, signal) {
+      const account = observed.account?.outputs.name;
+      if (!account) return { healthy: false, detail: 'the storage account does not exist' };
+      await clients.container(account, container).getProperties({ abortSignal: signal });
+      return { healthy: true, detail: `container ${account}/${container} answers` };
+    },
+    endpoint: (_placement, observed) => `${observed.account?.outputs.url ?? ''}${container}`,
+    permissions: storagePermissions,
+  };
+}

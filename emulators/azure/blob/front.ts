@@ -1,0 +1,160 @@
+/**
+ * `*.blob.core.windows.net`: says who may do what, as the account's settings and role assignments have it, and hands the
+ * request to Azurite under a signature that never leaves this machine.
+ */
+import {
+  createServer,
+  request as httpRequest,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http';
+import type { ArmReader, Stored } from '../arm/kind.ts';
+import type { EntraTokens } from '../event-hubs/entities.ts';
+import type { Azurite } from './azurite.ts';
+
+const audience = 'https://storage.azure.com';
+const dataPlane = 'Microsoft.Storage/storageAccounts/blobServices/containers';
+
+export interface FrontSettings {
+  arm: ArmReader;
+  entra: EntraTokens;
+  azurite: Azurite;
+  tenant: string;
+  /** Told of containers that were made or removed here, so that ARM shows them. */
+  containerChanged(account: Stored, container: string, exists: boolean): Promise<void>;
+}
+
+interface Refused {
+  status: number;
+  code: string;
+  message: string;
+}
+
+/** What a request needs, in the words of role definitions. */
+export function actionOf(method: string, path: string, query: URLSearchParams): string {
+  const [, container, blob] = path.split('/');
+  const reads = method === 'GET' || method === 'HEAD';
+  if (!container) return `${dataPlane}/read`;
+  if (!blob && query.get('restype') === 'container') {
+    if (reads) return query.get('comp') === 'list' ? `${dataPlane}/blobs/read` : `${dataPlane}/read`;
+    return method === 'DELETE' ? `${dataPlane}/delete` : `${dataPlane}/write`;
+  }
+  if (reads) return `${dataPlane}/blobs/read`;
+  return method === 'DELETE' ? `${dataPlane}/blobs/delete` : `${dataPlane}/blobs/write`;
+}
+
+export function blobFront(settings: FrontSettings): Server {
+  return createServer((request, response) => {
+    const name = (request.headers.host ?? '').split('.')[0]?.toLowerCase() ?? '';
+    const account = accountNamed(settings.arm, name);
+    const url = new URL(`http://local${request.url ?? '/'}`);
+    const refused = account
+      ? refusal(settings, account, request, url)
+      : { status: 404, code: 'ResourceNotFound', message: 'The specified resource does not exist.' };
+    if (refused || !account) refuse(response, refused, request.method === 'HEAD', settings.tenant);
+    else forward(settings, account, request, response, url);
+  });
+}
+
+function accountNamed(arm: ArmReader, name: string): Stored | undefined {
+  for (const account of arm.list('Microsoft.Storage/storageAccounts')) if (account.name === name) return account;
+  return undefined;
+}
+
+function refusal(
+  { arm, entra }: FrontSettings,
+  account: Stored,
+  { headers, method = 'GET' }: IncomingMessage,
+  url: URL,
+): Refused | undefined {
+  const [scheme = '', token = ''] = (headers.authorization ?? '').split(' ');
+  const signed = scheme === 'SharedKey' || url.searchParams.has('sig');
+  if (signed)
+    return account.properties.allowSharedKeyAccess === false
+      ? refusals.keys
+      : { ...refusals.authentication, message: 'Shared keys are not served by the local Azure.' };
+  if (scheme !== 'Bearer') return refusals.anonymous;
+  const known = entra(token, audience);
+  if (!known) return refusals.authentication;
+  const container = url.pathname.split('/')[1];
+  const resource = container ? `${account.id}/blobServices/default/containers/${container}` : account.id;
+  if (!arm.allows(known.principal, actionOf(method, url.pathname, url.searchParams), resource))
+    return refusals.permission;
+  return undefined;
+}
+
+const refusals = {
+  anonymous: {
+    status: 401,
+    code: 'NoAuthenticationInformation',
+    message:
+      'Server failed to authenticate the request. Please refer to the information in the www-authenticate header.',
+  },
+  authentication: {
+    status: 401,
+    code: 'InvalidAuthenticationInfo',
+    message: 'Server failed to authenticate the request. The token is invalid or has expired.',
+  },
+  permission: {
+    status: 403,
+    code: 'AuthorizationPermissionMismatch',
+    message: 'This request is not authorized to perform this operation using this permission.',
+  },
+  keys: {
+    status: 403,
+    code: 'KeyBasedAuthenticationNotPermitted',
+    message: 'Key based authentication is not permitted on this storage account.',
+  },
+} as const satisfies Record<string, Refused>;
+
+function refuse(response: ServerResponse, refused: Refused | undefined, silent: boolean, tenant: string): void {
+  const { status, code, message } = refused ?? refusals.anonymous;
+  response.writeHead(status, {
+    'content-type': 'application/xml',
+    'x-ms-error-code': code,
+    ...(status === 401
+      ? {
+          'www-authenticate': `Bearer authorization_uri=https://login.microsoftonline.com/${tenant}/oauth2/authorize resource_id=${audience}`,
+        }
+      : {}),
+  });
+  const body = `<?xml version="1.0" encoding="utf-8"?><Error><Code>${code}</Code><Message>${message}</Message></Error>`;
+  response.end(silent ? undefined : body);
+}
+
+function forward(
+  { azurite, containerChanged }: FrontSettings,
+  account: Stored,
+  request: IncomingMessage,
+  response: ServerResponse,
+  url: URL,
+): void {
+  const { authorization: _token, host: _host, ...headers } = request.headers;
+  const query = [url.search.slice(1), azurite.signature(account.name)].filter(Boolean).join('&');
+  const [, container = '', blob] = url.pathname.split('/');
+  const changes =
+    !blob && url.searchParams.get('restype') === 'container' && !url.searchParams.has('comp')
+      ? { PUT: true, DELETE: false }[request.method ?? '']
+      : undefined;
+  const onward = httpRequest(
+    {
+      host: '127.0.0.1',
+      port: azurite.port,
+      method: request.method,
+      path: `/${account.name}${url.pathname}?${query}`,
+      headers,
+    },
+    async (answer) => {
+      const done = (answer.statusCode ?? 500) < 300;
+      if (changes !== undefined && done) await containerChanged(account, container, changes);
+      response.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(response);
+    },
+  );
+  onward.on('error', () => {
+    if (response.headersSent) response.destroy();
+    else refuse(response, { status: 503, code: 'ServerBusy', message: 'The server is busy.' }, false, '');
+  });
+  request.pipe(onward);
+}

@@ -1,0 +1,142 @@
+/** The local Azure: Entra, Resource Manager, Blob Storage on Azurite, IoT Hub and Event Hubs. See README.md for what is real. */
+import type { Server } from 'node:http';
+import { join } from 'node:path';
+import { azureApplication } from '../environment.ts';
+import { announce, settingsFromEnvironment } from '../local-cloud.ts';
+import { ArmApi } from './arm/api.ts';
+import { computeKinds } from './arm/compute.ts';
+import { ArmCore } from './arm/core.ts';
+import { insightsKinds } from './arm/insights.ts';
+import type { ArmReader } from './arm/kind.ts';
+import { networkKinds } from './arm/network.ts';
+import { armServer } from './arm/server.ts';
+import { storageKinds } from './arm/storage.ts';
+import { ArmStore } from './arm/store.ts';
+import { Azurite } from './blob/azurite.ts';
+import { blobFront } from './blob/front.ts';
+import { Entra } from './entra.ts';
+import { eventHubKinds } from './event-hubs/arm-kinds.ts';
+import { iotHubKinds, roleAssignmentKind } from './iot-hub/arm-kinds.ts';
+import { allowed, held } from './iot-hub/role-assignments.ts';
+import { type IotServices, startIotServices } from './iot-hub/start.ts';
+
+const settings = settingsFromEnvironment();
+const { tenant, object } = azureApplication;
+const ports = {
+  arm: settings.port,
+  entra: settings.port + 1,
+  blob: settings.port + 2,
+  azurite: settings.port + 3,
+  iot: settings.port + 4,
+};
+
+const entra = new Entra(join(settings.state, 'entra'), azureApplication);
+const store = new ArmStore(join(settings.state, 'arm'));
+const arm: ArmReader = {
+  get: (id) => visible(store.get(id)),
+  *list(type) {
+    for (const stored of store.list(type)) if (visible(stored)) yield stored;
+  },
+  allows: (principal, action, resource) => {
+    const assignments = [...store.list(roleAssignmentKind.type)].map(({ properties }) => held(properties));
+    return allowed(assignments, principal, action, resource);
+  },
+};
+/** Data planes know nothing of what is being made or on its way out. */
+function visible<T extends { phase?: { state: string; until: number } | undefined }>(
+  stored: T | undefined,
+): T | undefined {
+  const { phase } = stored ?? {};
+  if (phase?.state === 'Deleting' || (phase?.state === 'Creating' && phase.until > Date.now())) return undefined;
+  return stored;
+}
+
+const azurite = new Azurite({
+  state: join(settings.state, 'blob'),
+  port: ports.azurite,
+  accounts: [...store.list('Microsoft.Storage/storageAccounts')].map(({ name }) => name),
+});
+
+let iot: IotServices | undefined;
+const services = (): IotServices => {
+  if (!iot) throw new Error('IoT Hub and Event Hubs have not started yet');
+  return iot;
+};
+const core = new ArmCore({
+  store,
+  subscription: settings.account,
+  tenant,
+  operationMs: settings.operationMs,
+  nameHeldMs: settings.nameHeldMs,
+  kinds: [
+    ...storageKinds(azurite),
+    ...networkKinds,
+    ...computeKinds,
+    ...insightsKinds,
+    ...eventHubKinds((stream) => services().dropStream(stream)),
+    ...iotHubKinds({
+      devices: (registry) => services().devices(registry),
+      dropStream: (stream) => services().dropStream(stream),
+      dropHub: (registry) => services().dropHub(registry),
+    }),
+    roleAssignmentKind,
+  ],
+});
+
+const listen = (server: Server, port: number): Promise<void> =>
+  new Promise((resolve, reject) => {
+    // The gateway keeps connections; one that ends just as it is used again would fail a call for no reason.
+    server.keepAliveTimeout = 120_000;
+    server.once('error', reject).listen(port, '127.0.0.1', resolve);
+  });
+
+const containerKind = 'Microsoft.Storage/storageAccounts/blobServices/containers';
+const front = blobFront({
+  arm,
+  entra: entra.verify,
+  azurite,
+  tenant,
+  containerChanged: (account, name, exists) =>
+    core.inTurn(async () => {
+      const kind = core.kind(containerKind);
+      const id = `${account.id}/blobServices/default/containers/${name}`;
+      if (!kind) return;
+      if (exists) await core.put(id, { scope: account.id, name }, kind, {}, {});
+      else await core.delete(id, kind, {});
+    }),
+});
+
+[iot] = await Promise.all([
+  startIotServices({
+    arm,
+    entra: entra.verify,
+    state: join(settings.state, 'iot'),
+    certificates: settings.certificates,
+    port: ports.iot,
+  }),
+  azurite.ready(),
+  listen(armServer({ api: new ArmApi(core), verify: entra.verify, owner: object }), ports.arm),
+  listen(entra.server(), ports.entra),
+  listen(front, ports.blob),
+]);
+// Deletions end in time also when nobody asks.
+setInterval(() => void core.inTurn(async () => undefined), Math.max(100, settings.operationMs));
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const)
+  process.on(signal, () => {
+    azurite.stop();
+    process.exit(0);
+  });
+
+announce([
+  { name: 'arm', hosts: ['management.azure.com'], port: 443, protocol: 'http', to: ports.arm },
+  {
+    name: 'entra',
+    hosts: ['login.microsoftonline.com', 'login.microsoft.com', 'login.windows.net'],
+    port: 443,
+    protocol: 'http',
+    to: ports.entra,
+  },
+  { name: 'blob', hosts: ['*.blob.core.windows.net'], port: 443, protocol: 'http', to: ports.blob },
+  ...services().listeners,
+]);
