@@ -39,6 +39,8 @@ export async function startIotServices({ arm, entra, state, certificates, port }
   const mqtt = new MqttListener(directory, hubs, streams, certificates);
   const answer = serviceApi(directory, hubs, entra);
   const http = createServer((request, response) => void answer(request, response));
+  // The gateway keeps connections; one that ends just as it is used again would fail a call for no reason.
+  http.keepAliveTimeout = 120_000;
   await Promise.all([
     new Promise<void>((resolve) => http.listen(port, '127.0.0.1', resolve)),
     mqtt.listen(port + 1),
