@@ -56,6 +56,8 @@ export async function deviceCanary(
   credential: TokenCredential,
   signal: AbortSignal,
 ): Promise<Health> {
+  if (!target.hubHost || !target.namespaceHost)
+    return { healthy: false, detail: 'the hub or its stream does not exist' };
   const deviceId = `multi-cloud-canary-${randomUUID().slice(0, 8)}`;
   const registry = iothub.Registry.fromTokenCredential(target.hubHost, credential);
   const started = Date.now();

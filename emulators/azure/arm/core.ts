@@ -120,7 +120,7 @@ export class ArmCore {
     const id = normalId(path);
     const before = this.settings.store.get(id);
     const envelope = accept(Envelope, body);
-    this.#needGroup(scope || id);
+    if (kind !== resourceGroupKind) this.#needGroup(scope || id);
     const shown = before ?? this.find(id);
     this.#checkConditions(before, conditions, kind.ifMatch);
     this.#needIdle(before, id);
