@@ -35,6 +35,15 @@ export interface StackSettings {
   report: (text: string) => void;
 }
 
+function cloudsFrom(list: string | undefined): readonly CloudName[] {
+  if (!list) return cloudNames;
+  return list.split(',').map((name) => {
+    const known = cloudNames.find((cloud) => cloud === name);
+    if (!known) throw new Error(`MULTI_CLOUD_CLOUDS may hold ${cloudNames.join(', ')}, not "${name}"`);
+    return known;
+  });
+}
+
 /** What `npm start` and `multi-cloud local up` use; the environment may say otherwise. */
 export function settingsFrom(environment: NodeJS.ProcessEnv, report: (text: string) => void): StackSettings {
   const root = resolve(import.meta.dirname, '..');
@@ -50,7 +59,7 @@ export function settingsFrom(environment: NodeJS.ProcessEnv, report: (text: stri
     state: resolve(root, environment.MULTI_CLOUD_STATE ?? '.local'),
     port: number('MULTI_CLOUD_PORT', defaultBase),
     estateFile: resolve(root, environment.MULTI_CLOUD_ESTATE_FILE ?? 'config/multi-cloud.yaml'),
-    clouds: cloudNames,
+    clouds: cloudsFrom(environment.MULTI_CLOUD_CLOUDS),
     operationMs: number('MULTI_CLOUD_OPERATION_MS', 1500),
     nameHeldMs: number('MULTI_CLOUD_NAME_HELD_MS', 600_000),
     latencyMs: number('MULTI_CLOUD_LATENCY_MS', 0),

@@ -18,7 +18,13 @@ for (const name of ['temporal', 'aws', 'azure', 'gcp', 'home', 'logs', 'run.json
 
 const report = (text: string): void => void process.stderr.write(`  ${text}\n`);
 const stack = new LocalStack({
-  ...settingsFrom({ MULTI_CLOUD_PORT: process.env.MULTI_CLOUD_TEST_PORT ?? '18400' }, report),
+  ...settingsFrom(
+    {
+      MULTI_CLOUD_PORT: process.env.MULTI_CLOUD_TEST_PORT ?? '18400',
+      MULTI_CLOUD_CLOUDS: process.env.MULTI_CLOUD_CLOUDS,
+    },
+    report,
+  ),
   state,
   operationMs: 150,
   // Longer than a run of the tests: a name that is used again too early must fail.
@@ -51,7 +57,7 @@ try {
       ...(chromium ? { CHROMIUM: chromium } : {}),
       MULTI_CLOUD_RUN: join(state, 'run.json'),
       MULTI_CLOUD_NETWORK: run.network,
-      NODE_OPTIONS: `--import ${pathToFileURL(join(root, 'workers/network.ts')).href} --disable-warning=ExperimentalWarning`,
+      NODE_OPTIONS: `--import ${pathToFileURL(join(root, 'workers/network.ts')).href} --experimental-vm-modules --disable-warning=ExperimentalWarning`,
     },
   });
   child.on('exit', (code) => void finish(code ?? 1));
