@@ -7,13 +7,22 @@
  *
  * It starts workflows and reads their records; it holds no cloud credentials and reaches no cloud.
  */
-import { Client, Connection, type ConnectionOptions, WorkflowNotFoundError } from '@temporalio/client';
+import { randomBytes } from 'node:crypto';
+import {
+  Client,
+  Connection,
+  type ConnectionOptions,
+  type DataConverter,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+} from '@temporalio/client';
 import { type EstatePlan, taskQueue, workflowIds } from '../model/operations.ts';
 import { type EstateRecord, type ServiceRecord, ServiceSummary } from '../model/record.ts';
 import { OperationHandle } from './operation-handle.ts';
 
 export type { EstatePlan, OperationResult } from '../model/operations.ts';
-export type { Progress } from '../model/progress.ts';
+export type { AuditEntry, Progress } from '../model/progress.ts';
+export type { ServiceRecord, ServiceSummary } from '../model/record.ts';
 export { OperationFailed, OperationHandle } from './operation-handle.ts';
 
 export interface ConnectOptions {
@@ -24,6 +33,8 @@ export interface ConnectOptions {
   estate?: string;
   /** TLS, API key, metadata: as the Temporal SDK takes them. */
   connection?: Omit<ConnectionOptions, 'address'>;
+  /** The same payload codec as the workers', where they have one. */
+  codec?: Pick<DataConverter, 'payloadCodecs'>['payloadCodecs'];
 }
 
 /** Sections of an estate file that a run may carry instead of the worker's. */
@@ -33,12 +44,19 @@ export interface FileSections {
   cost?: Record<string, unknown>;
 }
 
-export interface DeployOptions {
+export interface PlanOptions {
   file?: FileSections | undefined;
+  /** Digests of the other sections of that file: the run is refused where they differ from the worker's own. */
+  others?: Record<string, string> | undefined;
+  /** Who asks: values that others have applied since are listed in the plan. */
+  by?: string | undefined;
+}
+
+export interface DeployOptions extends PlanOptions {
   /** `manual`: the run asks before it changes anything. */
   approval?: 'none' | 'manual';
-  /** Who asks, for the audit trail. */
-  by?: string;
+  /** Take back values that somebody else has applied since, without asking. */
+  revert?: boolean;
 }
 
 export async function connect({
@@ -46,9 +64,15 @@ export async function connect({
   namespace = 'default',
   estate = 'multi-cloud',
   connection,
+  codec,
 }: ConnectOptions = {}): Promise<EstateClient> {
   const connected = await Connection.connect({ ...connection, address, connectTimeout: '5s' });
-  return new EstateClient(new Client({ connection: connected, namespace }), estate, address);
+  const dataConverter = codec && { payloadCodecs: codec };
+  return new EstateClient(
+    new Client({ connection: connected, namespace, ...(dataConverter && { dataConverter }) }),
+    estate,
+    address,
+  );
 }
 
 export class EstateClient {
@@ -62,36 +86,28 @@ export class EstateClient {
     this.address = address;
   }
 
-  /** Starts `deployEstate`. One that runs already is joined, not doubled. */
+  /**
+   * Starts `deployEstate`. A plain one joins the run that is going; one that asks for something of its own runs beside it
+   * and is refused as `OperationInProgress`, unless both turn out to do the same.
+   */
   deploy(options: DeployOptions = {}): Promise<OperationHandle> {
-    return this.#start('deployEstate', workflowIds.deployEstate(this.name), options);
+    return this.#start('deployEstate', workflowIds.deployEstate(this.name), options, isPlain(options));
   }
 
   deployService(service: string, options: DeployOptions = {}): Promise<OperationHandle> {
-    return this.#start('deployService', workflowIds.deployService(this.name, service), { service, ...options });
+    const id = workflowIds.deployService(this.name, service);
+    return this.#start('deployService', id, { service, ...options }, isPlain(options));
   }
 
   /** `confirm` is `<estate>/<service>`; without it a protected service is not removed. */
-  remove({
-    service,
-    confirm,
-    by,
-  }: {
-    service: string;
-    confirm?: string | undefined;
-    by?: string;
-  }): Promise<OperationHandle> {
-    return this.#start('removeService', workflowIds.removeService(this.name, service), {
-      service,
-      ...(confirm !== undefined && { confirm }),
-      ...(by !== undefined && { by }),
-    });
+  remove(input: { service: string; confirm?: string | undefined; by?: string | undefined }): Promise<OperationHandle> {
+    return this.#start('removeService', workflowIds.removeService(this.name, input.service), input);
   }
 
   /** What `deploy` would do now. Changes nothing. */
-  async plan(file?: FileSections): Promise<EstatePlan> {
-    const id = `${Date.now().toString(36)}${Math.random().toString(36).slice(2, 6)}`;
-    const started = await this.#start('planEstate', workflowIds.planEstate(this.name, id), file ? { file } : {});
+  async plan(options: PlanOptions = {}): Promise<EstatePlan> {
+    const id = randomBytes(4).toString('hex');
+    const started = await this.#start('planEstate', workflowIds.planEstate(this.name, id), options, false);
     return started.outcome<EstatePlan>();
   }
 
@@ -132,14 +148,21 @@ export class EstateClient {
     return this.temporal.connection.close();
   }
 
-  async #start(type: string, workflowId: string, input: object): Promise<OperationHandle> {
-    const handle = await this.temporal.workflow.start(type, {
-      taskQueue,
-      workflowId,
-      args: [{ estate: this.name, ...input }],
-      workflowIdConflictPolicy: 'USE_EXISTING',
-    });
-    return new OperationHandle(handle);
+  async #start(type: string, workflowId: string, input: object, join = false): Promise<OperationHandle> {
+    const start = (id: string) =>
+      this.temporal.workflow.start(type, {
+        taskQueue,
+        workflowId: id,
+        args: [{ estate: this.name, ...defined(input) }],
+        workflowIdConflictPolicy: 'FAIL',
+      });
+    try {
+      return new OperationHandle(await start(workflowId));
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+      if (join) return new OperationHandle(this.temporal.workflow.getHandle(workflowId), true);
+      return new OperationHandle(await start(`${workflowId}-${randomBytes(4).toString('hex')}`));
+    }
   }
 
   async #record<T>(workflowId: string): Promise<T | undefined> {
@@ -151,3 +174,10 @@ export class EstateClient {
     }
   }
 }
+
+/** Asks for what the worker's file says, and nothing else. */
+const isPlain = ({ file, approval, revert }: DeployOptions): boolean =>
+  file === undefined && approval !== 'manual' && !revert;
+
+const defined = (input: object): object =>
+  Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined));

@@ -1,9 +1,11 @@
 /** One run of an operation: look at it, decide for it, wait for its end. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   ApplicationFailure,
   CancelledFailure,
   WorkflowFailedError,
   type WorkflowHandle,
+  WorkflowNotFoundError,
   WorkflowUpdateFailedError,
 } from '@temporalio/client';
 import type { RecordedDecision } from '../model/decisions.ts';
@@ -35,9 +37,12 @@ export interface Answer {
 
 export class OperationHandle {
   readonly #handle: WorkflowHandle;
+  /** The run was going already when it was asked for. */
+  readonly joined: boolean;
 
-  constructor(handle: WorkflowHandle) {
+  constructor(handle: WorkflowHandle, joined = false) {
     this.#handle = handle;
+    this.joined = joined;
   }
 
   get workflowId(): string {
@@ -113,7 +118,11 @@ export class OperationHandle {
       if (!(error instanceof WorkflowFailedError)) throw error;
       const cause = error.cause;
       if (cause instanceof CancelledFailure)
-        throw new OperationFailed('Cancelled', 'The run was cancelled; what it had done was undone.', this.workflowId);
+        throw new OperationFailed(
+          'Cancelled',
+          'The run was cancelled; what it had done was taken back.',
+          this.workflowId,
+        );
       if (cause instanceof ApplicationFailure)
         throw new OperationFailed(
           cause.type ?? 'Failed',
@@ -125,17 +134,26 @@ export class OperationHandle {
     }
   }
 
-  /** The run's progress whenever it changes, until it ends. */
-  async *follow(everyMs = 400): AsyncGenerator<Progress> {
-    let last = '';
-    for (;;) {
-      const running = await this.isRunning();
-      const progress = await this.progress();
+  /**
+   * The run's progress whenever it changes, the last time after its end. While no worker answers queries, nothing is
+   * yielded. What the run ends with, `result()` says.
+   */
+  async *follow(everyMs = 500): AsyncGenerator<Progress> {
+    let ended = false;
+    const end = this.#handle.result().then(
+      () => true,
+      () => true,
+    );
+    for (let last = ''; ; ) {
+      const progress = await this.progress().catch((error: unknown) => {
+        if (error instanceof WorkflowNotFoundError) throw error;
+        return undefined;
+      });
       const text = JSON.stringify(progress);
-      if (text !== last) yield progress;
+      if (progress && text !== last) yield progress;
       last = text;
-      if (!running) return;
-      await new Promise((resolve) => setTimeout(resolve, everyMs));
+      if (ended) return;
+      ended = await Promise.race([end, sleep(everyMs, false)]);
     }
   }
 

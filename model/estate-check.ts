@@ -6,6 +6,7 @@ import { type Problem, pathText, schemaProblems, shown, valueAt } from './estate
 import { ruleProblems } from './estate-rules.ts';
 import { isSecretPath } from './placeholders.ts';
 import { type ServiceType, serviceTypes } from './service.ts';
+import { sha256Hex } from './sha256.ts';
 
 export interface CheckOptions {
   /** Names that `${NAME}` may refer to. Default: `defaultAllowedNames`. */
@@ -152,13 +153,20 @@ export function mergeInput(own: Estate, input: unknown): EstateResult {
   return { ok: false, errors: [...refused, ...(checked.ok ? [] : checked.errors)], warnings: [] };
 }
 
-/** Sections besides those an input may carry in which two files differ: `deploy -f` refuses those. */
-export function sectionsThatDiffer(a: Estate, b: Estate): string[] {
+/** Of each section besides those an input may carry: sha256 of its canonical JSON. Tells no values. */
+export function otherSections(estate: Estate): Record<string, string> {
   const carried: readonly string[] = inputSections;
-  return Object.keys({ ...a, ...b }).filter((key) => {
-    const section = key as keyof Estate;
-    return !carried.includes(key) && canonical(a[section]) !== canonical(b[section]);
-  });
+  return Object.fromEntries(
+    Object.entries(estate).flatMap(([key, section]) =>
+      carried.includes(key) || section === undefined ? [] : [[key, sha256Hex(canonical(section))]],
+    ),
+  );
+}
+
+/** Other sections in which a file differs from the worker's own: a run with parts of that file is refused. */
+export function sectionsThatDiffer(own: Estate, others: Readonly<Record<string, string>>): string[] {
+  const mine = otherSections(own);
+  return Object.keys({ ...mine, ...others }).filter((key) => mine[key] !== others[key]);
 }
 
 /** JSON with sorted keys: two equal values have one text. */

@@ -51,7 +51,7 @@ export function costOfEstate(estate: Estate, placed: readonly ServicePlacement[]
     byService,
     replication,
     oneTime,
-    budget: againstBudget(estate, monthlyUsd),
+    budget: againstBudget(estate.cost, monthlyUsd),
     bestSingleCloud: bestSingleCloud(placed, runningUsd),
     warnings,
   };
@@ -121,8 +121,10 @@ function fillLines(
     );
 }
 
-function againstBudget(estate: Estate, monthlyUsd: number): EstateCost['budget'] {
-  const { budget, alert_threshold } = estate.cost;
+export function againstBudget(
+  { budget, alert_threshold }: Pick<Estate['cost'], 'budget' | 'alert_threshold'>,
+  monthlyUsd: number,
+): EstateCost['budget'] {
   if (budget === undefined) return undefined;
   const state = monthlyUsd > budget ? 'over' : monthlyUsd >= budget * alert_threshold ? 'alert' : 'within';
   return { usd: budget, share: budget === 0 ? 1 : monthlyUsd / budget, state };

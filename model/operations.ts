@@ -1,5 +1,7 @@
 /** Inputs, results and names of the workflow types: what the UI, the CLI, the client and other services send and get. */
 import { z } from 'zod';
+import type { Reverted } from './applied.ts';
+import type { EstateCost } from './estate-cost.ts';
 import type { Step } from './progress.ts';
 import type { RecordedPlacement } from './record.ts';
 import type { Placement, ResourceSpec, ServiceType } from './service.ts';
@@ -22,6 +24,11 @@ const File = z.strictObject({
   placement: z.record(z.string(), z.json()).optional(),
   cost: z.record(z.string(), z.json()).optional(),
 });
+/**
+ * The other sections of the file that `file` was taken from, by name: sha256 of each one's canonical JSON. The run is
+ * refused where one differs from the worker's own. Left out: nothing is compared.
+ */
+const Others = z.record(z.string().max(40), z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in hex')).optional();
 
 /** Set when an operation runs as the child of `deployEstate`, under the locks that its parent holds. */
 export const Inherited = z.strictObject({
@@ -35,7 +42,10 @@ export const DeployEstateInput = z.strictObject({
   v: z.literal(1).default(1),
   estate: Estate,
   file: File.optional(),
+  others: Others,
   approval: Approval,
+  /** Take back values that somebody else has applied, without asking. */
+  revert: z.boolean().default(false),
   /** Who asked, for the audit trail; proves nothing. */
   by: z.string().max(200).default(''),
 });
@@ -44,7 +54,9 @@ export const DeployServiceInput = z.strictObject({
   estate: Estate,
   service: Name,
   file: File.optional(),
+  others: Others,
   approval: Approval,
+  revert: z.boolean().default(false),
   by: z.string().max(200).default(''),
   inherited: Inherited.optional(),
 });
@@ -56,7 +68,13 @@ export const RemoveServiceInput = z.strictObject({
   confirm: z.string().optional(),
   by: z.string().max(200).default(''),
 });
-export const PlanEstateInput = z.strictObject({ v: z.literal(1).default(1), estate: Estate, file: File.optional() });
+export const PlanEstateInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  file: File.optional(),
+  others: Others,
+  by: z.string().max(200).default(''),
+});
 
 export type DeployEstateInput = z.infer<typeof DeployEstateInput>;
 export type DeployServiceInput = z.infer<typeof DeployServiceInput>;
@@ -141,11 +159,16 @@ export interface EstatePlan {
   /** What only a person can start: `multi-cloud migrate …`, `multi-cloud remove …`, with the reason. */
   proposals: { service: string; text: string; command: string }[];
   warnings: string[];
+  /** `cost.monthlyUsd`, under the name that results have. */
   monthlyCostUsd: number;
-  budgetUsd?: number | undefined;
-  byProvider: Record<string, number>;
+  /** `budget` only where the plan is for the whole estate. */
+  cost: Omit<EstateCost, 'warnings'>;
+  /** Values that somebody else has applied and that this plan takes back: the run asks first. */
+  reverts: Reverted[];
   /** Wishes that this release does not serve yet: replication. */
   notServed: string[];
+  /** By provider: the account that the worker's credentials belong to. Absent where no cloud was asked. */
+  accounts?: Record<string, string> | undefined;
 }
 
 export type { Step };

@@ -1,42 +1,41 @@
 /** A plan as people and programs see it, from the placements of the rules. Pure. */
+import type { Reverted } from './applied.ts';
 import type { Estate } from './estate.ts';
+import { costOfEstate } from './estate-cost.ts';
 import type { EstatePlan, ServicePlan } from './operations.ts';
 import type { ServicePlacement } from './placement.ts';
 import type { Proposal } from './proposals.ts';
+import type { Sheets } from './sheets.ts';
 
-const cents = (usd: number): number => Math.round(usd * 100) / 100;
+export interface PlanContext {
+  sheets: Sheets;
+  /** Services that run and are not in the file any more. */
+  gone: readonly Proposal[];
+  reverts: readonly Reverted[];
+  warnings: readonly string[];
+}
 
-/** `gone`: proposals for services that run and are not in the file any more. Resource changes are filled in by who looked at the clouds. */
+/** Resource changes are filled in by who looked at the clouds. */
 export function planView(
   estate: Estate,
   placed: readonly ServicePlacement[],
-  gone: readonly Proposal[],
-  warnings: readonly string[],
+  { sheets, gone, reverts, warnings }: PlanContext,
 ): Omit<EstatePlan, 'hash'> {
-  const services = placed.map(view);
-  const byProvider: Record<string, number> = {};
-  for (const { provider, monthlyCostUsd } of services.flatMap(({ placements }) => placements))
-    byProvider[provider] = cents((byProvider[provider] ?? 0) + monthlyCostUsd);
-  const monthlyCostUsd = cents(Object.values(byProvider).reduce((sum, one) => sum + one, 0));
-  const { budget, alert_threshold: threshold } = estate.cost;
-  const alert = budget !== undefined && monthlyCostUsd > budget * threshold;
+  const { warnings: unpriced, ...cost } = costOfEstate(estate, placed, sheets);
+  // The budget is the whole estate's: a part of it says nothing about that.
+  const whole = placed.length === Object.keys(estate.services).length;
   return {
     estate: estate.name,
-    services,
+    services: placed.map(view),
     proposals: [...placed.flatMap(({ proposals }) => proposals), ...gone].map(({ service, text, command }) => ({
       service,
       text,
       command,
     })),
-    warnings: [
-      ...warnings,
-      ...(alert
-        ? [`$${monthlyCostUsd.toFixed(2)} a month is over ${threshold * 100} % of the budget of $${budget}`]
-        : []),
-    ],
-    monthlyCostUsd,
-    ...(budget !== undefined && { budgetUsd: budget }),
-    byProvider,
+    warnings: [...warnings, ...unpriced],
+    monthlyCostUsd: cost.monthlyUsd,
+    cost: whole ? cost : { ...cost, budget: undefined },
+    reverts: [...reverts],
     notServed: placed
       .filter(({ service }) => estate.services[service]?.replication)
       .map(({ service }) => `replication of ${service}: the wish is kept, this release does not serve it yet`),

@@ -1,6 +1,7 @@
 /** The record of a service and of the estate: what runs where, who holds it, what is in flight. Pure: state and its transitions. */
 import { z } from 'zod';
-import { Service } from './estate.ts';
+import { AppliedChange } from './applied.ts';
+import { Estate, Service } from './estate.ts';
 import { providerTypes, serviceTypes } from './service.ts';
 
 export const operationKinds = ['deploy', 'migrate', 'failover', 'remove', 'recover', 'repair'] as const;
@@ -119,7 +120,17 @@ export const EstateRecord = z.strictObject({
   holder: Holder.optional(),
   /** Hash of the last applied file, and its services with placeholders unresolved. */
   lastApplied: z
-    .strictObject({ hash: z.string(), at: z.string(), by: z.string(), services: z.record(z.string(), Service) })
+    .strictObject({
+      hash: z.string(),
+      at: z.string(),
+      by: z.string(),
+      services: z.record(z.string(), Service),
+      /** By path of a value: its last change, and by whom. */
+      changes: z.record(z.string(), AppliedChange).default({}),
+      /** Its budget, and the monthly egress of the replication that it asks for. */
+      cost: Estate.shape.cost.optional(),
+      replicationUsd: z.number().default(0),
+    })
     .optional(),
   services: z.array(z.string()).default([]),
 });

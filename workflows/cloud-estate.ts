@@ -1,11 +1,13 @@
 /** The record of the estate: its identity, the last applied file, who changes it now. */
 import * as wf from '@temporalio/workflow';
 import type { Activities } from '../activities/index.ts';
+import { changesAfter } from '../model/applied.ts';
 import { type Acquired, asksForTheSame, isHolder } from '../model/lock.ts';
 import { EstateRecord, Holder } from '../model/record.ts';
 import { searchAttributes } from './search-attributes.ts';
 
-export type Applied = Omit<NonNullable<EstateRecord['lastApplied']>, 'at'>;
+/** What was applied; the record adds when, and what that changed. */
+export type Applied = Omit<NonNullable<EstateRecord['lastApplied']>, 'at' | 'changes'>;
 
 export const open = wf.defineUpdate<{ uid: string }, []>('open');
 export const acquire = wf.defineUpdate<Acquired, [Holder]>('acquire');
@@ -53,9 +55,11 @@ export async function cloudEstate(input: EstateRecord): Promise<void> {
   });
   wf.setHandler(applied, (file) => {
     updates++;
+    const at = new Date().toISOString();
+    const changes = changesAfter(state.lastApplied, file.services, { by: file.by, at });
     state = {
       ...state,
-      lastApplied: { ...file, at: new Date().toISOString() },
+      lastApplied: { ...file, at, changes },
       services: [...new Set([...state.services, ...Object.keys(file.services)])].sort(),
     };
   });

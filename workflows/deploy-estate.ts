@@ -8,7 +8,7 @@ import {
   type PlannedService,
   workflowIds,
 } from '../model/operations.ts';
-import { approvePlan, deployService } from './deploy-service.ts';
+import { approveWhereAsked, deployService } from './deploy-service.ts';
 import { control, failure, Operation } from './operation.ts';
 import { planServices } from './planning.ts';
 import { keepAsIs, settleAll, takeBack } from './provisioning.ts';
@@ -24,24 +24,24 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
     const input = op.parse(DeployEstateInput, raw);
 
     op.board.phase('planning');
-    const loaded = await control.loadEstate({ estate: input.estate, file: input.file });
+    const loaded = await control.loadEstate({ estate: input.estate, file: input.file, others: input.others });
     const { estate, approvals } = loaded;
     op.decisions.obey(approvals);
     op.about(estate.name);
-    let planned = await op.board.step('plan', () => planServices(loaded));
+    let planned = await op.board.step('plan', () => planServices(loaded, input.by));
     const lock = await op.lock(undefined, planned.plan.hash);
     if ('attached' in lock) return lock.attached;
     const { stale, free } = await lockServices(op, planned);
-    if (stale) planned = await planServices(loaded);
+    if (stale) planned = await planServices(loaded, input.by);
     shown = planned.plan;
     op.board.record(input.by || 'unnamed', 'deploy the estate', estate.name);
-    if (estate.cost.enforce && planned.plan.monthlyCostUsd > (estate.cost.budget ?? Infinity))
+    if (estate.cost.enforce && planned.plan.cost.budget?.state === 'over')
       throw failure(
         'OverBudget',
         `The plan costs $${planned.plan.monthlyCostUsd.toFixed(2)} a month, the budget is $${estate.cost.budget} and cost.enforce is true; nothing was changed.`,
       );
 
-    if (input.approval === 'manual') await approvePlan(op, planned.plan, approvals.deadlineMs);
+    await approveWhereAsked(op, input, planned.plan, approvals.deadlineMs);
 
     op.board.phase('deploying');
     const changing = planned.services.filter((one) => changesAnything(one) && free.includes(one.service));
@@ -50,7 +50,13 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
     for (const one of planned.services) if (!changing.includes(one)) keepAsIs(op, one);
     await control.recordApplied({
       estate: estate.name,
-      file: { hash: loaded.hash, by: input.by, services: estate.services },
+      file: {
+        hash: loaded.hash,
+        by: input.by,
+        services: estate.services,
+        cost: estate.cost,
+        replicationUsd: planned.plan.cost.replicationUsd,
+      },
     });
     return op.result('done');
   });

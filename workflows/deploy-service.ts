@@ -30,19 +30,19 @@ export async function deployService(raw: unknown): Promise<OperationResult> {
     }
 
     op.board.phase('planning');
-    const loaded = await control.loadEstate({ estate: input.estate, file: input.file });
+    const loaded = await control.loadEstate({ estate: input.estate, file: input.file, others: input.others });
     const { estate, approvals } = loaded;
     op.decisions.obey(approvals);
     op.about(estate.name, input.service, estate.services[input.service]?.type);
-    let planned = await op.board.step('plan', () => planServices(loaded, [input.service]));
+    let planned = await op.board.step('plan', () => planServices(loaded, input.by, [input.service]));
     const lock = await op.lock(input.service, planned.plan.hash);
     if ('attached' in lock) return lock.attached;
     if (lock.revision !== (planned.records[input.service]?.revision ?? 0))
-      planned = await planServices(loaded, [input.service]);
+      planned = await planServices(loaded, input.by, [input.service]);
     shown = planned.plan;
     op.board.record(input.by || 'unnamed', 'deploy', input.service);
 
-    if (input.approval === 'manual') await approvePlan(op, planned.plan, approvals.deadlineMs);
+    await approveWhereAsked(op, input, planned.plan, approvals.deadlineMs);
     op.board.phase('provisioning');
     for (const service of planned.services) {
       if (changesAnything(service)) await provisionService(op, service);
@@ -52,13 +52,24 @@ export async function deployService(raw: unknown): Promise<OperationResult> {
   });
 }
 
-/** Waits for a person to approve this very plan. */
-export async function approvePlan(op: Operation, plan: EstatePlan, deadlineMs: number): Promise<void> {
+/** Waits for a person to approve this very plan: where the input says so, and where it takes back what another has applied. */
+export async function approveWhereAsked(
+  op: Operation,
+  { approval, revert }: Pick<DeployServiceInput, 'approval' | 'revert'>,
+  plan: EstatePlan,
+  deadlineMs: number,
+): Promise<void> {
+  const reverts = revert ? [] : plan.reverts;
+  if (approval !== 'manual' && reverts.length === 0) return;
   op.board.phase('waiting for approval of the plan');
   const deadline = new Date(Date.now() + deadlineMs).toISOString();
-  const text = `Approve this plan: ${plan.services.map(({ service, placements }) => `${service} on ${placements.map(({ provider }) => provider).join(', ')}`).join('; ')}; $${plan.monthlyCostUsd.toFixed(2)} a month`;
+  const text = `Approve this plan: ${plan.services.map(({ service, placements }) => `${service} on ${placements.map(({ provider }) => provider).join(', ')}`).join('; ')}; $${plan.monthlyCostUsd.toFixed(2)} a month${reverts.length > 0 ? `. It takes back what others have applied: ${reverts.map(describeRevert).join('; ')}` : ''}`;
   const answer = await op.decisions.ask('plan', text, ['approve', 'reject'], plan.hash, deadline);
   if (answer === undefined)
     throw failure('ApprovalExpired', `Nobody approved the plan before ${deadline}; nothing was changed.`);
   if (answer === 'reject') throw failure('ApprovalRejected', 'The plan was rejected; nothing was changed.');
 }
+
+const shownValue = (json: string): string => json || 'unset';
+const describeRevert = ({ path, from, to, by, at }: EstatePlan['reverts'][number]): string =>
+  `${path} from ${shownValue(from)} (by ${by || 'unnamed'}, ${at}) to ${shownValue(to)}`;

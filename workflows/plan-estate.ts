@@ -13,8 +13,8 @@ export async function planEstate(raw: unknown): Promise<EstatePlan> {
       parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'input'}: ${message}`).join('; '),
     );
   const loaded = await board.step('load', () =>
-    control.loadEstate({ estate: parsed.data.estate, file: parsed.data.file }),
+    control.loadEstate({ estate: parsed.data.estate, file: parsed.data.file, others: parsed.data.others }),
   );
-  const { plan } = await board.step('plan', () => planServices(loaded));
+  const { plan } = await board.step('plan', () => planServices(loaded, parsed.data.by));
   return plan;
 }

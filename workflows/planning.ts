@@ -11,13 +11,14 @@ export interface Planned {
   records: Record<string, ServiceRecord>;
 }
 
-/** Plans these services, or all of the file. Looks at the clouds, changes nothing. */
-export async function planServices(loaded: LoadedEstate, only?: readonly string[]): Promise<Planned> {
+/** Plans these services, or all of the file, for `by`. Looks at the clouds, changes nothing. */
+export async function planServices(loaded: LoadedEstate, by: string, only?: readonly string[]): Promise<Planned> {
   const { estate } = loaded;
   const names = (only ?? Object.keys(estate.services)).toSorted();
-  const [identity, records, accounts] = await Promise.all([
+  const [identity, records, lastApplied, accounts] = await Promise.all([
     control.openEstate({ estate: estate.name }),
     control.readServices({ estate: estate.name }),
+    control.readApplied({ estate: estate.name }),
     accountsOf(estate.providers),
   ]);
   for (const name of names)
@@ -26,7 +27,7 @@ export async function planServices(loaded: LoadedEstate, only?: readonly string[
         'ServiceNotFound',
         `The estate file has no service "${name}"; it has ${Object.keys(estate.services).join(', ')}.`,
       );
-  const placed = await control.placeServices({ loaded, only: names, records, identity, accounts });
+  const placed = await control.placeServices({ loaded, only: names, records, identity, accounts, lastApplied, by });
   const services = await Promise.all(
     placed.services.map(async ({ service, type, placements }) => ({
       service,
@@ -55,7 +56,12 @@ export async function planServices(loaded: LoadedEstate, only?: readonly string[
         })),
     ),
   );
-  const plan = { ...placed.plan, services: plans, proposals: [...placed.plan.proposals, ...replacements] };
+  const plan = {
+    ...placed.plan,
+    services: plans,
+    proposals: [...placed.plan.proposals, ...replacements],
+    accounts,
+  };
   return { plan: { ...plan, hash: planHash(plan) }, services, records };
 }
 

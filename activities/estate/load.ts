@@ -5,7 +5,7 @@ import { ApplicationFailure } from '@temporalio/activity';
 import type { ApprovalRules } from '../../model/decisions.ts';
 import { durationMs } from '../../model/duration.ts';
 import type { Estate, EstateInput } from '../../model/estate.ts';
-import { mergeInput } from '../../model/estate-check.ts';
+import { mergeInput, sectionsThatDiffer } from '../../model/estate-check.ts';
 import { parseEstateFile } from '../../model/estate-file.ts';
 
 export interface EstateDependencies {
@@ -30,12 +30,21 @@ export function createEstateActivities({ estateFile, allowedNames, blockedMs }: 
     async loadEstate({
       estate: asked,
       file,
+      others,
     }: {
       estate?: string | undefined;
       file?: EstateInput | undefined;
+      /** Of the other sections of the asker's file: their digests. */
+      others?: Record<string, string> | undefined;
     }): Promise<LoadedEstate> {
       const own = parseEstateFile(await readFile(estateFile, 'utf8'), { allowedNames });
       if (!own.ok) throw refused(own.errors);
+      const differing = others ? sectionsThatDiffer(own.estate, others) : [];
+      if (differing.length > 0)
+        throw ApplicationFailure.nonRetryable(
+          `The file differs from the worker's own in ${differing.join(', ')}. A run carries services, placement and cost only: change the rest in the worker's file, or make it the same in this one.`,
+          'InvalidInput',
+        );
       const merged = file ? mergeInput(own.estate, file) : own;
       if (!merged.ok) throw refused(merged.errors);
       const { estate } = merged;

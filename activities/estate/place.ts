@@ -1,10 +1,11 @@
 /** The planning activity: placements by the pure rules of the model, with the worker's dated sheets. Looks at no cloud. */
 import { ApplicationFailure } from '@temporalio/activity';
+import { revertsOf } from '../../model/applied.ts';
 import type { EstatePlan, PlannedPlacement } from '../../model/operations.ts';
 import { type ExistingPlacement, placeService } from '../../model/placement.ts';
 import { planView } from '../../model/plan-view.ts';
 import { removedFromFile } from '../../model/proposals.ts';
-import type { RecordedPlacement, ServiceRecord } from '../../model/record.ts';
+import type { EstateRecord, RecordedPlacement, ServiceRecord } from '../../model/record.ts';
 import type { Placement, ServiceType } from '../../model/service.ts';
 import type { Sheets } from '../../model/sheets.ts';
 import type { Identity } from '../registry/registry.ts';
@@ -18,6 +19,9 @@ export interface PlaceRequest {
   identity: Identity;
   /** By provider: the account that its credentials belong to. */
   accounts: Record<string, string>;
+  /** What was applied last, and who asks now. */
+  lastApplied: EstateRecord['lastApplied'];
+  by: string;
 }
 
 export interface Placed {
@@ -32,7 +36,7 @@ export interface Placed {
 
 export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
   return {
-    async placeServices({ loaded, only, records, identity, accounts }: PlaceRequest): Promise<Placed> {
+    async placeServices({ loaded, only, records, identity, accounts, lastApplied, by }: PlaceRequest): Promise<Placed> {
       const { estate } = loaded;
       const placed = only.map((service) => placeService(estate, service, sheets, current(records[service])));
       const errors = placed.flatMap(({ error }) => error ?? []);
@@ -42,8 +46,10 @@ export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
       const gone = Object.values(records)
         .filter(({ service, placements }) => placements.length > 0 && !estate.services[service])
         .map(({ service }) => removedFromFile(service));
+      const planned = Object.fromEntries(Object.entries(estate.services).filter(([service]) => only.includes(service)));
+      const reverts = revertsOf(lastApplied, planned, by);
       return {
-        plan: planView(estate, placed, gone, loaded.warnings),
+        plan: planView(estate, placed, { sheets, gone, reverts, warnings: loaded.warnings }),
         services: placed.map(({ service, type, placements }) => ({
           service,
           type,

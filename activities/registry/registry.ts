@@ -71,6 +71,14 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       return { uid, controller };
     },
 
+    /** What was applied last, by whom; undefined before the first time. */
+    async readApplied({ estate }: { estate: string }): Promise<EstateRecord['lastApplied']> {
+      const known = await queryRecord(() =>
+        client.workflow.getHandle(workflowIds.cloudEstate(estate)).query(estateRecord.record),
+      );
+      return known && EstateRecord.parse(known).lastApplied;
+    },
+
     acquireEstate({ estate, holder }: { estate: string; holder: Holder }): Promise<Acquired> {
       return client.workflow.executeUpdateWithStart(estateRecord.acquire, {
         args: [holder],

@@ -4,8 +4,9 @@ import type { EstatePlan } from '../../model/operations.ts';
 import type { ServicePlacement } from '../../model/placement.ts';
 import { planHash } from '../../model/plan-hash.ts';
 import { planView } from '../../model/plan-view.ts';
+import type { Sheets } from '../../model/sheets.ts';
 
-export function offlinePlan(estate: Estate, placed: readonly ServicePlacement[]): EstatePlan {
-  const plan = planView(estate, placed, [], []);
+export function offlinePlan(estate: Estate, placed: readonly ServicePlacement[], sheets: Sheets): EstatePlan {
+  const plan = planView(estate, placed, { sheets, gone: [], reverts: [], warnings: [] });
   return { ...plan, hash: planHash(plan) };
 }

@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import type { DeployOptions } from '../../index.ts';
 import { confirm, recordedAccounts } from '../confirm.ts';
-import { readEstate, sectionsOf } from '../estate-file.ts';
+import { inputOf } from '../estate-file.ts';
 import { follow } from '../follow.ts';
 import { type GlobalOptions, inSession, print, printEvent, printJson } from '../session.ts';
 import { resultText } from '../tables.ts';
@@ -13,6 +13,7 @@ interface Options extends GlobalOptions {
   wait?: boolean;
   approval: NonNullable<DeployOptions['approval']>;
   service?: string;
+  revert?: boolean;
   by: string;
 }
 
@@ -28,20 +29,20 @@ export const deploy = (): Command =>
     )
     .option('--detach', 'start it and leave')
     .option('--wait', 'stay when it waits for a person or is blocked')
+    .option('--revert', 'take back values that somebody else has applied since; without it the run asks first')
     .option('--by <name>', 'who asks, for the audit trail', process.env.USER ?? '')
-    .option('-y, --yes', 'do not ask')
+    .option('-y, --yes', 'do not ask (whether to take back what others applied is asked all the same)')
     .addHelpText('after', '\nExamples:\n  npx multi-cloud deploy\n  npx multi-cloud deploy --approval manual --detach')
     .action((_: unknown, command: Command) =>
       inSession(command, async (session) => {
-        const { file, detach, yes, wait, approval, service, by } = command.optsWithGlobals<Options>();
-        const sections = file === undefined ? undefined : sectionsOf(readEstate(file));
+        const { file, detach, yes, wait, approval, service, revert = false, by } = command.optsWithGlobals<Options>();
+        const input: DeployOptions = { approval, revert, by, ...inputOf(file) };
         await confirm(
           session,
           service ? `Deploy ${service}` : 'Deploy the estate',
           yes,
           yes ? {} : await recordedAccounts(session),
         );
-        const input: DeployOptions = { approval, by, ...(sections && { file: sections }) };
         const handle = service
           ? await session.estate.deployService(service, input)
           : await session.estate.deploy(input);

@@ -3,11 +3,11 @@ import { Command } from 'commander';
 import { loadSheets } from '../../../config/load.ts';
 import { placeService } from '../../../model/placement.ts';
 import { OperationFailed } from '../../index.ts';
-import { readEstate, sectionsOf } from '../estate-file.ts';
+import { inputOf, readEstate } from '../estate-file.ts';
 import { Exit, exitCodes } from '../exit.ts';
 import { offlinePlan } from '../offline-plan.ts';
+import { planText } from '../plan-text.ts';
 import { type GlobalOptions, inSession, print, printJson } from '../session.ts';
-import { planText } from '../tables.ts';
 
 interface Options extends GlobalOptions {
   file?: string;
@@ -27,8 +27,8 @@ export const plan = (): Command =>
       const options = command.optsWithGlobals<Options>();
       if (options.offline) return offline(options);
       await inSession(command, async ({ estate, json }) => {
-        const file = options.file === undefined ? undefined : sectionsOf(readEstate(options.file));
-        const planned = await estate.plan(file).catch((error: unknown) => {
+        const input = { ...inputOf(options.file), by: process.env.USER ?? '' };
+        const planned = await estate.plan(input).catch((error: unknown) => {
           throw error instanceof OperationFailed
             ? new Exit(
                 error.type === 'InvalidInput' ? exitCodes.wrongUsage : exitCodes.failed,
@@ -47,9 +47,9 @@ function offline({ file = 'config/multi-cloud.yaml', json }: Options): void {
   const placed = Object.keys(estate.services)
     .sort()
     .map((service) => placeService(estate, service, sheets));
-  const planned = offlinePlan(estate, placed);
+  const planned = offlinePlan(estate, placed, sheets);
   if (json) printJson(planned);
-  else print(planText(planned));
+  else print(planText(planned, { offline: true }));
   const errors = placed.flatMap(({ error }) => error ?? []);
   if (errors.length > 0)
     throw new Exit(exitCodes.failed, errors.map(({ type, message }) => `${type}: ${message}`).join('\n'));

@@ -16,11 +16,12 @@ export const status = (): Command =>
 
 export const costs = (): Command =>
   new Command('costs')
-    .description('monthly estimates by service and cloud; actual costs are not available yet')
+    .description('monthly estimates by service and cloud, against the budget; actual costs are not available yet')
     .addHelpText('after', '\nExample:\n  npx multi-cloud costs')
     .action((_: unknown, command: Command) =>
       inSession(command, async ({ estate, json }) => {
-        const sums = costsOf(await estate.status());
+        const [services, record] = await Promise.all([estate.status(), estate.estate()]);
+        const sums = costsOf(services, record?.lastApplied);
         if (json) printJson({ estate: estate.name, ...sums });
         else print(costsText(sums));
       }),
