@@ -2,10 +2,10 @@ import { appendFileSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as mappers from '@azure/arm-eventhub/dist-esm/src/models/mappers.js';
+import { Refusal } from '../../../emulators/azure/arm/accept.ts';
 import { parseFilter } from '../../../emulators/azure/event-hubs/address.ts';
 import type { EventHub } from '../../../emulators/azure/event-hubs/entities.ts';
 import { PartitionLog } from '../../../emulators/azure/event-hubs/partition-log.ts';
-import { Refusal } from '../../../emulators/azure/arm/accept.ts';
 import { HubProperties, hub, NamespaceProperties, namespace } from '../../../emulators/azure/event-hubs/rules.ts';
 import { Streams } from '../../../emulators/azure/event-hubs/streams.ts';
 
