@@ -1,141 +1,149 @@
-/** Following a run until it ends, waits for a person, or is blocked; Ctrl-C detaches and leaves it running. */
+/** Follows a run to its end, or to where a person is needed. Ctrl-C detaches and leaves it running. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createLogUpdate } from 'log-update';
 import type { OperationResult } from '../../model/operations.ts';
-import type { Progress } from '../../model/progress.ts';
 import { printable } from '../../model/text.ts';
-import { OperationFailed, type OperationHandle } from '../index.ts';
-import { Exit, exitCodes } from './exit.ts';
+import { OperationFailed, type OperationHandle } from '../operation-handle.ts';
+import { eventsBetween, plainLine, type RunEvent } from './events.ts';
+import { Exit, exitCodes, failed } from './exit.ts';
 import { print, printEvent, type Session } from './session.ts';
-import { changedLines, render } from './tree.ts';
+import { fullTree, renderTree } from './tree.ts';
+import { type View, Viewer } from './view.ts';
 
-const lookEveryMs = 300;
-const frameMs = 80;
-
-interface FollowOptions {
+export interface FollowOptions {
   /** Stay when the run waits for a person or is blocked. */
   wait?: boolean | undefined;
 }
 
+/** How often a run is looked at. Its end is noticed at once. */
+const lookMs = 400;
+const frameMs = 100;
+/** A run that nobody works on answers no query; after this long that is said. */
+const silenceMs = 8000;
+
+/** The result; a failure, or a reason to leave before the end, as the exit code that says so. */
 export async function follow(
   session: Session,
   handle: OperationHandle,
   options: FollowOptions = {},
 ): Promise<OperationResult> {
-  const { json } = session;
-  const live = !json && process.stdout.isTTY;
-  const update = live ? createLogUpdate(process.stdout) : undefined;
-  const seen = new Map<string, string>();
-  let picture: { progress: Progress; children: Progress[] } | undefined;
-  const draw = () => {
-    if (update && picture) update(render(picture.progress, picture.children, Date.now(), process.stdout.columns));
+  const started = Date.now();
+  const screen = screenFor(session, started);
+  const viewer = new Viewer(handle, (id) => session.estate.handle(id));
+  let view: View | undefined;
+  let interrupted = false;
+  const interrupt = () => {
+    interrupted = true;
   };
-  const frames = setInterval(draw, frameMs);
-  let detach = () => {};
-  const detached = new Promise<never>((_, reject) => {
-    detach = () =>
-      reject(
-        new Exit(
-          exitCodes.done,
-          `Detached; the run goes on.\n  follow: npx multi-cloud watch ${handle.workflowId}\n  cancel: npx multi-cloud cancel ${handle.workflowId}`,
-        ),
-      );
-  });
-  process.once('SIGINT', detach);
-
-  const watch = async (): Promise<void> => {
-    let last = '';
+  process.once('SIGINT', interrupt);
+  const end = handle.result().then(
+    (result) => ({ result }),
+    (error: unknown) => ({ error }),
+  );
+  let outcome: Awaited<typeof end> | undefined;
+  let warned = false;
+  try {
     for (;;) {
-      const running = await handle.isRunning();
-      const progress = await handle.progress();
-      const children = await Promise.all(
-        progress.children.map(({ workflowId }) =>
-          session.estate
-            .handle(workflowId)
-            .progress()
-            .catch(() => undefined),
-        ),
-      );
-      picture = { progress, children: children.filter((child) => child !== undefined) };
-      const text = JSON.stringify(picture);
-      if (text !== last && json) printEvent({ event: 'progress', ...progress, childProgress: picture.children });
-      if (!live && !json)
-        for (const line of changedLines(
-          [progress, ...picture.children].flatMap(({ steps }) => steps),
-          seen,
-        ))
-          print(line);
-      last = text;
-      if (!running) return;
-      if (!options.wait) leaveIfHeld(handle, picture);
-      await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
+      // While no worker serves the queue, queries have no answer; the run's end does not depend on them.
+      const seen = await Promise.race([viewer.look().catch(() => undefined), end.then(() => undefined)]);
+      if (seen) {
+        for (const event of eventsBetween(view, seen)) screen.event(event);
+        view = seen;
+      }
+      screen.frame(view);
+      if (outcome || interrupted) break;
+      if (!view && !warned && Date.now() - started > silenceMs) {
+        warned = true;
+        process.stderr.write('No worker has answered yet; the run goes on as soon as one does.\n');
+      }
+      if (view && !options.wait && isHeld(view)) break;
+      outcome = await rest(end, () => interrupted || screen.frame(view));
     }
-  };
-  try {
-    await Promise.race([watch(), detached]);
+    // What happened after the last look belongs into the picture.
+    if (outcome) {
+      const seen = await Promise.race([viewer.look().catch(() => undefined), sleep(3000, undefined)]);
+      for (const event of seen ? eventsBetween(view, seen) : []) screen.event(event);
+      view = seen ?? view;
+    }
   } finally {
-    clearInterval(frames);
-    process.off('SIGINT', detach);
-    draw();
-    update?.done();
+    process.off('SIGINT', interrupt);
+    screen.end(view);
   }
-  return await ended(handle);
+  if (!outcome) throw leaving(handle, view, interrupted);
+  if ('result' in outcome) return outcome.result;
+  if (!(outcome.error instanceof OperationFailed)) throw outcome.error;
+  throw failed(outcome.error, view?.steps.some(({ status }) => status === 'undone') ?? false);
 }
 
-function leaveIfHeld(
-  handle: OperationHandle,
-  { progress, children }: { progress: Progress; children: Progress[] },
-): void {
-  const [question] = progress.waitingFor;
-  const again = `  follow: npx multi-cloud watch ${handle.workflowId}`;
-  if (question)
-    throw new Exit(
+/** Waits for the next look or for the end, drawing on; `draw` may cut it short. */
+async function rest<T>(end: Promise<T>, draw: () => unknown): Promise<T | undefined> {
+  for (let waited = 0; waited < lookMs; waited += frameMs) {
+    const ended = await Promise.race([end, sleep(frameMs, undefined)]);
+    if (ended !== undefined) return ended;
+    if (draw() === true) return undefined;
+  }
+  return undefined;
+}
+
+const isHeld = ({ waiting, blocked }: View): boolean => waiting.length > 0 || blocked.length > 0;
+
+interface Screen {
+  event(event: RunEvent): void;
+  frame(view: View | undefined): void;
+  end(view: View | undefined): void;
+}
+
+/** The three ways to show a run: one JSON line an event, a live tree, plain lines. */
+function screenFor({ json }: Session, started: number): Screen {
+  const nothing = () => {};
+  if (json) return { event: printEvent, frame: nothing, end: nothing };
+  if (!process.stdout.isTTY)
+    return { event: (event) => print(plainLine(event, Date.now() - started)), frame: nothing, end: nothing };
+  const update = createLogUpdate(process.stdout);
+  const window = () => ({ columns: process.stdout.columns, rows: process.stdout.rows, now: Date.now() });
+  return {
+    event: nothing,
+    frame: (view) => view && update(renderTree(view, window()).join('\n')),
+    end: (view) => {
+      update.clear();
+      update.done();
+      if (view) for (const line of fullTree(view, window())) print(line);
+    },
+  };
+}
+
+/** The run goes on without us: how to come back to it, and what it needs. */
+function leaving(handle: OperationHandle, view: View | undefined, interrupted: boolean): Exit {
+  const { workflowId } = handle;
+  const { waiting = [], blocked = [] } = view ?? {};
+  const again = [`  follow: npx multi-cloud watch ${workflowId}`, `  cancel: npx multi-cloud cancel ${workflowId}`];
+  const details = { workflowId, waitingFor: waiting, blocked };
+  if (interrupted)
+    return new Exit(exitCodes.done, ['Detached; the run goes on.', ...again].join('\n'), 'Detached', details);
+  if (waiting.length > 0)
+    return new Exit(
       exitCodes.waiting,
-      `Waits for a person: ${printable(question.text)}\n  approve: npx multi-cloud approve ${handle.workflowId}\n  reject:  npx multi-cloud reject ${handle.workflowId}\n${again}`,
+      [
+        ...waiting.flatMap(({ text, workflowId: asks }) => [
+          `Waits for a person: ${printable(text)}`,
+          `  approve: npx multi-cloud approve ${asks}`,
+          `  reject:  npx multi-cloud reject ${asks}`,
+        ]),
+        ...again,
+      ].join('\n'),
+      'Waiting',
+      details,
     );
-  const blocked = [progress, ...children].find((one) => one.blocked !== undefined)?.blocked;
-  if (blocked)
-    throw new Exit(
-      exitCodes.blocked,
-      `Blocked: ${printable(blocked)}\nIt goes on by itself once that is repaired.\n  look at once: npx multi-cloud retry ${handle.workflowId}\n  take it back: npx multi-cloud undo ${handle.workflowId}\n${again}`,
-    );
-}
-
-/** The result; a failure as the exit code that says how it ended. */
-async function ended(handle: OperationHandle): Promise<OperationResult> {
-  try {
-    return await handle.result();
-  } catch (error) {
-    if (!(error instanceof OperationFailed)) throw error;
-    throw failed(error);
-  }
-}
-
-/** Refusals before anything was begun: there was nothing to undo. */
-const refusals = [
-  'Protected',
-  'OperationInProgress',
-  'Unplaceable',
-  'NotSupported',
-  'OverBudget',
-  'ServiceNotFound',
-  'ApprovalRejected',
-  'ApprovalExpired',
-];
-
-export function failed(error: OperationFailed): Exit {
-  const { type, message, result } = error;
-  if (type === 'InvalidInput') return new Exit(exitCodes.wrongUsage, `${type}: ${printableLines(message)}`);
-  if (refusals.includes(type)) return new Exit(exitCodes.failed, `${type}: ${printableLines(message)}`);
-  const undone = type === 'Cancelled' || (result?.outcome === 'undone' && result.orphans.length === 0);
-  const orphans =
-    result?.orphans.map(
-      ({ provider, name, reason }) => `  left behind: ${provider} ${printable(name)}: ${printable(reason)}`,
-    ) ?? [];
-  const end = undone ? 'Everything that the run had done was undone.' : 'Not everything could be undone:';
   return new Exit(
-    undone ? exitCodes.undone : exitCodes.failed,
-    [`${type}: ${printableLines(message)}`, end, ...orphans].join('\n'),
+    exitCodes.blocked,
+    [
+      ...blocked.map(({ text }) => `Blocked: ${printable(text)}`),
+      'It goes on by itself once that is repaired.',
+      `  look at once: npx multi-cloud retry ${workflowId}`,
+      `  take it back: npx multi-cloud undo ${workflowId}`,
+      ...again,
+    ].join('\n'),
+    'Blocked',
+    details,
   );
 }
-
-const printableLines = (text: string): string => text.split('\n').map(printable).join('\n');

@@ -1,6 +1,5 @@
 /** `npx multi-cloud <command>`. */
 import { Command, CommanderError, Option } from 'commander';
-import pc from 'picocolors';
 import { audit, cancel, retry, undo, watch } from './commands/control.ts';
 import { approve, reject } from './commands/decide.ts';
 import { deploy } from './commands/deploy.ts';
@@ -9,7 +8,8 @@ import { plan } from './commands/plan.ts';
 import { local, worker } from './commands/programs.ts';
 import { remove } from './commands/remove.ts';
 import { costs, status } from './commands/status.ts';
-import { Exit, exitCodes } from './exit.ts';
+import { type Exit, exitCodes, explain } from './exit.ts';
+import { addressOf, type GlobalOptions, printEvent } from './session.ts';
 
 const program = new Command('multi-cloud')
   .description('Deploys an IoT estate on AWS, Azure and GCP with durable Temporal workflows.')
@@ -45,16 +45,27 @@ for (const command of [
 ])
   program.addCommand(command().exitOverride().showHelpAfterError(true));
 
+/** Text for people on stderr; for programs a document on stdout, as for every other outcome. */
+function end(exit: Exit): void {
+  const { json } = program.opts<GlobalOptions>();
+  if (json && (exit.type || exit.code !== exitCodes.done))
+    printEvent({
+      event: 'end',
+      exit: exit.code,
+      error: { type: exit.type || 'Failed', message: exit.message },
+      ...exit.details,
+    });
+  if (exit.message) process.stderr.write(`${exit.message}\n`);
+  process.exitCode = exit.code;
+}
+
 try {
   await program.parseAsync();
 } catch (error) {
-  if (error instanceof Exit) {
-    if (error.message) process.stderr.write(`${error.message}\n`);
-    process.exitCode = error.code;
-  } else if (error instanceof CommanderError) {
-    process.exitCode = error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUsage;
-  } else {
-    process.stderr.write(`${pc.red('failed')}: ${error instanceof Error ? error.message : String(error)}\n`);
-    process.exitCode = exitCodes.failed;
-  }
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUsage;
+  else end(explain(error, addressOf(program.opts<GlobalOptions>())));
 }
+// A run that was left is still being listened to; nothing may hold the process once all is written.
+for (const stream of [process.stdout, process.stderr])
+  await new Promise<void>((done) => stream.write('', () => done()));
+process.exit();

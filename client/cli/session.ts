@@ -4,7 +4,9 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { connect, type EstateClient } from '../index.ts';
-import { Exit, exitCodes } from './exit.ts';
+import { unreachable } from './exit.ts';
+
+export const root = resolve(import.meta.dirname, '../..');
 
 export interface GlobalOptions {
   address?: string;
@@ -20,7 +22,7 @@ const LocalRun = z.object({
 
 /** What `multi-cloud local up` has left in the state folder, if it runs. */
 function localRun(): z.infer<typeof LocalRun> | undefined {
-  const file = resolve(process.env.MULTI_CLOUD_STATE ?? '.local', 'run.json');
+  const file = resolve(root, process.env.MULTI_CLOUD_STATE ?? '.local', 'run.json');
   if (!existsSync(file)) return undefined;
   const parsed = LocalRun.safeParse(JSON.parse(readFileSync(file, 'utf8')));
   return parsed.success && parsed.data.ready ? parsed.data : undefined;
@@ -58,10 +60,7 @@ export async function inSession(command: Command, act: (session: Session) => Pro
   const where = addressOf(options);
   const { estate, json = false } = options;
   const client = await connect({ ...where, estate }).catch(() => {
-    throw new Exit(
-      exitCodes.unreachable,
-      `Temporal is not reachable at ${where.address}. Start the local one with \`npm start\` (or \`npx multi-cloud local up\`), or name another with --address.`,
-    );
+    throw unreachable(where.address);
   });
   try {
     await act({ ...where, estate: client, json });

@@ -1,98 +1,149 @@
-/** The live tree of an operation: services, clouds, resources, each with its state and how long it took. Pure: text from values. */
+/** The live tree: service > placement > resource, one line each, cut to the window. Pure. */
 import pc from 'picocolors';
-import type { Progress, Step, StepStatus } from '../../model/progress.ts';
+import type { Step, StepStatus } from '../../model/progress.ts';
 import { printable } from '../../model/text.ts';
-
-const spinner = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
-const symbols: Record<StepStatus, string> = {
-  pending: pc.dim('·'),
-  running: pc.cyan('⠿'),
-  done: pc.green('✔'),
-  failed: pc.red('✘'),
-  undoing: pc.yellow('↩'),
-  undone: pc.yellow('⏪'),
-  skipped: pc.dim('–'),
-};
+import type { View } from './view.ts';
 
 interface Node {
   name: string;
-  step?: Step;
-  children: Map<string, Node>;
+  step: Step | undefined;
+  children: Node[];
 }
 
-/** Step names are paths: `compute/aws/network`. */
-function treeOf(steps: readonly Step[]): Node {
-  const root: Node = { name: '', children: new Map() };
+export interface Window {
+  columns: number;
+  rows: number;
+  /** Milliseconds since the epoch. */
+  now: number;
+}
+
+const spinner = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
+const symbols: Record<Exclude<StepStatus, 'running' | 'undoing'>, string> = {
+  pending: pc.dim('·'),
+  done: pc.green('✓'),
+  failed: pc.red('✗'),
+  undone: pc.magenta('↶'),
+  skipped: pc.yellow('-'),
+};
+
+function grow(steps: readonly Step[]): Node[] {
+  const roots: Node[] = [];
   for (const step of steps) {
-    let at = root;
+    let level = roots;
+    let node: Node | undefined;
     for (const name of step.name.split('/')) {
-      const next = at.children.get(name) ?? { name, children: new Map() };
-      at.children.set(name, next);
-      at = next;
+      node = level.find((one) => one.name === name);
+      if (!node) {
+        node = { name, step: undefined, children: [] };
+        level.push(node);
+      }
+      level = node.children;
     }
-    at.step = step;
+    if (node) node.step = step;
   }
-  return root;
+  return roots;
 }
 
-function statusOf(node: Node): StepStatus {
-  const below = [...node.children.values()].map(statusOf);
-  const own = node.step?.status;
-  if (below.length === 0) return own ?? 'pending';
-  for (const status of ['failed', 'undoing', 'running'] as const)
-    if (below.includes(status) || own === status) return status;
-  if (below.every((status) => status === 'done' || status === 'skipped'))
-    return own === 'pending' || own === undefined ? 'done' : own;
-  if (below.every((status) => status === 'undone')) return 'undone';
-  return below.some((status) => status === 'done') ? 'running' : 'pending';
+const worst: readonly StepStatus[] = ['failed', 'undoing', 'running', 'pending', 'undone', 'skipped', 'done'];
+
+/** Its own status; where it has none, that of its parts: pending parts beside finished ones are a thing that runs. */
+function statusOf({ step, children }: Node): StepStatus {
+  if (step) return step.status;
+  const statuses = children.map(statusOf);
+  if (statuses.includes('pending') && statuses.some((one) => one !== 'pending')) {
+    const active = statuses.filter((one) => one !== 'pending' && one !== 'done');
+    return worst.find((one) => active.some((other) => other === one)) ?? 'running';
+  }
+  return worst.find((one) => statuses.includes(one)) ?? 'pending';
 }
 
-function seconds({ startedAt, finishedAt }: Partial<Step>, now: number): string {
-  if (!startedAt) return '';
-  const ms = (finishedAt ? Date.parse(finishedAt) : now) - Date.parse(startedAt);
-  return ms < 100 ? '' : ` ${(ms / 1000).toFixed(1)} s`;
+function times({ step, children }: Node): { from?: number | undefined; to?: number | undefined } {
+  const parts = children.map(times);
+  if (step?.startedAt)
+    return { from: Date.parse(step.startedAt), to: step.finishedAt ? Date.parse(step.finishedAt) : undefined };
+  const starts = parts.flatMap(({ from }) => from ?? []);
+  const ends = parts.flatMap(({ to }) => to ?? []);
+  return {
+    from: starts.length > 0 ? Math.min(...starts) : undefined,
+    to: ends.length === parts.length && ends.length > 0 ? Math.max(...ends) : undefined,
+  };
 }
 
-function lines(node: Node, depth: number, now: number, width: number): string[] {
+const cut = (text: string, width: number): string =>
+  text.length <= width ? text : width < 1 ? '' : `${text.slice(0, width - 1)}…`;
+
+const quiet = (node: Node): boolean => ['done', 'skipped', 'undone'].includes(statusOf(node));
+
+/** Every line of the node, as deep as `open` allows. */
+function draw(node: Node, depth: number, open: (node: Node, depth: number) => boolean, window: Window): string[] {
   const status = statusOf(node);
-  const frame = spinner[Math.floor(now / 80) % spinner.length] ?? '';
-  const symbol = status === 'running' ? pc.cyan(frame) : symbols[status];
-  const head = `${'  '.repeat(depth)}${symbol} ${printable(node.name)}${pc.dim(seconds(node.step ?? {}, now))}`;
-  const room = Math.max(20, width - 2 * depth - node.name.length - 14);
-  const text = node.step?.detail ? printable(node.step.detail) : '';
-  const detail =
-    text && (status === 'failed' ? pc.red(text) : pc.dim(text.length > room ? `${text.slice(0, room - 1)}…` : text));
-  return [
-    detail ? `${head}  ${detail}` : head,
-    ...[...node.children.values()].flatMap((child) => lines(child, depth + 1, now, width)),
+  const { from, to } = times(node);
+  const turning = status === 'running' || status === 'undoing';
+  const symbol = turning ? pc.cyan(spinner[Math.floor(window.now / 100) % spinner.length] ?? '') : symbols[status];
+  const head = `${'  '.repeat(depth)}`;
+  const opened = node.children.length > 0 && open(node, depth);
+  const hidden = node.children.length > 0 && !opened ? ` (${count(node)} steps)` : '';
+  const name = `${printable(node.name)}${hidden}`;
+  const time = from === undefined ? '' : elapsed((to ?? (turning ? window.now : from)) - from);
+  const words = [
+    status === 'undoing' || status === 'undone' || status === 'failed' || status === 'skipped' ? status : '',
+    printable(node.step?.detail ?? ''),
+  ].filter(Boolean);
+  const room = window.columns - head.length - 2 - name.length - 2 - time.length - 2;
+  const detail = cut(words.join(': '), room);
+  const tint = status === 'failed' ? pc.red : pc.dim;
+  const line = [
+    `${head}${symbol} ${depth === 0 ? pc.bold(name) : name}`,
+    detail && tint(detail),
+    time && time !== '0.0 s' && pc.dim(time),
+  ]
+    .filter(Boolean)
+    .join('  ');
+  return [line, ...(opened ? node.children.flatMap((child) => draw(child, depth + 1, open, window)) : [])];
+}
+
+const count = ({ children }: Node): number =>
+  children.reduce((sum, child) => sum + (child.children.length > 0 ? count(child) : 1), 0);
+
+/** Lines for the window: when all do not fit, what is finished folds first, then everything below services. */
+export function renderTree(view: View, window: Window): string[] {
+  const nodes = grow(view.steps);
+  const notes = [
+    ...view.blocked.map(({ text }) => pc.yellow(cut(`Blocked: ${printable(text)}`, window.columns))),
+    ...view.waiting.map(({ text }) => pc.yellow(cut(`Waits for a person: ${printable(text)}`, window.columns))),
   ];
+  const head = `${pc.bold(cut(printable(view.phase), window.columns))} ${pc.dim(`${percent(view.steps)} %`)}`;
+  const room = Math.max(3, window.rows - 3 - notes.length);
+  const folds: ((node: Node, depth: number) => boolean)[] = [
+    () => true,
+    (node, depth) => depth !== 1 || !quiet(node),
+    (node) => !quiet(node),
+    (_, depth) => depth === 0,
+    () => false,
+  ];
+  let lines: string[] = [];
+  for (const open of folds) {
+    lines = nodes.flatMap((node) => draw(node, 0, open, window));
+    if (lines.length <= room) break;
+  }
+  if (lines.length > room) lines = [...lines.slice(0, room - 1), pc.dim(`… ${lines.length - room + 1} more`)];
+  return [head, ...lines, ...notes];
 }
 
-/** The whole picture of a run and of the runs it has started. */
-export function render(progress: Progress, children: readonly Progress[], now: number, width = 100): string {
-  const own = progress.steps.filter(
-    ({ name }) => !children.some(({ steps }) => steps.some((step) => step.name.startsWith(`${name}/`))),
-  );
-  const steps = [...own, ...children.flatMap((child) => child.steps)];
-  const blocked = [progress, ...children].flatMap((one) => one.blocked ?? []);
-  return [
-    `${pc.bold(printable(progress.phase))} ${pc.dim(`${percentOf(steps)} %`)}`,
-    ...[...treeOf(steps).children.values()].flatMap((node) => lines(node, 1, now, width)),
-    ...blocked.map((why) => pc.yellow(`Blocked: ${printable(why)}`)),
-    ...progress.waitingFor.map(({ text }) => pc.yellow(`Waits for a person: ${printable(text)}`)),
-  ].join('\n');
-}
+/** The whole tree, however long: what stays on the screen at the end. */
+export const fullTree = (view: View, window: Omit<Window, 'rows'>): string[] =>
+  renderTree(view, { ...window, rows: Number.POSITIVE_INFINITY });
 
-function percentOf(steps: readonly Step[]): number {
+function percent(steps: readonly Step[]): number {
   const finished = steps.filter(({ status }) => status !== 'pending' && status !== 'running').length;
   return steps.length === 0 ? 0 : Math.floor((100 * finished) / steps.length);
 }
 
-/** For logs: one line for each step that changed since the last look. */
-export function changedLines(steps: readonly Step[], seen: Map<string, string>): string[] {
-  return steps.flatMap((step) => {
-    if (step.status === 'pending' || seen.get(step.name) === step.status) return [];
-    seen.set(step.name, step.status);
-    return [`${step.status.padEnd(7)} ${printable(step.name)}${step.detail ? `  ${printable(step.detail)}` : ''}`];
-  });
+/** `3.2 s`, `2 m 05 s`, `1 h 12 m`. */
+export function elapsed(ms: number): string {
+  const seconds = Math.max(0, ms) / 1000;
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const minutes = Math.floor(seconds / 60);
+  if (minutes < 60) return `${minutes} m ${String(Math.floor(seconds % 60)).padStart(2, '0')} s`;
+  return `${Math.floor(minutes / 60)} h ${String(minutes % 60).padStart(2, '0')} m`;
 }
