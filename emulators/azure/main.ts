@@ -101,7 +101,7 @@ const front = blobFront({
       const kind = core.kind(containerKind);
       const id = `${account.id}/blobServices/default/containers/${name}`;
       if (!kind) return;
-      if (exists) await core.put(id, { scope: account.id, name }, kind, {}, {});
+      if (exists) await core.put(id, name, kind, {}, {});
       else await core.delete(id, kind, {});
     }),
 });
@@ -120,7 +120,12 @@ const front = blobFront({
   listen(front, ports.blob),
 ]);
 // Deletions end in time also when nobody asks.
-setInterval(() => void core.inTurn(async () => undefined), Math.max(100, settings.operationMs));
+setInterval(
+  () => {
+    core.inTurn(async () => undefined).catch((error: unknown) => process.stderr.write(`ARM: ${String(error)}\n`));
+  },
+  Math.max(100, settings.operationMs),
+);
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const)
   process.on(signal, () => {

@@ -93,9 +93,7 @@ export class ArmApi {
         return { status: 200, body: core.show(core.get(path, kind)) };
       }
       case 'PUT': {
-        const { scope = '', name } =
-          kind === resourceGroupKind ? { name: path.split('/').at(-1) } : (parsePath(path) ?? {});
-        const outcome = await core.put(path, { scope, name }, kind, body, conditions);
+        const outcome = await core.put(path, path.split('/').at(-1) ?? '', kind, body, conditions);
         return this.#withOperation(outcome, kind, query);
       }
       case 'PATCH':

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { accept, type Properties, Refusal } from './accept.ts';
 import type { ArmKind, Asked, Made, Stored } from './kind.ts';
 import { resourceGroupKind } from './resource-groups.ts';
-import { keyOf, normalId, type ResourcePath, resourceGroupOf, within } from './resource-id.ts';
+import { keyOf, normalId, resourceGroupOf, within } from './resource-id.ts';
 import type { ArmStore, Operation } from './store.ts';
 
 export interface CoreSettings {
@@ -110,17 +110,11 @@ export class ArmCore {
     return [...this.settings.store.list(kind.type)].filter(({ id }) => within(scope, id));
   }
 
-  async put(
-    path: string,
-    { scope, name = '' }: Pick<ResourcePath, 'scope' | 'name'>,
-    kind: ArmKind,
-    body: Properties,
-    conditions: Conditions,
-  ): Promise<Outcome> {
+  async put(path: string, name: string, kind: ArmKind, body: Properties, conditions: Conditions): Promise<Outcome> {
     const id = normalId(path);
     const before = this.settings.store.get(id);
     const envelope = accept(Envelope, body);
-    if (kind !== resourceGroupKind) this.#needGroup(scope || id);
+    if (kind !== resourceGroupKind) this.#needGroup(id);
     const shown = before ?? this.find(id);
     this.#checkConditions(before, conditions, kind.ifMatch);
     this.#needIdle(before, id);
