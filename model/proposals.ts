@@ -4,7 +4,7 @@ import type { Candidate } from './placement.ts';
 
 export interface Proposal {
   service: string;
-  kind: 'move' | 'not allowed' | 'fewer' | 'gone';
+  kind: 'move' | 'not allowed' | 'fewer' | 'gone' | 'retyped';
   text: string;
   /** '' where no command of this release does it. */
   command: string;
@@ -68,4 +68,12 @@ export const removedFromFile = (service: string): Proposal => ({
   kind: 'gone',
   text: `${service} runs and is no longer in the file; it is kept`,
   command: `multi-cloud remove ${service}`,
+});
+
+/** For a service that runs as one type while the file says another. */
+export const typeChanged = (service: string, running: string, wanted: string): Proposal => ({
+  service,
+  kind: 'retyped',
+  text: `${service} runs as ${running} and the file says ${wanted}, which would replace all that it has; it stays as it is`,
+  command: `multi-cloud remove ${service}, then multi-cloud deploy`,
 });

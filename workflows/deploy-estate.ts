@@ -103,7 +103,10 @@ async function deployChild(op: Operation, planned: PlannedService): Promise<void
         staticSummary: `${service} on ${planned.placements.map(({ placement }) => placement.provider).join(', ')}`,
       });
       op.decisions.passOn(child);
-      const result = await child.result();
+      const result = await child.result().catch((error: unknown) => {
+        op.inheritLeftovers(error);
+        throw error;
+      });
       op.achieved(result.placements, result.monthlyCostUsd);
       return result;
     },

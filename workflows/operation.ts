@@ -4,7 +4,7 @@
  * did when it cannot be completed.
  */
 import * as wf from '@temporalio/workflow';
-import type { z } from 'zod';
+import { z } from 'zod';
 import type { Activities, ProviderActivities } from '../activities/index.ts';
 import { blockingKinds, type CloudErrorKind, type ErrorType } from '../model/errors.ts';
 import { describeHolder } from '../model/lock.ts';
@@ -47,6 +47,13 @@ export const urgent = (provider: string, summary: string): ProviderActivities =>
 
 /** Kinds that hold the run once the retries of an activity are used up. */
 const holding: readonly CloudErrorKind[] = [...blockingKinds, 'Unavailable', 'Throttled'];
+
+const Leftovers = z.object({
+  orphans: z.array(z.object({ provider: z.string(), kind: z.string(), name: z.string(), reason: z.string() })),
+  retained: z.array(
+    z.object({ provider: z.string(), name: z.string(), until: z.string(), monthlyCostUsd: z.number() }),
+  ),
+});
 
 export class Operation {
   readonly board = new Board();
@@ -169,6 +176,14 @@ export class Operation {
   achieved(placements: OperationResult['placements'], monthlyCostUsd: number): void {
     this.#placements.push(...placements);
     this.#monthlyCostUsd = Math.round((this.#monthlyCostUsd + monthlyCostUsd) * 100) / 100;
+  }
+
+  /** What a child that failed could not take back, or kept: its result is in the details of its failure. */
+  inheritLeftovers(error: unknown): void {
+    const left = Leftovers.safeParse(applicationFailure(error)?.details?.[0]);
+    if (!left.success) return;
+    this.orphans.push(...left.data.orphans);
+    this.retained.push(...left.data.retained);
   }
 
   result(outcome: OperationResult['outcome']): OperationResult {

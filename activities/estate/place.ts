@@ -1,10 +1,11 @@
 /** The planning activity: placements by the pure rules of the model, with the worker's dated sheets. Looks at no cloud. */
 import { ApplicationFailure } from '@temporalio/activity';
 import { revertsOf } from '../../model/applied.ts';
+import type { Estate } from '../../model/estate.ts';
 import type { EstatePlan, PlannedPlacement } from '../../model/operations.ts';
-import { type ExistingPlacement, placeService } from '../../model/placement.ts';
+import { placeService } from '../../model/placement.ts';
 import { planView } from '../../model/plan-view.ts';
-import { removedFromFile } from '../../model/proposals.ts';
+import { type Proposal, removedFromFile, typeChanged } from '../../model/proposals.ts';
 import type { EstateRecord, RecordedPlacement, ServiceRecord } from '../../model/record.ts';
 import type { Placement, ServiceType } from '../../model/service.ts';
 import type { Sheets } from '../../model/sheets.ts';
@@ -37,7 +38,7 @@ export interface Placed {
 export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
   return {
     async placeServices({ loaded, only, records, identity, accounts, lastApplied, by }: PlaceRequest): Promise<Placed> {
-      const { estate } = loaded;
+      const { estate, proposals } = asItRuns(loaded.estate, records);
       const placed = only.map((service) => placeService(estate, service, sheets, current(records[service])));
       const errors = placed.flatMap(({ error }) => error ?? []);
       const [first] = errors;
@@ -46,10 +47,11 @@ export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
       const gone = Object.values(records)
         .filter(({ service, placements }) => placements.length > 0 && !estate.services[service])
         .map(({ service }) => removedFromFile(service));
+      const retyped = proposals.filter(({ service }) => only.includes(service));
       const planned = Object.fromEntries(Object.entries(estate.services).filter(([service]) => only.includes(service)));
       const reverts = revertsOf(lastApplied, planned, by);
       return {
-        plan: planView(estate, placed, { sheets, gone, reverts, warnings: loaded.warnings }),
+        plan: planView(estate, placed, { sheets, gone: [...gone, ...retyped], reverts, warnings: loaded.warnings }),
         services: placed.map(({ service, type, placements }) => ({
           service,
           type,
@@ -80,5 +82,22 @@ export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
   };
 }
 
-const current = (record: ServiceRecord | undefined): ExistingPlacement[] =>
+/**
+ * The estate with every running service as the type that it runs as: another type would replace everything that it has,
+ * its data with it. That is proposed.
+ */
+function asItRuns(estate: Estate, records: PlaceRequest['records']): { estate: Estate; proposals: Proposal[] } {
+  const proposals: Proposal[] = [];
+  const services = Object.fromEntries(
+    Object.entries(estate.services).map(([name, service]) => {
+      const [running] = current(records[name]);
+      if (!running || running.type === service.type) return [name, service];
+      proposals.push(typeChanged(name, running.type, service.type));
+      return [name, { ...service, type: running.type, configuration: running.configuration }];
+    }),
+  );
+  return { estate: { ...estate, services }, proposals };
+}
+
+const current = (record: ServiceRecord | undefined): RecordedPlacement[] =>
   (record?.placements ?? []).filter(({ role }: RecordedPlacement) => role === 'current');

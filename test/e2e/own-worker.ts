@@ -87,7 +87,7 @@ export async function ownWorker(
   };
 }
 
-async function createNamespace(connection: Connection, namespace: string): Promise<void> {
+export async function createNamespace(connection: Connection, namespace: string): Promise<void> {
   await connection.workflowService.registerNamespace({
     namespace,
     workflowExecutionRetentionPeriod: { seconds: 86_400 as never },
