@@ -116,21 +116,7 @@ export class OperationHandle {
       return (await this.#handle.result()) as T;
     } catch (error) {
       if (!(error instanceof WorkflowFailedError)) throw error;
-      const cause = error.cause;
-      if (cause instanceof CancelledFailure)
-        throw new OperationFailed(
-          'Cancelled',
-          'The run was cancelled; what it had done was taken back.',
-          this.workflowId,
-        );
-      if (cause instanceof ApplicationFailure)
-        throw new OperationFailed(
-          cause.type ?? 'Failed',
-          cause.message,
-          this.workflowId,
-          cause.details?.[0] as OperationResult | undefined,
-        );
-      throw new OperationFailed(cause?.name ?? 'Failed', cause?.message ?? error.message, this.workflowId);
+      throw this.#failed(error);
     }
   }
 
@@ -155,6 +141,26 @@ export class OperationHandle {
       if (ended) return;
       ended = await Promise.race([end, sleep(everyMs, false)]);
     }
+  }
+
+  #failed(error: WorkflowFailedError): OperationFailed {
+    const { cause } = error;
+    if (cause instanceof CancelledFailure)
+      return new OperationFailed(
+        'Cancelled',
+        'The run was cancelled; what it had done was taken back.',
+        this.workflowId,
+      );
+    // An activity's failure says why below what the server wraps around it.
+    for (let at: unknown = cause; at instanceof Error; at = at.cause)
+      if (at instanceof ApplicationFailure)
+        return new OperationFailed(
+          at.type ?? 'Failed',
+          at.message,
+          this.workflowId,
+          at.details?.[0] as OperationResult | undefined,
+        );
+    return new OperationFailed(cause?.name ?? 'Failed', cause?.message ?? error.message, this.workflowId);
   }
 
   async #answer(answer: string, given: Answer): Promise<RecordedDecision> {

@@ -17,10 +17,10 @@ export class Exit extends Error {
   readonly code: number;
   /** The error type of the contract, for programs. */
   readonly type: string;
-  /** What programs get besides: the result of a run that was undone, what it waits for. */
-  readonly details: object;
+  /** What programs get besides: the bare message, the result of a run that was undone, what it waits for. */
+  readonly details: { message?: string; [key: string]: unknown };
 
-  constructor(code: number, message = '', type = '', details: object = {}) {
+  constructor(code: number, message = '', type = '', details: { message?: string; [key: string]: unknown } = {}) {
     super(message);
     this.code = code;
     this.type = type;
@@ -35,7 +35,7 @@ const wrongInput = ['InvalidInput', 'ServiceNotFound'];
 /** A failed run. `tookBack`: it had begun to act, and its steps were undone; a refusal had nothing to undo. */
 export function failed({ type, message, result }: OperationFailed, tookBack = false): Exit {
   const text = `${type}: ${printableLines(message)}`;
-  const details = result ? { result } : {};
+  const details = { message, ...(result && { result }) };
   if (wrongInput.includes(type)) return new Exit(exitCodes.wrongUsage, text, type, details);
   const orphans = (result?.orphans ?? []).map(
     ({ provider, name, reason }) => `  left behind: ${printable(`${provider} ${name}: ${reason}`)}`,
@@ -67,7 +67,7 @@ export function explain(error: unknown, { address, namespace }: { address: strin
       'No worker answers. Start one (npx multi-cloud local up, or npx multi-cloud worker) and try again; npx multi-cloud doctor says what is missing.',
       'NoWorker',
     );
-  if (code === grpc.notFound && /namespace/i.test(message))
+  if (/namespace not found|namespace .* is not found/i.test(message))
     return new Exit(
       exitCodes.wrongUsage,
       `There is no namespace ${namespace} at ${address}. Name another with --namespace.`,

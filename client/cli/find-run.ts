@@ -1,32 +1,90 @@
-/** From what a person types to one run: a workflow ID, a service name, or nothing where only one thing waits. */
+/** From what a person types to one run: a workflow ID, a service name, or nothing where only one thing is meant. */
 import type { OperationHandle } from '../index.ts';
 import { Exit, exitCodes } from './exit.ts';
 import type { Session } from './session.ts';
 
-export async function findRun(session: Session, id: string | undefined): Promise<OperationHandle> {
-  const { estate } = session;
-  if (id?.includes('/')) return estate.handle(id);
-  const query = `ExecutionStatus = "Running" AND Estate = "${estate.name}" AND WorkflowType IN ("deployEstate", "deployService", "removeService")`;
-  const running: { workflowId: string; service: unknown }[] = [];
-  for await (const { workflowId, searchAttributes } of estate.temporal.workflow.list({ query }))
-    running.push({ workflowId, service: searchAttributes.ServiceName?.[0] });
-  const matching =
-    id === undefined ? running : running.filter(({ workflowId, service }) => service === id || workflowId === id);
-  // A child has the ID of its parent's run in it and is followed through it.
-  const waiting = matching.length > 1 ? await onlyWaiting(session, matching) : matching;
-  const [one, ...others] = waiting;
-  if (one && others.length === 0) return estate.handle(one.workflowId);
-  const list = (waiting.length > 0 ? waiting : running).map(({ workflowId }) => `  ${workflowId}`);
-  throw new Exit(
-    exitCodes.wrongUsage,
-    list.length === 0 ? 'No operation runs.' : `Say which run is meant, by its workflow ID:\n${list.join('\n')}`,
-  );
+interface Found {
+  workflowId: string;
+  service: unknown;
 }
 
-async function onlyWaiting(session: Session, runs: { workflowId: string; service: unknown }[]): Promise<typeof runs> {
-  const waits = await Promise.all(
-    runs.map(async ({ workflowId }) => (await session.estate.handle(workflowId).progress()).waitingFor.length > 0),
+const operations = '("deployEstate", "deployService", "removeService")';
+
+/** `ended`: where nothing runs, the last run that did is meant. */
+export async function findRun(
+  session: Session,
+  id: string | undefined,
+  { ended = false } = {},
+): Promise<OperationHandle> {
+  const { estate } = session;
+  if (id?.includes('/')) return estate.handle(id);
+  if (id !== undefined) {
+    const holder = (await estate.service(id))?.holder;
+    if (holder) return estate.handle(holder.workflowId);
+  }
+  const running = await runs(session, 'ExecutionStatus = "Running"');
+  const matching = running.filter((one) => id === undefined || one.service === id || one.workflowId === id);
+  const meant = matching.length > 1 ? await onlyWaiting(session, matching) : matching;
+  const [one, ...others] = meant;
+  if (one && others.length === 0) return estate.handle(one.workflowId);
+  if (others.length > 0) throw ambiguous('Say which run is meant, by its workflow ID:', meant);
+  if (ended) {
+    const past = await runs(
+      session,
+      id === undefined ? 'ExecutionStatus != "Running"' : `ServiceName = "${quoted(id)}"`,
+    );
+    const last = past.find(({ service }) => id === undefined || service === id);
+    if (last) return estate.handle(last.workflowId);
+  }
+  if (id !== undefined && (await exists(session, id))) return estate.handle(id);
+  throw running.length === 0
+    ? new Exit(exitCodes.wrongUsage, 'No operation runs.', 'InvalidInput')
+    : ambiguous(`No operation on "${id}" runs. What runs:`, running);
+}
+
+const quoted = (text: string): string => text.replace(/["\\]/g, '');
+
+const ambiguous = (what: string, found: readonly Found[]): Exit =>
+  new Exit(
+    exitCodes.wrongUsage,
+    [what, ...found.map(({ workflowId }) => `  ${workflowId}`)].join('\n'),
+    'InvalidInput',
   );
-  const waiting = runs.filter((_, at) => waits[at]);
-  return waiting.length > 0 ? waiting : runs;
+
+/** Operations of the estate, the latest first. Children are reached through the run that started them. */
+async function runs({ estate }: Session, which: string): Promise<Found[]> {
+  const query = `${which} AND Estate = "${quoted(estate.name)}" AND WorkflowType IN ${operations}`;
+  const found: Found[] = [];
+  for await (const { workflowId, searchAttributes, parentExecution } of estate.temporal.workflow.list({ query })) {
+    if (!parentExecution) found.push({ workflowId, service: searchAttributes.ServiceName?.[0] });
+    if (found.length === 200) break;
+  }
+  return found;
+}
+
+/** Runs that others have started from the UI have IDs of any shape. */
+async function exists({ estate }: Session, workflowId: string): Promise<boolean> {
+  return estate.temporal.workflow
+    .getHandle(workflowId)
+    .describe()
+    .then(
+      () => true,
+      () => false,
+    );
+}
+
+async function onlyWaiting(session: Session, all: readonly Found[]): Promise<readonly Found[]> {
+  const waits = await Promise.all(
+    all.map(async ({ workflowId }) =>
+      session.estate
+        .handle(workflowId)
+        .progress()
+        .then(
+          ({ waitingFor }) => waitingFor.length > 0,
+          () => false,
+        ),
+    ),
+  );
+  const waiting = all.filter((_, at) => waits[at]);
+  return waiting.length > 0 ? waiting : all;
 }

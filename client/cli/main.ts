@@ -45,16 +45,14 @@ for (const command of [
 ])
   program.addCommand(command().exitOverride().showHelpAfterError(true));
 
+function document({ code, type, message: text, details: { message = text, ...more } }: Exit): object {
+  return { event: 'end', exit: code, error: { type: type || 'Failed', message }, ...more };
+}
+
 /** Text for people on stderr; for programs a document on stdout, as for every other outcome. */
 function end(exit: Exit): void {
   const { json } = program.opts<GlobalOptions>();
-  if (json && (exit.type || exit.code !== exitCodes.done))
-    printEvent({
-      event: 'end',
-      exit: exit.code,
-      error: { type: exit.type || 'Failed', message: exit.message },
-      ...exit.details,
-    });
+  if (json && (exit.type || exit.code !== exitCodes.done)) printEvent(document(exit));
   if (exit.message) process.stderr.write(`${exit.message}\n`);
   process.exitCode = exit.code;
 }

@@ -1,5 +1,6 @@
 /** What every command shares: where Temporal is, which estate, and how to print. */
 import { existsSync, readFileSync } from 'node:fs';
+import { userInfo } from 'node:os';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { z } from 'zod';
@@ -18,15 +19,22 @@ export interface GlobalOptions {
 const LocalRun = z.object({
   ready: z.boolean(),
   temporal: z.object({ address: z.string(), namespace: z.string(), ui: z.string() }),
+  network: z.string(),
+  settings: z.string(),
+  credentials: z.record(z.string(), z.string()),
 });
+export const stateFolder = (): string => resolve(root, process.env.MULTI_CLOUD_STATE ?? '.local');
 
 /** What `multi-cloud local up` has left in the state folder, if it runs. */
-function localRun(): z.infer<typeof LocalRun> | undefined {
-  const file = resolve(root, process.env.MULTI_CLOUD_STATE ?? '.local', 'run.json');
+export function localRun(): z.infer<typeof LocalRun> | undefined {
+  const file = resolve(stateFolder(), 'run.json');
   if (!existsSync(file)) return undefined;
   const parsed = LocalRun.safeParse(JSON.parse(readFileSync(file, 'utf8')));
   return parsed.success && parsed.data.ready ? parsed.data : undefined;
 }
+
+/** Who acts, unless said otherwise. Proves nothing. */
+export const defaultName = (): string => process.env.MULTI_CLOUD_BY ?? userInfo().username;
 
 export interface Session {
   estate: EstateClient;

@@ -5,7 +5,7 @@ import type { OperationHandle } from '../../index.ts';
 import { confirm } from '../confirm.ts';
 import { findRun } from '../find-run.ts';
 import { follow } from '../follow.ts';
-import { type GlobalOptions, inSession, print, printEvent, printJson, type Session } from '../session.ts';
+import { defaultName, type GlobalOptions, inSession, print, printEvent, printJson, type Session } from '../session.ts';
 import { resultText } from '../tables.ts';
 
 interface Options extends GlobalOptions {
@@ -20,15 +20,18 @@ const forRun = (name: string, what: string, example: string): Command =>
   new Command(name)
     .description(what)
     .argument('[id]', 'workflow ID, or a service; nothing where only one run is meant')
-    .option('--by <name>', 'your name; shown as UNVERIFIED', process.env.USER ?? 'unnamed')
+    .option('--by <name>', 'your name; shown as UNVERIFIED', defaultName())
     .addHelpText('after', `\nExample:\n  npx multi-cloud ${example}`);
 
 const acting = (
   command: Command,
   act: (session: Session, handle: OperationHandle, options: Options) => Promise<void>,
+  which: { ended?: boolean } = {},
 ): Command =>
   command.action((id: string | undefined, _: unknown, self: Command) =>
-    inSession(self, async (session) => act(session, await findRun(session, id), self.optsWithGlobals<Options>())),
+    inSession(self, async (session) =>
+      act(session, await findRun(session, id, which), self.optsWithGlobals<Options>()),
+    ),
   );
 
 export const watch = (): Command =>
@@ -54,6 +57,7 @@ export const audit = (): Command =>
         for (const { at, who, what, resource } of entries)
           print(`${at}  ${printable(who)}  ${printable(what)}${resource ? `  ${printable(resource)}` : ''}`);
     },
+    { ended: true },
   );
 
 export const retry = (): Command =>

@@ -1,10 +1,11 @@
 import { Command } from 'commander';
 import { printable } from '../../../model/text.ts';
-import { OperationFailed } from '../../index.ts';
-import { confirm } from '../confirm.ts';
+import { OperationFailed, type OperationHandle } from '../../index.ts';
+import { confirm, mustBeAsked } from '../confirm.ts';
 import { Exit, exitCodes } from '../exit.ts';
 import { findRun } from '../find-run.ts';
-import { type GlobalOptions, inSession, print, printJson } from '../session.ts';
+import { planText } from '../plan-text.ts';
+import { defaultName, type GlobalOptions, inSession, print, printJson } from '../session.ts';
 
 interface Options extends GlobalOptions {
   by: string;
@@ -17,7 +18,7 @@ const decision = (answer: 'approve' | 'reject', what: string): Command =>
   new Command(answer)
     .description(what)
     .argument('[id]', 'workflow ID, or a service; nothing where only one run waits')
-    .requiredOption('--by <name>', 'your name; shown as UNVERIFIED', process.env.USER)
+    .option('--by <name>', 'your name; shown as UNVERIFIED', defaultName())
     .option('--plan <hex>', 'the 12 hex digits of the question; default: of what is shown and asked now')
     .option('--comment <text>', 'for the audit trail')
     .option('-y, --yes', 'do not ask')
@@ -27,7 +28,8 @@ const decision = (answer: 'approve' | 'reject', what: string): Command =>
         const { by, plan, comment, yes } = command.optsWithGlobals<Options>();
         const handle = await findRun(session, id);
         const [question] = (await handle.progress()).waitingFor;
-        if (!question) throw new Exit(exitCodes.wrongUsage, `${handle.workflowId} waits for nobody.`);
+        if (!question) throw new Exit(exitCodes.wrongUsage, `${handle.workflowId} waits for nobody.`, 'InvalidInput');
+        if (mustBeAsked(yes) && !session.json) await showPlan(handle);
         await confirm(
           session,
           `${answer} "${question.question}" of ${handle.workflowId} as ${by}\n  ${printable(question.text)}`,
@@ -37,7 +39,7 @@ const decision = (answer: 'approve' | 'reject', what: string): Command =>
           .decide({ question: question.question, answer, by, plan: plan ?? question.plan, comment })
           .catch((error: unknown) => {
             throw error instanceof OperationFailed
-              ? new Exit(exitCodes.wrongUsage, `Refused: ${printable(error.message)}`)
+              ? new Exit(exitCodes.wrongUsage, `Refused: ${printable(error.message)}`, error.type)
               : error;
           });
         if (session.json) printJson(recorded);
@@ -47,6 +49,12 @@ const decision = (answer: 'approve' | 'reject', what: string): Command =>
           );
       }),
     );
+
+/** What the answer is about, in full. Runs without a plan have a question that stands for itself. */
+async function showPlan(handle: OperationHandle): Promise<void> {
+  const planned = await handle.plan().catch(() => undefined);
+  if (planned) process.stderr.write(`${planText(planned)}\n\n`);
+}
 
 export const approve = () => decision('approve', 'answers what a run waits for with yes; shows it and asks first');
 export const reject = () => decision('reject', 'answers what a run waits for with no: the run takes back what it did');

@@ -1,9 +1,10 @@
 import { Command, Option } from 'commander';
 import type { DeployOptions } from '../../index.ts';
-import { confirm, recordedAccounts } from '../confirm.ts';
+import { confirm, mustBeAsked } from '../confirm.ts';
 import { inputOf } from '../estate-file.ts';
 import { follow } from '../follow.ts';
-import { type GlobalOptions, inSession, print, printEvent, printJson } from '../session.ts';
+import { planText } from '../plan-text.ts';
+import { defaultName, type GlobalOptions, inSession, print, printEvent, printJson } from '../session.ts';
 import { resultText } from '../tables.ts';
 
 interface Options extends GlobalOptions {
@@ -30,22 +31,21 @@ export const deploy = (): Command =>
     .option('--detach', 'start it and leave')
     .option('--wait', 'stay when it waits for a person or is blocked')
     .option('--revert', 'take back values that somebody else has applied since; without it the run asks first')
-    .option('--by <name>', 'who asks, for the audit trail', process.env.USER ?? '')
+    .option('--by <name>', 'who asks, for the audit trail', defaultName())
     .option('-y, --yes', 'do not ask (whether to take back what others applied is asked all the same)')
     .addHelpText('after', '\nExamples:\n  npx multi-cloud deploy\n  npx multi-cloud deploy --approval manual --detach')
     .action((_: unknown, command: Command) =>
       inSession(command, async (session) => {
         const { file, detach, yes, wait, approval, service, revert = false, by } = command.optsWithGlobals<Options>();
         const input: DeployOptions = { approval, revert, by, ...inputOf(file) };
-        await confirm(
-          session,
-          service ? `Deploy ${service}` : 'Deploy the estate',
-          yes,
-          yes ? {} : await recordedAccounts(session),
-        );
+        // Whoever is asked sees what would be done, and in which accounts.
+        const planned = mustBeAsked(yes) && !session.json ? await session.estate.plan(input) : undefined;
+        if (planned) process.stderr.write(`${planText(planned)}\n\n`);
+        await confirm(session, service ? `Deploy ${service}` : 'Deploy the estate', yes, planned?.accounts);
         const handle = service
           ? await session.estate.deployService(service, input)
           : await session.estate.deploy(input);
+        if (handle.joined) process.stderr.write(`${handle.workflowId} runs already; joining it.\n`);
         if (detach) {
           if (session.json) printJson({ workflowId: handle.workflowId });
           else print(`Started ${handle.workflowId}\n  follow: npx multi-cloud watch ${handle.workflowId}`);

@@ -1,40 +1,62 @@
 import { Command } from 'commander';
 import pc from 'picocolors';
-import { taskQueue } from '../../../model/operations.ts';
+import { providerQueue, taskQueue, urgentQueue } from '../../../model/operations.ts';
+import { printable } from '../../../model/text.ts';
 import { searchAttributes } from '../../../workflows/search-attributes.ts';
+import { OperationFailed } from '../../index.ts';
 import { Exit, exitCodes } from '../exit.ts';
 import { inSession, print, printJson, type Session } from '../session.ts';
 
 interface Finding {
   check: string;
   ok: boolean;
+  /** What was found, and where it is wrong what to do. */
   found: string;
 }
 
+/** A worker that is there plans within seconds; longer means that none is, or that a cloud does not answer. */
+const planWithinMs = 30_000;
+
 export const doctor = (): Command =>
   new Command('doctor')
-    .description('checks Temporal, its search attributes, the workers, and says what to do')
-    .addHelpText('after', '\nRights and quota on the clouds are not checked yet.\n\nExample:\n  npx multi-cloud doctor')
+    .description('checks Temporal, its search attributes, the workers, and what they see of the clouds')
+    .addHelpText(
+      'after',
+      '\nThe credentials of each cloud are tried by a plan, which changes nothing. Not checked yet: the rights and the quota\nthat a deployment needs, and the clocks.\n\nExample:\n  npx multi-cloud doctor',
+    )
     .action((_: unknown, command: Command) =>
       inSession(command, async (session) => {
-        const findings = [await attributes(session), await workers(session), await roundTrip(session)];
+        const findings: Finding[] = [await server(session), await attributes(session)];
+        const control = await workers(session, taskQueue);
+        findings.push(control);
+        if (control.ok) findings.push(...(await workersView(session)));
         if (session.json) printJson({ findings });
         else
-          for (const { check, ok, found } of findings) print(`${ok ? pc.green('✔') : pc.red('✘')} ${check}: ${found}`);
+          for (const { check, ok, found } of findings)
+            print(`${ok ? pc.green('✔') : pc.red('✘')} ${check}: ${printable(found)}`);
         if (findings.some(({ ok }) => !ok)) throw new Exit(exitCodes.failed);
       }),
     );
 
+async function server({ estate, address, namespace }: Session): Promise<Finding> {
+  const started = Date.now();
+  await estate.temporal.workflowService.describeNamespace({ namespace });
+  const { serverVersion } = await estate.temporal.workflowService.getSystemInfo({});
+  const found = `${serverVersion} at ${address}, namespace ${namespace}, answers in ${Date.now() - started} ms`;
+  return { check: 'Temporal', ok: true, found };
+}
+
+const typeNames: Record<string, string> = {
+  KEYWORD: 'Keyword',
+  KEYWORD_LIST: 'KeywordList',
+  DOUBLE: 'Double',
+  BOOL: 'Bool',
+};
+
 async function attributes({ estate, namespace }: Session): Promise<Finding> {
   const { customAttributes } = await estate.temporal.connection.operatorService.listSearchAttributes({ namespace });
   const missing = Object.values(searchAttributes).filter(({ name }) => !(name in (customAttributes ?? {})));
-  const types: Record<string, string> = {
-    KEYWORD: 'Keyword',
-    KEYWORD_LIST: 'KeywordList',
-    DOUBLE: 'Double',
-    BOOL: 'Bool',
-  };
-  const command = missing.map(({ name, type }) => `--name ${name} --type ${types[type] ?? type}`).join(' ');
+  const command = missing.map(({ name, type }) => `--name ${name} --type ${typeNames[type] ?? type}`).join(' ');
   return {
     check: 'search attributes',
     ok: missing.length === 0,
@@ -45,26 +67,42 @@ async function attributes({ estate, namespace }: Session): Promise<Finding> {
   };
 }
 
-async function workers({ estate, namespace }: Session): Promise<Finding> {
+async function workers({ estate, namespace }: Session, queue: string): Promise<Finding> {
   const { pollers } = await estate.temporal.workflowService.describeTaskQueue({
     namespace,
-    taskQueue: { name: taskQueue },
-    taskQueueType: 1,
+    taskQueue: { name: queue },
+    // Workflow tasks for the main queue; the others carry activities alone.
+    taskQueueType: queue === taskQueue ? 1 : 2,
   });
   const count = pollers?.length ?? 0;
-  return {
-    check: 'workers',
-    ok: count > 0,
-    found:
-      count > 0
-        ? `${count} on ${taskQueue}`
-        : `none on ${taskQueue}; start one with: npx multi-cloud worker --settings FILE`,
-  };
+  const found = count > 0 ? `${count}` : 'none; start one: npx multi-cloud worker (local) or worker --real';
+  return { check: `workers on ${queue}`, ok: count > 0, found };
 }
 
-/** How far away the server is. */
-async function roundTrip({ estate, namespace }: Session): Promise<Finding> {
-  const started = Date.now();
-  await estate.temporal.workflowService.describeNamespace({ namespace });
-  return { check: 'answer of Temporal', ok: true, found: `${Date.now() - started} ms` };
+/** Whether a worker reads its estate file, and whose accounts it reaches; and who serves each of the clouds. */
+async function workersView(session: Session): Promise<Finding[]> {
+  const check = 'plan by a worker';
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), planWithinMs);
+  });
+  try {
+    const plan = await Promise.race([session.estate.plan(), late]);
+    if (!plan)
+      return [
+        { check, ok: false, found: `no answer within ${planWithinMs / 1000} s; look at the run plan/… in the UI` },
+      ];
+    const accounts = Object.entries(plan.accounts ?? {});
+    const queues = accounts.flatMap(([provider]) => [providerQueue(provider), urgentQueue(provider)]);
+    return [
+      { check, ok: true, found: `${plan.services.length} services` },
+      ...accounts.map(([provider, account]) => ({ check: `credentials of ${provider}`, ok: true, found: account })),
+      ...(await Promise.all(queues.map((queue) => workers(session, queue)))),
+    ];
+  } catch (error) {
+    if (!(error instanceof OperationFailed)) throw error;
+    return [{ check, ok: false, found: `${error.type}: ${error.message}` }];
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -2,12 +2,11 @@ import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { loadSheets } from '../../../config/load.ts';
 import { placeService } from '../../../model/placement.ts';
-import { OperationFailed } from '../../index.ts';
 import { inputOf, readEstate } from '../estate-file.ts';
 import { Exit, exitCodes } from '../exit.ts';
 import { offlinePlan } from '../offline-plan.ts';
 import { planText } from '../plan-text.ts';
-import { type GlobalOptions, inSession, print, printJson } from '../session.ts';
+import { defaultName, type GlobalOptions, inSession, print, printJson } from '../session.ts';
 
 interface Options extends GlobalOptions {
   file?: string;
@@ -27,15 +26,8 @@ export const plan = (): Command =>
       const options = command.optsWithGlobals<Options>();
       if (options.offline) return offline(options);
       await inSession(command, async ({ estate, json }) => {
-        const input = { ...inputOf(options.file), by: process.env.USER ?? '' };
-        const planned = await estate.plan(input).catch((error: unknown) => {
-          throw error instanceof OperationFailed
-            ? new Exit(
-                error.type === 'InvalidInput' ? exitCodes.wrongUsage : exitCodes.failed,
-                `${error.type}: ${error.message}`,
-              )
-            : error;
-        });
+        const input = { ...inputOf(options.file), by: defaultName() };
+        const planned = await estate.plan(input);
         if (json) printJson(planned);
         else print(planText(planned));
       });

@@ -2,45 +2,78 @@
 import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
-import { Exit } from '../exit.ts';
+import { Exit, exitCodes } from '../exit.ts';
+import { localRun, root, stateFolder } from '../session.ts';
 
-const root = resolve(import.meta.dirname, '../../..');
-
-/** Runs a program of this project in the foreground and ends as it does. Ctrl-C reaches it through the terminal. */
-async function run(file: string, args: readonly string[], preload?: string): Promise<void> {
+/** Runs a program of this project in the foreground and ends as it does. */
+async function run(file: string, args: readonly string[], env = process.env, ...flags: string[]): Promise<void> {
   const child = spawn(
     process.execPath,
-    ['--disable-warning=ExperimentalWarning', ...(preload ? ['--import', preload] : []), resolve(root, file), ...args],
-    { stdio: 'inherit', cwd: preload ? root : process.cwd() },
+    ['--disable-warning=ExperimentalWarning', ...flags, resolve(root, file), ...args],
+    { stdio: 'inherit', env },
   );
+  // Ctrl-C reaches the program through the terminal; whoever stops only this one means both.
   const ignore = () => {};
-  process.on('SIGINT', ignore);
+  const pass = () => child.kill('SIGTERM');
+  process.on('SIGINT', ignore).on('SIGTERM', pass);
   const code = await new Promise<number>((done) => {
-    child.on('error', () => done(1));
-    child.on('exit', (status) => done(status ?? 1));
+    child.on('error', () => done(exitCodes.failed));
+    child.on('exit', (status) => done(status ?? exitCodes.failed));
   });
-  process.off('SIGINT', ignore);
+  process.off('SIGINT', ignore).off('SIGTERM', pass);
   if (code !== 0) throw new Exit(code);
 }
 
-const passing = (name: string, what: string, example: string, act: (args: string[]) => Promise<void>): Command =>
+const passing = (name: string, what: string, help: string, act: (args: string[]) => Promise<void>): Command =>
   new Command(name)
     .description(what)
     .argument('[arguments...]')
     .allowUnknownOption()
-    .helpOption(false)
-    .addHelpText('after', `\nExample:\n  npx multi-cloud ${example}`)
+    .addHelpText('after', `\n${help}`)
     .action((args: string[]) => act(args));
 
 export const local = (): Command =>
-  passing('local', 'up, down, reset: the Temporal server, clouds and workers of this machine', 'local up', (args) =>
-    run('emulators/main.ts', args),
+  passing(
+    'local',
+    'up, down, reset: the Temporal server, clouds and workers of this machine',
+    'Examples:\n  npx multi-cloud local up\n  npx multi-cloud local down\n  npx multi-cloud local reset   # forgets all that they hold',
+    (args) => run('emulators/main.ts', args),
   );
+
+const preload = (): string => `--import=${resolve(root, 'workers/network.ts')}`;
 
 export const worker = (): Command =>
   passing(
     'worker',
-    'runs a worker with the settings file that MULTI_CLOUD_SETTINGS or --settings names',
-    'worker --settings worker.json',
-    (args) => run('workers/main.ts', args, './workers/network.ts'),
+    'runs a worker: one more for the local clouds, or with --real one that acts on real clouds',
+    'Examples:\n  npx multi-cloud worker --real --settings worker.json --role control\n  npx multi-cloud worker         # joins what local up has started\n\nSettings and roles: docs/operate.md.',
+    (args) => {
+      const real = args.includes('--real');
+      const rest = args.filter((argument) => argument !== '--real');
+      return real ? run('workers/main.ts', rest, process.env, preload()) : localWorker(rest);
+    },
   );
+
+/** Without `--real` nothing of this shell's credentials or settings for real clouds gets through, and the guard stands. */
+function localWorker(args: readonly string[]): Promise<void> {
+  const up = localRun();
+  if (!up)
+    throw new Exit(
+      exitCodes.wrongUsage,
+      'No local clouds are up. Start them with `npx multi-cloud local up`; a worker for real clouds needs --real.',
+      'InvalidInput',
+    );
+  const home = resolve(stateFolder(), 'home');
+  const kept = ['PATH', 'LANG', 'TMPDIR', 'TERM', 'NO_COLOR'].flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  const env = {
+    ...Object.fromEntries(kept),
+    ...{ HOME: home, AWS_EC2_METADATA_DISABLED: 'true', NO_GCE_CHECK: 'true' },
+    ...up.credentials,
+    MULTI_CLOUD_NETWORK: up.network,
+    MULTI_CLOUD_SETTINGS: up.settings,
+  };
+  return run('workers/main.ts', args, env, preload());
+}

@@ -1,8 +1,9 @@
 import { Command } from 'commander';
-import { confirm, recordedAccounts } from '../confirm.ts';
+import { statefulTypes } from '../../../model/service.ts';
+import { ask, confirm, mustBeAsked, recordedAccounts } from '../confirm.ts';
 import { Exit, exitCodes } from '../exit.ts';
 import { follow } from '../follow.ts';
-import { type GlobalOptions, inSession, print, printEvent } from '../session.ts';
+import { defaultName, type GlobalOptions, inSession, print, printEvent, printJson } from '../session.ts';
 import { resultText } from '../tables.ts';
 
 interface Options extends GlobalOptions {
@@ -23,7 +24,7 @@ export const remove = (): Command =>
       'remove a protected service with its data; with --all: the name of the estate',
     )
     .option('--wait', 'stay when it is blocked')
-    .option('--by <name>', 'who asks, for the audit trail', process.env.USER ?? '')
+    .option('--by <name>', 'who asks, for the audit trail', defaultName())
     .option('-y, --yes', 'do not ask (protected services need --confirm all the same)')
     .addHelpText(
       'after',
@@ -33,25 +34,44 @@ export const remove = (): Command =>
       inSession(command, async (session) => {
         const options = command.optsWithGlobals<Options>();
         if ((service === undefined) === !options.all)
-          throw new Exit(exitCodes.wrongUsage, 'Name one service, or give --all.');
+          throw new Exit(exitCodes.wrongUsage, 'Name one service, or give --all.', 'InvalidInput');
+        mustBeAsked(options.yes);
         const { estate } = session;
-        const services =
-          service !== undefined
-            ? [service]
-            : (await estate.status()).filter(({ placements }) => placements.length > 0).map((one) => one.service);
-        await confirm(
-          session,
-          `Remove ${services.join(', ') || 'nothing'}`,
-          options.yes,
-          await recordedAccounts(session),
+        const running = (await estate.status()).filter(({ placements }) => placements.length > 0);
+        const services = service !== undefined ? [service] : running.map((one) => one.service);
+        if (services.length === 0) {
+          if (session.json) printJson({ removed: [] });
+          else print('Nothing runs, so there is nothing to remove.');
+          return;
+        }
+        await confirm(session, `Remove ${services.join(', ')}`, options.yes, await recordedAccounts(session));
+        const holdsData = running.some(
+          (one) => one.service === service && statefulTypes.some((type) => type === one.type),
         );
-        for (const one of services) {
-          const confirmation =
-            options.all && options.confirm === estate.name ? `${estate.name}/${one}` : options.confirm;
-          const handle = await estate.remove({ service: one, confirm: confirmation, by: options.by });
+        const typed =
+          options.confirm ??
+          (holdsData && !options.yes
+            ? await ask(`It holds data. To delete that too, type ${estate.name}/${service}: `)
+            : undefined);
+        const whole = options.all && options.confirm === estate.name;
+        await eachOf(services, async (one) => {
+          const confirmed = whole ? `${estate.name}/${one}` : typed || undefined;
+          const handle = await estate.remove({ service: one, confirm: confirmed, by: options.by });
           const result = await follow(session, handle, { wait: options.wait });
           if (session.json) printEvent({ event: 'result', ...result });
           else print(`${one} ${resultText(result)}`);
-        }
+        });
       }),
     );
+
+/** One that is refused does not keep the others; the command then ends as the first that was. */
+async function eachOf(services: readonly string[], act: (service: string) => Promise<void>): Promise<void> {
+  const ends: Exit[] = [];
+  for (const service of services)
+    await act(service).catch((error: unknown) => {
+      if (!(error instanceof Exit) || services.length === 1) throw error;
+      ends.push(error);
+    });
+  const [first] = ends;
+  if (first) throw new Exit(first.code, ends.map(({ message }) => message).join('\n'), first.type, first.details);
+}
