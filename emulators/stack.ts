@@ -1,6 +1,6 @@
 /** Everything that the local mode runs: Temporal, the local clouds, the gateway, the worker. Started together, stopped in order. */
 import { execFile } from 'node:child_process';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { globSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import type { WorkerSettings } from '../workers/settings.ts';
@@ -142,6 +142,9 @@ export class LocalStack {
   /** The MQTT broker's artifact for GCP's `iot_core`; the same bytes as long as its sources are the same. */
   async #packBroker(): Promise<void> {
     const { root, state } = this.#settings;
+    const madeAt = statSync(join(root, '.local/broker/broker.tar.gz'), { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    const sources = globSync(['{broker,model}/**/*.ts', 'package-lock.json'], { cwd: root });
+    if (sources.every((file) => statSync(join(root, file)).mtimeMs < madeAt)) return;
     await promisify(execFile)(process.execPath, ['broker/pack.ts'], { cwd: root, env: baseEnvironment(state) });
   }
 
