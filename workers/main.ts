@@ -1,9 +1,9 @@
 /** The worker: one program that serves the queues of the roles it is started in. Reads its settings, makes clients, holds no logic. */
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
-import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { createEstateActivities } from '../activities/estate/load.ts';
 import { createPlacementActivities } from '../activities/estate/place.ts';
 import { createProviderActivities } from '../activities/providers/activities.ts';
@@ -11,9 +11,11 @@ import { ProviderPool } from '../activities/providers/pool.ts';
 import { createRegistryActivities } from '../activities/registry/registry.ts';
 import { loadSheets } from '../config/load.ts';
 import { providerQueue, taskQueue, urgentQueue } from '../model/operations.ts';
+import { workflowBundle } from './bundle.ts';
 import { checkSearchAttributes } from './search-attributes.ts';
 import { readSettings } from './settings.ts';
 
+const root = resolve(import.meta.dirname, '..');
 const roles = ['control', 'providers'] as const;
 
 const { values } = parseArgs({
@@ -60,9 +62,7 @@ if (chosen.includes('control'))
       connection,
       namespace,
       taskQueue,
-      workflowBundle: await bundleWorkflowCode({
-        workflowsPath: fileURLToPath(new URL('../workflows/index.ts', import.meta.url)),
-      }),
+      workflowBundle: await workflowBundle(root, join(root, '.local', 'bundles')),
       activities: {
         ...createRegistryActivities({ client, controller: namespaceInfo?.id ?? '' }),
         ...createEstateActivities({

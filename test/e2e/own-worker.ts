@@ -5,14 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
-import {
-  bundleWorkflowCode,
-  DefaultLogger,
-  NativeConnection,
-  Runtime,
-  Worker,
-  type WorkflowBundle,
-} from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { createProviderActivities } from '../../activities/providers/activities.ts';
@@ -20,6 +13,7 @@ import { ProviderPool } from '../../activities/providers/pool.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
 import { loadSheets } from '../../config/load.ts';
 import { providerQueue, taskQueue, urgentQueue } from '../../model/operations.ts';
+import { workflowBundle } from '../../workers/bundle.ts';
 import { searchAttributes } from '../../workflows/search-attributes.ts';
 import { localRun } from '../local/stack.ts';
 
@@ -32,7 +26,6 @@ export interface OwnWorker {
 }
 
 const root = join(import.meta.dirname, '../..');
-let bundle: WorkflowBundle | undefined;
 
 /** Starts workers for this estate file; `wrap` may replace what the provider activities do. */
 export async function ownWorker(
@@ -55,7 +48,7 @@ export async function ownWorker(
     environment: process.env,
   });
   const { namespaceInfo } = await client.workflowService.describeNamespace({ namespace });
-  bundle ??= await bundleWorkflowCode({ workflowsPath: join(root, 'workflows/index.ts') });
+  const bundle = await workflowBundle(root, join(root, '.local', 'bundles'));
   const provider = wrap(createProviderActivities({ pool, pollMs, callDeadlineMs: 20_000 }));
   const common = { connection: native, namespace };
   const workers = [
