@@ -5,16 +5,29 @@
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { parseArgs } from 'node:util';
+import { type LokiModule, noteChanges, recover } from './azurite-journal.ts';
 
 const require = createRequire(import.meta.url);
 const source = join(dirname(require.resolve('azurite/package.json')), 'dist/src');
 const constants: { DEFAULT_ACCOUNTS_REFRESH_INTERVAL: number } = require(join(source, 'common/utils/constants.js'));
 constants.DEFAULT_ACCOUNTS_REFRESH_INTERVAL = 100;
-require(join(source, 'blob/main.js'));
+const { values } = parseArgs({ options: { location: { type: 'string', short: 'l' } }, strict: false });
+recover(String(values.location));
+const azurite = createRequire(join(source, 'blob/main.js'));
+const loki: LokiModule = azurite('lokijs');
+noteChanges(loki);
+azurite('./main.js');
 
 const lines = createInterface({ input: process.stdin });
 lines.on('line', (account) => {
   process.env.AZURITE_ACCOUNTS = `${process.env.AZURITE_ACCOUNTS};${account}`;
 });
-// Its parent is gone: nobody would end it.
-lines.on('close', () => process.kill(process.pid, 'SIGTERM'));
+let ending = false;
+process.once('SIGTERM', () => {
+  ending = true;
+});
+// Its parent is gone and nobody else would end it. A second signal would cut off the end that the first has begun.
+lines.on('close', () => {
+  if (!ending) process.kill(process.pid, 'SIGTERM');
+});

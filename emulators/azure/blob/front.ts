@@ -152,7 +152,8 @@ function forward(
       answer.pipe(response);
     },
   );
-  onward.on('error', () => {
+  onward.on('error', (error) => {
+    process.stderr.write(`Azurite: ${request.method} ${url.pathname}: ${error.message}\n`);
     if (response.headersSent) response.destroy();
     else refuse(response, { status: 503, code: 'ServerBusy', message: 'The server is busy.' }, false, '');
   });
