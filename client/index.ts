@@ -105,9 +105,9 @@ export class EstateClient {
   }
 
   /** What `deploy` would do now. Changes nothing. */
-  async plan(options: PlanOptions = {}): Promise<EstatePlan> {
+  async plan({ file, others, by }: PlanOptions = {}): Promise<EstatePlan> {
     const id = randomBytes(4).toString('hex');
-    const started = await this.#start('planEstate', workflowIds.planEstate(this.name, id), options, false);
+    const started = await this.#start('planEstate', workflowIds.planEstate(this.name, id), { file, others, by });
     return started.outcome<EstatePlan>();
   }
 

@@ -1,4 +1,5 @@
 /** From what a person types to one run: a workflow ID, a service name, or nothing where only one thing is meant. */
+import { printable } from '../../model/text.ts';
 import type { OperationHandle } from '../index.ts';
 import { Exit, exitCodes } from './exit.ts';
 import type { Session } from './session.ts';
@@ -38,7 +39,11 @@ export async function findRun(
   }
   if (id !== undefined && (await exists(session, id))) return estate.handle(id);
   throw running.length === 0
-    ? new Exit(exitCodes.wrongUsage, 'No operation runs.', 'InvalidInput')
+    ? new Exit(
+        exitCodes.wrongUsage,
+        `No operation runs${id === undefined ? '' : `, and none of "${printable(id)}" is known`}. What runs where: npx multi-cloud status`,
+        'InvalidInput',
+      )
     : ambiguous(`No operation on "${id}" runs. What runs:`, running);
 }
 
