@@ -44,12 +44,15 @@ function serviceLines({ service, type, candidates, placements, assumptions }: Se
       return { cells, below };
     }),
   );
-  const changes = placements.map(({ provider, changes: all }) => {
+  const changes = placements.flatMap(({ provider, changes: all }) => {
     const differing = all.filter(({ action }) => action !== 'none');
-    const named = differing.map(
-      ({ action, name, drift }) => `${action} ${name}${drift.length > 0 ? ` (${drift.join(', ')})` : ''}`,
-    );
-    return `  ${provider}: ${named.length > 0 ? printable(named.join(', ')) : 'nothing to change'}`;
+    if (differing.length === 0) return [`  ${provider}: nothing to change`];
+    return [
+      `  ${provider}:`,
+      ...differing.map(({ action, kind, name, drift }) =>
+        printable(`    ${action} ${kind} ${name}${drift.length > 0 ? ` (${drift.join(', ')})` : ''}`),
+      ),
+    ];
   });
   return [
     pc.bold(`${printable(service)} (${type})`),
