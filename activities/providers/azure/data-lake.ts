@@ -15,7 +15,8 @@ import { namespaceChecks, type StreamLoad, standardTier, streamPermissions, stre
 import { eventHubDrivers } from './event-hubs-drivers.ts';
 import { ownerOfScope, resourceGroupDriver, resourceGroupSpec } from './resource-group.ts';
 import { roleAssignmentDriver, roleSpec, worker } from './role-assignment.ts';
-import { storageChecks, storageDrivers, storagePermissions, storageSpecs } from './storage-account.ts';
+import { storageDrivers, storageSpecs } from './storage-account.ts';
+import { storageChecks, storagePermissions } from './storage-checks.ts';
 
 /** Producers send batches of about this size; one throughput unit takes 1000 events a second. */
 const eventKb = 64;

@@ -4,7 +4,8 @@ import type { Cell } from '../driver.ts';
 import type { AzureClients } from './clients.ts';
 import { ownerOfScope, resourceGroupDriver, resourceGroupSpec } from './resource-group.ts';
 import { roleAssignmentDriver } from './role-assignment.ts';
-import { storageChecks, storageDrivers, storagePermissions, storageSpecs } from './storage-account.ts';
+import { storageDrivers, storageSpecs } from './storage-account.ts';
+import { storageChecks, storagePermissions } from './storage-checks.ts';
 
 const container = 'objects';
 

@@ -1,6 +1,7 @@
 /** The HTTP API of ARM over its core: which path means what. */
 import { asObject, type Properties, Refusal } from './accept.ts';
-import type { ArmCore, Conditions, Outcome } from './core.ts';
+import type { ArmCore, Outcome } from './core.ts';
+import type { Conditions } from './envelope.ts';
 import type { ArmKind, Stored } from './kind.ts';
 import { resourceGroupKind } from './resource-groups.ts';
 import { keyOf, normalId, parsePath, within } from './resource-id.ts';

@@ -3,8 +3,8 @@
  * on HTTP. Resource providers describe their types as `ArmKind`s and are asked for nothing else.
  */
 import { randomBytes, randomUUID } from 'node:crypto';
-import { z } from 'zod';
 import { accept, type Properties, Refusal } from './accept.ts';
+import { type Conditions, checkConditions, Envelope, place } from './envelope.ts';
 import type { ArmKind, Asked, Made, Stored } from './kind.ts';
 import { resourceGroupKind } from './resource-groups.ts';
 import { keyOf, normalId, resourceGroupOf, within } from './resource-id.ts';
@@ -19,37 +19,12 @@ export interface CoreSettings {
   nameHeldMs: number;
 }
 
-export interface Conditions {
-  ifMatch?: string | undefined;
-  ifNoneMatch?: string | undefined;
-}
-
 export interface Outcome {
   status: number;
   body?: unknown;
   /** To be named in `Azure-AsyncOperation` or `Location`. */
   operation?: Operation | undefined;
 }
-
-const Tags = z.record(z.string().min(1).max(512), z.string().max(256)).refine((tags) => Object.keys(tags).length <= 50);
-const Envelope = z.strictObject({
-  id: z.string().optional(),
-  name: z.string().optional(),
-  type: z.string().optional(),
-  etag: z.string().optional(),
-  location: z.string().min(1).optional(),
-  tags: Tags.nullish(),
-  sku: z.json().optional(),
-  identity: z.json().optional(),
-  kind: z.string().optional(),
-  zones: z.array(z.string()).optional(),
-  systemData: z.json().optional(),
-  managedBy: z.string().optional(),
-  properties: z.json().optional(),
-});
-
-const place = (location: unknown): string => String(location).replaceAll(' ', '').toLowerCase();
-const bare = (etag: string): string => etag.replace(/^W\//, '').replaceAll('"', '');
 
 export class ArmCore {
   readonly settings: CoreSettings;
@@ -116,7 +91,7 @@ export class ArmCore {
     const envelope = accept(Envelope, body);
     if (kind !== resourceGroupKind) this.#needGroup(id);
     const shown = before ?? this.find(id);
-    this.#checkConditions(before, conditions, kind.ifMatch);
+    checkConditions(before, conditions, kind.ifMatch);
     this.#needIdle(before, id);
     if (kind.tracked) this.#checkTracked(kind, id, name, envelope.location, before);
     const made = kind.make(this.#asked(id, before, body));
@@ -135,7 +110,7 @@ export class ArmCore {
   async patch(id: string, kind: ArmKind, body: Properties, conditions: Conditions): Promise<Outcome> {
     const before = this.get(id, kind);
     const envelope = accept(Envelope, body);
-    this.#checkConditions(before, conditions, false);
+    checkConditions(before, conditions, false);
     this.#needIdle(before, id);
     const more = Object.keys(body).some((key) => !['tags', 'id', 'name', 'type', 'location'].includes(key));
     if (more && !kind.patch)
@@ -157,7 +132,7 @@ export class ArmCore {
       if (kind === resourceGroupKind) this.#needGroup(id);
       return { status: 204 };
     }
-    this.#checkConditions(stored, conditions, false);
+    checkConditions(stored, conditions, false);
     if (stored.phase?.state === 'Deleting') return { status: 202, operation: this.#operation(stored, true) };
     this.#needIdle(stored, id);
     kind.checkRemoval?.(stored, (type) => this.settings.store.list(type));
@@ -269,15 +244,6 @@ export class ArmCore {
       'AnotherOperationInProgress',
       `Another operation is in progress on '${id}': ${stored.phase.state}.`,
     );
-  }
-
-  #checkConditions(before: Stored | undefined, { ifMatch, ifNoneMatch }: Conditions, needed: boolean): void {
-    if (ifNoneMatch === '*' && before) throw new Refusal(412, 'PreconditionFailed', 'The resource exists.');
-    if (needed && before && !ifMatch)
-      throw new Refusal(412, 'PreconditionFailed', 'The If-Match header is required to change an existing resource.');
-    if (!ifMatch) return;
-    if (!before || (ifMatch !== '*' && bare(ifMatch) !== bare(before.etag ?? '')))
-      throw new Refusal(412, 'PreconditionFailed', 'The condition of the If-Match header is not met.');
   }
 
   #checkTracked(
