@@ -8,8 +8,8 @@ import { type Ended, jsonLines, lines, multiCloud } from './command.ts';
 
 jest.setTimeout(240_000);
 
-/** A name that no other test uses: the estate of the stack's worker is shared. */
-const service = 'cli_images';
+/** A name that nothing else uses, and no earlier run: the stack's estate is shared, and its record remembers who applied what. */
+const service = `cli_${Date.now().toString(36)}`;
 const folder = mkdtempSync(join(tmpdir(), 'command-'));
 
 /** The worker's own file with this one service instead of its own. */
