@@ -176,11 +176,13 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       try {
         return await client.workflow.getHandle<() => Promise<OperationResult>>(workflowId, runId).result();
       } catch (error) {
-        if (error instanceof WorkflowFailedError)
+        if (error instanceof WorkflowFailedError) {
+          const failure = error.cause instanceof ApplicationFailure ? error.cause : undefined;
           throw ApplicationFailure.nonRetryable(
             `${workflowId}, which did the same, failed: ${error.cause?.message ?? error.message}`,
-            'OperationInProgress',
+            failure?.type ?? 'OperationInProgress',
           );
+        }
         throw error;
       } finally {
         clearInterval(beat);

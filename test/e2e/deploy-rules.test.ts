@@ -2,6 +2,7 @@
 import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { DeleteDatabaseCommand, GetDatabaseCommand, GlueClient } from '@aws-sdk/client-glue';
 import {
   GetBucketTaggingCommand,
@@ -18,6 +19,7 @@ import { WorkflowFailedError } from '@temporalio/client';
 import type { Service } from '../../model/estate.ts';
 import { type EstatePlan, type OperationResult, taskQueue, workflowIds } from '../../model/operations.ts';
 import { planHash } from '../../model/plan-hash.ts';
+import type { Progress } from '../../model/progress.ts';
 import type { ServiceRecord } from '../../model/record.ts';
 import { type OwnWorker, ownWorker, quietTemporal, writeEstate } from './own-worker.ts';
 
@@ -37,7 +39,10 @@ let after: (service: string, name: string) => Promise<void> = async () => {};
 
 beforeAll(async () => {
   quietTemporal();
-  const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, { base: onAws });
+  const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, {
+    base: onAws,
+    open: { ...onAws, protect: false },
+  });
   worker = await ownWorker(`rules-${Date.now()}`, file, (real) => ({
     ...real,
     async ensureResource(request) {
@@ -110,7 +115,7 @@ describe('deploy', () => {
     ]);
     expect(await bucketOf('first')).toBe(kept);
     expect(asked.filter((one) => one.startsWith('remove'))).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 
   it('creates again a resource that was deleted behind its back', async () => {
     const lake: ServiceInput = { ...onAws, type: 'data_lake' };
@@ -122,7 +127,7 @@ describe('deploy', () => {
     await deploy({ lake });
     await glue.send(new GetDatabaseCommand({ Name: catalogue?.name }));
     expect(changesOf(await plan({ lake }))).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 
   it('repairs what was changed behind its back', async () => {
     await deploy({ drifting: onAws });
@@ -132,14 +137,14 @@ describe('deploy', () => {
     await deploy({ drifting: onAws });
     expect(await s3.send(new GetBucketVersioningCommand({ Bucket }))).toMatchObject({ Status: 'Enabled' });
     expect(changesOf(await plan({ drifting: onAws }))).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 
   it('does nothing at all when nothing differs', async () => {
     await deploy({ still: onAws });
     asked = [];
     expect(await deploy({ still: onAws })).toMatchObject({ outcome: 'done', placements: [{ service: 'still' }] });
     expect(asked).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 
   it('leaves a placed service although another cloud scores better, and proposes to migrate it', async () => {
     const free: ServiceInput = { type: 'storage', preferred_providers: ['aws', 'gcp'] };
@@ -157,7 +162,7 @@ describe('deploy', () => {
     await deploy({ scored: free });
     expect(await providersOf('scored')).toEqual([other]);
     expect(asked).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 
   it('leaves a service that runs where the file would not place it any more', async () => {
     await deploy({ barred: onAws });
@@ -168,7 +173,7 @@ describe('deploy', () => {
     await deploy({ barred: onGcp });
     expect(await providersOf('barred')).toEqual(['aws']);
     expect(asked).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 
   it('keeps every placement when the redundancy gets smaller', async () => {
     const two: ServiceInput = { type: 'storage', preferred_providers: ['aws', 'gcp'], redundancy: 2 };
@@ -182,7 +187,7 @@ describe('deploy', () => {
     await deploy({ shrunk: { ...two, redundancy: 1 } });
     expect(await providersOf('shrunk')).toEqual(['aws', 'gcp']);
     expect(asked).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 
   it('keeps a service that is gone from the file, and names the command that removes it', async () => {
     await deploy({ dropped: onAws, base: onAws });
@@ -193,7 +198,7 @@ describe('deploy', () => {
     await deploy({ base: onAws });
     expect(await providersOf('dropped')).toEqual(['aws']);
     expect(asked).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 
   it('proposes what would replace something that holds data: another type', async () => {
     await deploy({ retyped: onAws });
@@ -212,7 +217,7 @@ describe('deploy', () => {
     await deploy({ retyped: other });
     expect(asked).toEqual([]);
     expect(await record('retyped')).toMatchObject({ type: 'storage', placements: [{ resources: [{ name: Bucket }] }] });
-  }, 60_000);
+  }, 120_000);
 });
 
 describe("a plan's hash", () => {
@@ -240,7 +245,7 @@ describe("a plan's hash", () => {
       });
     expect(costing(10.2)).toBe(costing(10.4));
     expect(costing(10.2)).not.toBe(costing(11.2));
-  }, 60_000);
+  }, 120_000);
 });
 
 describe('data', () => {
@@ -266,17 +271,22 @@ describe('data', () => {
       retained: [],
     });
     await expect(s3.send(new HeadBucketCommand({ Bucket }))).rejects.toMatchObject({ name: 'NotFound' });
-  }, 60_000);
+  }, 120_000);
 
-  it('stays in a store that is not protected, too: it is detached and tagged instead', async () => {
-    const open: ServiceInput = { ...onAws, protect: false };
-    await deploy({ open });
+  it('stays when a service without protection is removed: its store is detached, tagged and listed', async () => {
+    await run('deployService', { service: 'open' });
     const Bucket = await bucketOf('open');
     await s3.send(new PutObjectCommand({ Bucket, Key: 'reading', Body: 'precious' }));
-    // The worker's own file does not know the service: what the record says it is, decides.
-    expect(await failing('removeService', { service: 'open' })).toMatchObject({ type: 'Protected' });
+    const { retained, orphans } = await run('removeService', { service: 'open' });
+    expect(retained).toEqual([
+      { provider: 'aws', name: Bucket, until: expect.any(String), monthlyCostUsd: expect.any(Number) },
+    ]);
+    expect(orphans).toEqual([]);
     await s3.send(new GetObjectCommand({ Bucket, Key: 'reading' }));
-  }, 60_000);
+    const { TagSet } = await s3.send(new GetBucketTaggingCommand({ Bucket }));
+    expect(TagSet).toContainEqual({ Key: 'retained-until', Value: retained[0]?.until });
+    expect(await record('open')).toMatchObject({ status: 'removed', placements: [], retained: [{ name: Bucket }] });
+  }, 120_000);
 
   it.each(['deployService', 'deployEstate'])(
     'survives the undo of a %s that failed',
@@ -326,24 +336,25 @@ describe('data', () => {
       type: 'NotOurs',
     });
     expect(asked).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 });
 
 describe('two operations on one service', () => {
-  it('never run at once: another is refused, the same attaches, an estate run leaves it alone', async () => {
-    let reached = (): void => {};
-    let release = (): void => {};
-    const busy = new Promise<void>((resolve) => {
-      reached = resolve;
-    });
-    const gate = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    after = async (service) => {
-      if (service !== 'slow') return;
-      reached();
-      await gate;
+  /** Stops the first run at work on a service, after its resource was made, until it is released. */
+  function gated(service: string): { busy: Promise<void>; release: () => void; fail: () => void } {
+    const gate = Promise.withResolvers<void>();
+    const busy = Promise.withResolvers<void>();
+    after = async (of) => {
+      if (of !== service) return;
+      busy.resolve();
+      await gate.promise;
     };
+    const fail = () => gate.reject(ApplicationFailure.nonRetryable('refused for good', 'InvalidInput'));
+    return { busy: busy.promise, release: gate.resolve, fail };
+  }
+
+  it('never run at once: another is refused, the same attaches, an estate run leaves it alone', async () => {
+    const { busy, release } = gated('slow');
     const file = { services: { slow: onAws, quick: onAws } };
     const holder = await start('deployService', { service: 'slow', file });
     await busy;
@@ -363,7 +374,21 @@ describe('two operations on one service', () => {
       release();
     }
     expect(asked.filter((one) => one.includes('slow'))).toEqual(['ensure slow/bucket']);
-  }, 60_000);
+  }, 120_000);
+
+  it('fail together when the first does', async () => {
+    const { busy, fail } = gated('doomed');
+    const file = { services: { doomed: onAws } };
+    const holder = await start('deployEstate', { file });
+    await busy;
+    const same = await start('deployEstate', { file });
+    const phase = async () => (await same.query<Progress>('progress')).phase;
+    while (!(await phase()).includes(holder.workflowId)) await setTimeout(100);
+    fail();
+    for (const one of [holder, same])
+      await expect(one.result()).rejects.toMatchObject({ cause: { type: 'InvalidInput' } });
+    expect(asked).toEqual(['ensure doomed/bucket', 'remove doomed/bucket']);
+  }, 120_000);
 });
 
 describe('a wrong input', () => {

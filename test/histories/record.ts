@@ -1,0 +1,121 @@
+/**
+ * Records the committed histories: starts a stack, runs each workflow type on a small estate, and writes what the server
+ * kept. `node bin/run.mjs test/histories/record.ts` after a change of workflows that old histories cannot follow (until
+ * the first release; from then on such a change is made behind `patched`, and old histories stay).
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { ApplicationFailure } from '@temporalio/activity';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { baseEnvironment, localCredentials } from '../../emulators/environment.ts';
+import { LocalStack, settingsFrom } from '../../emulators/stack.ts';
+import { taskQueue, workflowIds } from '../../model/operations.ts';
+import type { Progress } from '../../model/progress.ts';
+import { allHistories, textOf } from '../e2e/histories.ts';
+import { ownWorker, writeEstate } from '../e2e/own-worker.ts';
+
+const root = resolve(import.meta.dirname, '../..');
+const state = join(root, '.local/histories');
+const estate = 'histories';
+
+/** The stack, and in a process that sees the local clouds only, this program again. */
+async function withStack(): Promise<void> {
+  rmSync(state, { recursive: true, force: true });
+  const report = (text: string): void => void process.stderr.write(`  ${text}\n`);
+  const stack = new LocalStack({
+    ...settingsFrom({ MULTI_CLOUD_PORT: process.env.MULTI_CLOUD_TEST_PORT ?? '18600' }, report),
+    state,
+    operationMs: 150,
+    pollMs: 30,
+  });
+  const run = await stack.up();
+  try {
+    const child = spawn(process.execPath, [import.meta.filename], {
+      cwd: root,
+      stdio: 'inherit',
+      env: {
+        ...baseEnvironment(state),
+        ...localCredentials(state),
+        MULTI_CLOUD_RUN: join(state, 'run.json'),
+        MULTI_CLOUD_NETWORK: run.network,
+        NODE_OPTIONS: `--import ${pathToFileURL(join(root, 'workers/network.ts')).href} --disable-warning=ExperimentalWarning`,
+      },
+    });
+    const [code] = await once(child, 'exit');
+    process.exitCode = Number(code ?? 1);
+  } finally {
+    await stack.down();
+  }
+}
+
+/** Without what tells the machine it was recorded on, which no replay looks at: host names and paths of stack traces. */
+const anonymous = (history: string): unknown =>
+  JSON.parse(history.replaceAll(`${process.pid}@${hostname()}`, 'worker'), (key, value: unknown) =>
+    key === 'stackTrace' ? '' : value,
+  );
+
+async function record(): Promise<void> {
+  const services = {
+    bucket: { type: 'storage', preferred_providers: ['aws'], protect: false },
+    archive: { type: 'storage', preferred_providers: ['gcp'] },
+  };
+  const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, services);
+  let fails = true;
+  const worker = await ownWorker('histories', file, (real) => ({
+    ...real,
+    async ensureResource(request) {
+      const ensured = await real.ensureResource(request);
+      if (fails && request.placement.owner.service === 'bucket')
+        throw ApplicationFailure.nonRetryable('refused for good', 'InvalidInput');
+      return ensured;
+    },
+  }));
+  const { workflow } = worker.client;
+  const start = (type: string, workflowId: string, input: object) =>
+    workflow.start(type, { taskQueue, workflowId, args: [input] });
+
+  await (await start('deployEstate', 'undone', {})).result().catch(() => {});
+  fails = false;
+  const waiting = await start('deployEstate', 'approved', { approval: 'manual', by: 'ann' });
+  for (;;) {
+    const { waitingFor } = await waiting.query<Progress>('progress');
+    const [question] = waitingFor;
+    if (question) {
+      await waiting.signal('approvePlan', { by: 'ann', plan: question.plan });
+      break;
+    }
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  await waiting.result();
+  await (await start('deployEstate', 'unchanged', {})).result();
+  await (await start('planEstate', workflowIds.planEstate(estate, '1'), {})).result();
+  await (await start('removeService', workflowIds.removeService(estate, 'bucket'), { service: 'bucket' })).result();
+  await (await start('deployService', workflowIds.deployService(estate, 'bucket'), { service: 'bucket' })).result();
+  await (await start('deployEstate', 'done', { file: { services: { ...services, third: services.bucket } } })).result();
+
+  for (const name of readdirSync(import.meta.dirname))
+    if (name.endsWith('.json.gz')) rmSync(join(import.meta.dirname, name));
+  const secrets = Object.entries(process.env).filter(([name]) => /SECRET|PRIVATE/.test(name));
+  const seen: Record<string, number> = {};
+  for (const { workflowId, type, history } of (await allHistories(worker.client)).reverse()) {
+    const text = textOf(history);
+    for (const [name, value] of secrets)
+      if (value && value.length > 6 && text.includes(value)) throw new Error(`${workflowId} holds ${name}`);
+    if (text.includes('PRIVATE KEY')) throw new Error(`${workflowId} holds a private key`);
+    const count = (seen[type] ?? 0) + 1;
+    seen[type] = count;
+    // The runs that the scenarios above name, under their names.
+    const name = /^\w+$/.test(workflowId) ? `${type}-${workflowId}` : `${type}-${count}`;
+    const recorded = JSON.stringify({ workflowId, history: anonymous(historyToJSON(history)) });
+    writeFileSync(join(import.meta.dirname, `${name}.json.gz`), gzipSync(recorded, { level: 9 }));
+  }
+  process.stderr.write(`${JSON.stringify(seen)}\n`);
+  await worker.close();
+}
+
+await (process.env.MULTI_CLOUD_RUN ? record() : withStack());
