@@ -43,7 +43,8 @@ export function temporalServer(of: {
       ...attributes.flatMap(({ name, type }) => ['--search-attribute', `${name}=${type}`]),
     ],
     cwd: folder,
-    env: baseEnvironment(state),
+    // It would ask Temporal's site for newer versions; nothing of the local mode leaves this machine.
+    env: { ...baseEnvironment(state), TEMPORAL_VERSION_CHECK_DISABLED: '1' },
     log: join(state, 'logs', 'temporal.log'),
     // The attributes are created after the namespace; a worker that starts in between would refuse to run.
     probe: async () => {
