@@ -41,7 +41,8 @@ export async function confirm(
   ];
   if (!session.json) process.stderr.write(`${where.join('\n')}\n`);
   if (!mustBeAsked(yes)) return;
-  if (!/^y(es)?$/i.test(await ask('Go ahead? [y/N] '))) throw new Exit(exitCodes.failed, 'Nothing was changed.');
+  if (!/^y(es)?$/i.test(await ask('Go ahead? [y/N] ')))
+    throw new Exit(exitCodes.failed, 'Nothing was changed.', 'Declined');
 }
 
 /** The account of each cloud that the estate uses, from its records. */

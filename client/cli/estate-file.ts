@@ -16,6 +16,7 @@ export function readEstate(file: string, { allowAllNames = false } = {}): Estate
     throw new Exit(
       exitCodes.wrongUsage,
       `${file} cannot be read. Name an estate file with -f; config/multi-cloud.yaml is the sample.`,
+      'InvalidInput',
     );
   }
   const allowedNames = allowAllNames
@@ -29,6 +30,8 @@ export function readEstate(file: string, { allowAllNames = false } = {}): Estate
   throw new Exit(
     exitCodes.wrongUsage,
     `${file} was refused, with ${lines.length} ${lines.length === 1 ? 'error' : 'errors'}:\n${lines.join('\n')}`,
+    'InvalidInput',
+    { errors: parsed.errors },
   );
 }
 

@@ -15,7 +15,7 @@ export const exitCodes = {
 /** Ends the command with a message for people and this code. */
 export class Exit extends Error {
   readonly code: number;
-  /** The error type of the contract, for programs. */
+  /** The error type of the contract, for programs; '' where they have been told by a document already. */
   readonly type: string;
   /** What programs get besides: the bare message, the result of a run that was undone, what it waits for. */
   readonly details: { message?: string; [key: string]: unknown };

@@ -1,6 +1,5 @@
 /** Follows a run to its end, or to where a person is needed. Ctrl-C detaches and leaves it running. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createLogUpdate } from 'log-update';
 import type { OperationResult } from '../../model/operations.ts';
 import { printable } from '../../model/text.ts';
 import { OperationFailed, type OperationHandle } from '../operation-handle.ts';
@@ -28,7 +27,7 @@ export async function follow(
   options: FollowOptions = {},
 ): Promise<OperationResult> {
   const started = Date.now();
-  const screen = screenFor(session, started);
+  const screen = await screenFor(session, started);
   const viewer = new Viewer(handle, (id) => session.estate.handle(id));
   let view: View | undefined;
   let interrupted = false;
@@ -94,11 +93,13 @@ interface Screen {
 }
 
 /** The three ways to show a run: one JSON line an event, a live tree, plain lines. */
-function screenFor({ json }: Session, started: number): Screen {
+async function screenFor({ json }: Session, started: number): Promise<Screen> {
   const nothing = () => {};
   if (json) return { event: printEvent, frame: nothing, end: nothing };
   if (!process.stdout.isTTY)
     return { event: (event) => print(plainLine(event, Date.now() - started)), frame: nothing, end: nothing };
+  // Only a terminal needs it, and it takes a while to load.
+  const { createLogUpdate } = await import('log-update');
   const update = createLogUpdate(process.stdout);
   const window = () => ({ columns: process.stdout.columns, rows: process.stdout.rows, now: Date.now() });
   return {

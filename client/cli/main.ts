@@ -52,7 +52,7 @@ function document({ code, type, message: text, details: { message = text, ...mor
 /** Text for people on stderr; for programs a document on stdout, as for every other outcome. */
 function end(exit: Exit): void {
   const { json } = program.opts<GlobalOptions>();
-  if (json && (exit.type || exit.code !== exitCodes.done)) printEvent(document(exit));
+  if (json && exit.type) printEvent(document(exit));
   if (exit.message) process.stderr.write(`${exit.message}\n`);
   process.exitCode = exit.code;
 }

@@ -6,7 +6,10 @@ import { inputOf, readEstate } from '../estate-file.ts';
 import { Exit, exitCodes } from '../exit.ts';
 import { offlinePlan } from '../offline-plan.ts';
 import { planText } from '../plan-text.ts';
-import { defaultName, type GlobalOptions, inSession, print, printJson } from '../session.ts';
+import { defaultName, type GlobalOptions, inSession, print, printJson, root } from '../session.ts';
+
+/** What the local mode starts with. */
+const sample = resolve(root, 'config/multi-cloud.yaml');
 
 interface Options extends GlobalOptions {
   file?: string;
@@ -33,16 +36,16 @@ export const plan = (): Command =>
       });
     });
 
-function offline({ file = 'config/multi-cloud.yaml', json }: Options): void {
+function offline({ file = sample, json }: Options): void {
   const estate = readEstate(file);
-  const sheets = loadSheets(resolve(import.meta.dirname, '../../../config'));
+  const sheets = loadSheets(resolve(root, 'config'));
   const placed = Object.keys(estate.services)
     .sort()
     .map((service) => placeService(estate, service, sheets));
   const planned = offlinePlan(estate, placed, sheets);
-  if (json) printJson(planned);
-  else print(planText(planned, { offline: true }));
   const errors = placed.flatMap(({ error }) => error ?? []);
+  if (json) printJson({ ...planned, ...(errors.length > 0 && { errors }) });
+  else print(planText(planned, { offline: true }));
   if (errors.length > 0)
     throw new Exit(exitCodes.failed, errors.map(({ type, message }) => `${type}: ${message}`).join('\n'));
 }
