@@ -32,7 +32,11 @@ let small = '';
 beforeAll(() => {
   small = file('small.yaml', 0.1);
 });
-afterAll(() => run('remove', service, '--confirm', `multi-cloud/${service}`, '--yes'));
+afterAll(async () => {
+  // After a test that failed half way, a run may still wait and hold the estate.
+  await run('cancel', 'deploy-estate/multi-cloud', '--yes');
+  await run('remove', service, '--confirm', `multi-cloud/${service}`, '--yes');
+});
 
 test('a file that differs from the worker outside of what a run carries is refused with 2, and the sections are named', async () => {
   const other = file('other.yaml', 0.1, { compliance: {}, migration: { soak: '1h' } });
