@@ -12,7 +12,7 @@ export const Decision = z.strictObject({
   /** The 12 hex digits shown with the question. */
   plan: z.string().max(64).optional(),
   comment: z.string().max(2000).optional(),
-  /** Ed25519 signature, base64, over `signedText`. */
+  /** Ed25519 signature, base64, over workflow ID, run ID, question, answer and plan. */
   proof: z.string().max(200).optional(),
 });
 export type Decision = z.infer<typeof Decision>;
@@ -28,14 +28,6 @@ export type Command = z.infer<typeof Command>;
 /** First 12 hex digits of sha256(plan hash, first execution run ID, question): binds an answer to this plan, this run, this question. */
 export const planToken = (planHash: string, firstRunId: string, question: string): string =>
   sha256Hex([planHash, firstRunId, question].join('\n')).slice(0, 12);
-
-/** What a `proof` signs. */
-export const signedText = (
-  workflowId: string,
-  runId: string,
-  decision: Pick<Decision, 'question' | 'answer'>,
-  plan: string,
-): string => [workflowId, runId, decision.question, decision.answer, plan].join('\n');
 
 /** A question that a run waits on. */
 export interface Question {

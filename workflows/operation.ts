@@ -210,10 +210,11 @@ export class Operation {
       return result;
     } catch (error) {
       if (error instanceof wf.ContinueAsNew) throw error;
-      this.board.phase('undoing');
+      const begun = !this.saga.isEmpty;
+      this.board.phase(begun ? 'undoing' : 'refused');
       this.board.record('run', `failed: ${reason(error)}`);
       this.orphans.push(...(await this.saga.undo()));
-      this.board.phase('undone');
+      if (begun) this.board.phase('undone');
       if (wf.isCancellation(error) && !this.decisions.undoRequested) throw error;
       const cause = applicationFailure(error);
       const type = (

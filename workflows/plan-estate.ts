@@ -1,8 +1,10 @@
 /** `planEstate`: what `deployEstate` would do. Looks only; takes no lock. */
+import * as wf from '@temporalio/workflow';
 import { type EstatePlan, PlanEstateInput } from '../model/operations.ts';
 import { control, failure } from './operation.ts';
 import { planServices } from './planning.ts';
 import { Board } from './progress.ts';
+import { searchAttributes } from './search-attributes.ts';
 
 export async function planEstate(raw: unknown): Promise<EstatePlan> {
   const board = new Board();
@@ -15,6 +17,7 @@ export async function planEstate(raw: unknown): Promise<EstatePlan> {
   const loaded = await board.step('load', () =>
     control.loadEstate({ estate: parsed.data.estate, file: parsed.data.file, others: parsed.data.others }),
   );
+  wf.upsertSearchAttributes([{ key: searchAttributes.estate, value: loaded.estate.name }]);
   const { plan } = await board.step('plan', () => planServices(loaded, parsed.data.by));
   return plan;
 }

@@ -31,6 +31,11 @@ export class Saga {
     this.#compensations.push(compensation);
   }
 
+  /** Whether nothing was begun that would have to be taken back. */
+  get isEmpty(): boolean {
+    return this.#compensations.length === 0;
+  }
+
   /** Takes back everything; returns what could not be taken back and was abandoned. */
   undo(): Promise<Orphan[]> {
     return wf.CancellationScope.nonCancellable(async () => {

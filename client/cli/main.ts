@@ -1,6 +1,6 @@
 /** `npx multi-cloud <command>`. */
 import { Command, CommanderError, Option } from 'commander';
-import { audit, cancel, retry, undo, watch } from './commands/control.ts';
+import { abandon, audit, cancel, retry, undo, watch } from './commands/control.ts';
 import { approve, reject } from './commands/decide.ts';
 import { deploy } from './commands/deploy.ts';
 import { doctor } from './commands/doctor.ts';
@@ -36,6 +36,7 @@ for (const command of [
   watch,
   audit,
   retry,
+  abandon,
   undo,
   cancel,
   remove,

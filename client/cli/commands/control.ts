@@ -13,7 +13,6 @@ interface Options extends GlobalOptions {
   wait?: boolean;
   yes?: boolean;
   compensation?: boolean;
-  abandon?: boolean;
 }
 
 const forRun = (name: string, what: string, example: string): Command =>
@@ -62,13 +61,26 @@ export const audit = (): Command =>
 
 export const retry = (): Command =>
   acting(
-    forRun('retry', 'lets a blocked run look again at once', 'retry deploy/multi-cloud/compute')
-      .option('--compensation', 'of a run that is parked because something could not be undone')
-      .option('--abandon', 'give that up instead: what is left behind is listed in the result'),
-    async (session, handle, { by, compensation, abandon }) => {
-      if (abandon) await handle.abandonCompensation(by);
-      else if (compensation) await handle.retryCompensation(by);
+    forRun('retry', 'lets a blocked run look again at once', 'retry deploy/multi-cloud/compute').option(
+      '--compensation',
+      'of a run that is parked because something could not be undone',
+    ),
+    async (session, handle, { by, compensation }) => {
+      if (compensation) await handle.retryCompensation(by);
       else await handle.retryStep(by);
+      said(session, handle, 'asked');
+    },
+  );
+
+export const abandon = (): Command =>
+  acting(
+    forRun(
+      'abandon',
+      'lets a parked run give up what it cannot undo: the result lists what is left behind',
+      'abandon deploy/multi-cloud/compute',
+    ),
+    async (session, handle, { by }) => {
+      await handle.abandonCompensation(by);
       said(session, handle, 'asked');
     },
   );
