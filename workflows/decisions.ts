@@ -85,13 +85,17 @@ export class Decisions {
     this.#children.push(child);
   }
 
-  /** Asks and waits. Ends with the first answer that as many people as required have given; undefined when the deadline passes. */
+  /**
+   * Asks and waits. Ends with the first answer that as many people as required have given (one is enough to reject).
+   * When the deadline passes it goes on waiting (`hold`), or ends with undefined (`undo`).
+   */
   async ask(
     question: string,
     text: string,
     answers: [string, ...string[]],
     planHash: string,
-    deadline?: string,
+    deadline: string,
+    onDeadline: 'hold' | 'undo',
   ): Promise<string | undefined> {
     const plan = planToken(planHash, wf.workflowInfo().firstExecutionRunId, question);
     this.#question = { question, text, answers, plan, since: new Date().toISOString(), deadline };
@@ -100,7 +104,8 @@ export class Decisions {
     const settled = (): string | undefined =>
       answers.find((answer) => this.#votes(question, answer) >= (answer === 'reject' ? 1 : this.#rules.required));
     try {
-      if (deadline) await wf.condition(() => settled() !== undefined, Math.max(1, Date.parse(deadline) - Date.now()));
+      if (onDeadline === 'undo')
+        await wf.condition(() => settled() !== undefined, Math.max(1, Date.parse(deadline) - Date.now()));
       else await wf.condition(() => settled() !== undefined);
       return settled();
     } finally {

@@ -41,7 +41,7 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
         `The plan costs $${planned.plan.monthlyCostUsd.toFixed(2)} a month, the budget is $${estate.cost.budget} and cost.enforce is true; nothing was changed.`,
       );
 
-    await approveWhereAsked(op, input, planned.plan, approvals.deadlineMs);
+    await approveWhereAsked(op, input, planned.plan, approvals);
 
     op.board.phase('deploying');
     const changing = planned.services.filter((one) => changesAnything(one) && free.includes(one.service));

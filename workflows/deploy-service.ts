@@ -1,5 +1,6 @@
 /** `deployService`: brings one service to where the estate file wants it. As a child of `deployEstate` it does its slice of that plan. */
 import * as wf from '@temporalio/workflow';
+import type { LoadedEstate } from '../activities/estate/load.ts';
 import { changesAnything, DeployServiceInput, type EstatePlan, type OperationResult } from '../model/operations.ts';
 import { control, failure, Operation } from './operation.ts';
 import { planServices } from './planning.ts';
@@ -42,7 +43,7 @@ export async function deployService(raw: unknown): Promise<OperationResult> {
     shown = planned.plan;
     op.board.record(input.by || 'unnamed', 'deploy', input.service);
 
-    await approveWhereAsked(op, input, planned.plan, approvals.deadlineMs);
+    await approveWhereAsked(op, input, planned.plan, approvals);
     op.board.phase('provisioning');
     for (const service of planned.services) {
       if (changesAnything(service)) await provisionService(op, service);
@@ -57,14 +58,14 @@ export async function approveWhereAsked(
   op: Operation,
   { approval, revert }: Pick<DeployServiceInput, 'approval' | 'revert'>,
   plan: EstatePlan,
-  deadlineMs: number,
+  { deadlineMs, onDeadline }: LoadedEstate['approvals'],
 ): Promise<void> {
   const reverts = revert ? [] : plan.reverts;
   if (approval !== 'manual' && reverts.length === 0) return;
   op.board.phase('waiting for approval of the plan');
   const deadline = new Date(Date.now() + deadlineMs).toISOString();
   const text = `Approve this plan: ${plan.services.map(({ service, placements }) => `${service} on ${placements.map(({ provider }) => provider).join(', ')}`).join('; ')}; $${plan.monthlyCostUsd.toFixed(2)} a month${reverts.length > 0 ? `. It takes back what others have applied: ${reverts.map(describeRevert).join('; ')}` : ''}`;
-  const answer = await op.decisions.ask('plan', text, ['approve', 'reject'], plan.hash, deadline);
+  const answer = await op.decisions.ask('plan', text, ['approve', 'reject'], plan.hash, deadline, onDeadline);
   if (answer === undefined)
     throw failure('ApprovalExpired', `Nobody approved the plan before ${deadline}; nothing was changed.`);
   if (answer === 'reject') throw failure('ApprovalRejected', 'The plan was rejected; nothing was changed.');

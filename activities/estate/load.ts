@@ -20,7 +20,7 @@ export interface LoadedEstate {
   estate: Estate;
   /** Of the services, placement and cost sections: what `deploy` applies. */
   hash: string;
-  approvals: ApprovalRules & { deadlineMs: number };
+  approvals: ApprovalRules & { deadlineMs: number; onDeadline: 'hold' | 'undo' };
   warnings: string[];
 }
 
@@ -53,13 +53,13 @@ export function createEstateActivities({ estateFile, allowedNames, blockedMs }: 
           `estate: found ${JSON.stringify(asked.slice(0, 40))}; this worker serves ${estate.name}. Leave the field out or start the run where a worker of that estate listens.`,
           'InvalidInput',
         );
-      const { required, approvers, identity, deadline } = estate.approvals;
+      const { required, approvers, identity, deadline, on_deadline: onDeadline } = estate.approvals;
       return {
         estate,
         hash: createHash('sha256')
           .update(JSON.stringify([estate.services, estate.placement, estate.cost]))
           .digest('hex'),
-        approvals: { required, approvers, identity, deadlineMs: durationMs(deadline) },
+        approvals: { required, approvers, identity, deadlineMs: durationMs(deadline), onDeadline },
         warnings: [...own.warnings, ...merged.warnings]
           .map(({ message }) => message)
           .filter((text, at, all) => all.indexOf(text) === at),
