@@ -22,6 +22,8 @@ describe('a provision that fails for good', () => {
   /** By service: the resource whose provision fails after it took effect. */
   const sabotaged = new Map<string, string>();
   const seen: Record<string, string[]> = {};
+  /** The cells do not touch each other, so all go through their steps side by side. */
+  const chains = new Map<string, Promise<string[]>>();
 
   beforeAll(async () => {
     quietTemporal();
@@ -43,6 +45,11 @@ describe('a provision that fails for good', () => {
         return ensured;
       },
     }));
+    for (const cell of cells)
+      chains.set(
+        cell.service,
+        throughAllSteps(cell).catch((error: unknown) => [String(error)]),
+      );
   }, 120_000);
   afterAll(() => worker.close(), 60_000);
 
@@ -113,14 +120,12 @@ describe('a provision that fails for good', () => {
     return broken;
   }
 
-  // The cells do not touch each other, so they go through it side by side.
-  it.each(['aws', 'azure', 'gcp'] as const)(
-    'on %s leaves nothing behind at any step of any cell, and a second run succeeds',
-    async (cloud) => {
-      const here = cells.filter(({ provider }) => provider === cloud);
-      expect(await Promise.all(here.map(throughAllSteps))).toEqual(here.map(() => []));
-      for (const { service } of here) expect(seen[service]?.length).toBeGreaterThan(0);
+  it.each(cells)(
+    '$type on $provider: leaves nothing behind at any step, and a second run succeeds',
+    async ({ service }) => {
+      expect(await chains.get(service)).toEqual([]);
+      expect(seen[service]?.length).toBeGreaterThan(0);
     },
-    400_000,
+    600_000,
   );
 });
