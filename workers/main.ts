@@ -62,6 +62,8 @@ if (chosen.includes('control'))
       connection,
       namespace,
       taskQueue,
+      // A worker that died leaves tasks on its own queue; the next one gets them after this.
+      stickyQueueScheduleToStartTimeout: '2s',
       workflowBundle: await workflowBundle(root, join(root, '.local', 'bundles')),
       activities: {
         ...createRegistryActivities({ client, controller: namespaceInfo?.id ?? '' }),

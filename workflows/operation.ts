@@ -29,7 +29,7 @@ export const cloud = (provider: string, summary: string): ProviderActivities =>
   wf.proxyActivities<ProviderActivities>({
     taskQueue: providerQueue(provider),
     startToCloseTimeout: '20m',
-    heartbeatTimeout: '60s',
+    heartbeatTimeout: '20s',
     cancellationType: wf.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 6 },
     summary,
@@ -40,7 +40,7 @@ export const urgent = (provider: string, summary: string): ProviderActivities =>
   wf.proxyActivities<ProviderActivities>({
     taskQueue: urgentQueue(provider),
     startToCloseTimeout: '20m',
-    heartbeatTimeout: '60s',
+    heartbeatTimeout: '20s',
     retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 6 },
     summary,
   });
