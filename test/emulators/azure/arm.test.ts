@@ -56,7 +56,7 @@ describe('the local Resource Manager', () => {
     folder = mkdtempSync(join(tmpdir(), 'arm-'));
     ask = start(folder);
     expect((await ask('PUT', group, { location })).status).toBe(201);
-    await setTimeout(operationMs);
+    await setTimeout(2 * operationMs);
   });
 
   it('finishes an operation that a kill interrupted, and loses nothing but a torn line', async () => {
@@ -68,7 +68,7 @@ describe('the local Resource Manager', () => {
     ask = start(folder);
     expect((await ask('GET', operation)).body).toMatchObject({ status: 'InProgress' });
     await expect(ask('PUT', path, { location, properties: {} })).rejects.toMatchObject({ status: 409 });
-    await setTimeout(operationMs);
+    await setTimeout(2 * operationMs);
     expect((await ask('GET', operation)).body).toMatchObject({ status: 'Succeeded' });
     expect(state(await ask('GET', path.toUpperCase().replace('/SUBSCRIPTIONS', '/subscriptions')))).toBe('Succeeded');
   });
@@ -84,7 +84,7 @@ describe('the local Resource Manager', () => {
       code: 'ResourceGroupNotFound',
     });
     await ask('PUT', path, account);
-    await setTimeout(operationMs);
+    await setTimeout(2 * operationMs);
     await refused({ ...account, location: 'eastus' }).toMatchObject({ code: 'InvalidResourceLocation' });
     await expect(ask('GET', provider('Microsoft.Storage/storageAccounts/none'))).rejects.toMatchObject({
       code: 'ResourceNotFound',
@@ -94,17 +94,17 @@ describe('the local Resource Manager', () => {
   it('deletes a group with all that is in it, and holds names that all of Azure shares', async () => {
     const path = provider('Microsoft.Storage/storageAccounts/store1');
     expect((await ask('PUT', path, account)).status).toBe(202);
-    await setTimeout(operationMs);
+    await setTimeout(2 * operationMs);
     await ask('PUT', `${path}/blobServices/default/containers/objects`);
     expect([...containers]).toEqual(['store1/objects']);
     expect((await ask('DELETE', group)).status).toBe(202);
     await expect(ask('PUT', path, account)).rejects.toMatchObject({ code: 'ResourceGroupBeingDeleted' });
-    await setTimeout(operationMs);
+    await setTimeout(2 * operationMs);
     await expect(ask('GET', group)).rejects.toMatchObject({ code: 'ResourceGroupNotFound' });
     expect([...containers]).toEqual([]);
     ask = start(folder);
     await ask('PUT', group, { location });
-    await setTimeout(operationMs);
+    await setTimeout(2 * operationMs);
     await expect(ask('PUT', path, account)).rejects.toMatchObject({ code: 'StorageAccountAlreadyTaken' });
     const check = `/subscriptions/${subscription}/providers/Microsoft.Storage/checkNameAvailability`;
     expect((await ask('POST', check, { name: 'store1' })).body).toMatchObject({ nameAvailable: false });
@@ -122,12 +122,12 @@ describe('the local Resource Manager', () => {
       code: 'InvalidResourceReference',
     });
     await ask('PUT', nsg, { location, properties: {} });
-    await setTimeout(operationMs);
+    await setTimeout(2 * operationMs);
     await ask('PUT', network, { location, properties });
-    await setTimeout(operationMs);
+    await setTimeout(2 * operationMs);
     await expect(ask('DELETE', nsg)).rejects.toMatchObject({ code: 'InUseNetworkSecurityGroupCannotBeDeleted' });
     await ask('DELETE', network);
-    await setTimeout(operationMs);
+    await setTimeout(2 * operationMs);
     expect((await ask('DELETE', nsg)).status).toBe(202);
   });
 
