@@ -68,8 +68,20 @@ const visible = 'visible=true';
 
     const status = page.getByTestId('execution-status').locator(visible).first();
     await status.waitFor();
-    await page.locator('#user-metadata-tab').locator(visible).first().click();
-    await page.getByText('firmware').locator(visible).first().waitFor();
+    // The page reads a run's details once: one that was opened while the run still planned is looked at again.
+    for (let look = 0; ; look++) {
+      await page.locator('#user-metadata-tab').locator(visible).first().click();
+      const shown = page.getByText('firmware').locator(visible).first().waitFor({ timeout: 4000 });
+      if (
+        await shown.then(
+          () => true,
+          () => look >= 8,
+        )
+      )
+        break;
+      await page.reload();
+      await status.waitFor();
+    }
     await page
       .getByTestId('execution-status')
       .filter({ hasText: /completed/i })
