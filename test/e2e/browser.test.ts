@@ -75,7 +75,7 @@ const visible = 'visible=true';
       if (
         await shown.then(
           () => true,
-          () => look >= 8,
+          () => look >= 4,
         )
       )
         break;
