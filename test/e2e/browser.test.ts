@@ -68,20 +68,26 @@ const visible = 'visible=true';
 
     const status = page.getByTestId('execution-status').locator(visible).first();
     await status.waitFor();
-    // The page reads a run's details once: one that was opened while the run still planned is looked at again.
-    for (let look = 0; ; look++) {
-      await page.locator('#user-metadata-tab').locator(visible).first().click();
-      const shown = page.getByText('firmware').locator(visible).first().waitFor({ timeout: 4000 });
-      if (
-        await shown.then(
-          () => true,
-          () => look >= 4,
-        )
-      )
-        break;
-      await page.reload();
+    // The details are Markdown in a frame of their own, read once when their tab is opened: looked at until they name the service.
+    let details = '';
+    for (let look = 0; look < 10 && !details.includes('firmware'); look++) {
+      if (look > 0) await page.reload();
       await status.waitFor();
+      await page.locator('#user-metadata-tab').locator(visible).first().click();
+      await page.waitForTimeout(1500);
+      const frames = page.frames().filter((frame) => frame !== page.mainFrame());
+      details = (
+        await Promise.all(
+          frames.map((frame) =>
+            frame
+              .locator('body')
+              .textContent()
+              .catch(() => ''),
+          ),
+        )
+      ).join();
     }
+    expect(details).toMatch(/%.*plan.*firmware/s);
     await page
       .getByTestId('execution-status')
       .filter({ hasText: /completed/i })
