@@ -69,12 +69,18 @@ export class Operations {
       !(operation.type === 'delete' && this.#state.resources.get(operation.target)?.id === operation.targetId)
     )
       return;
+    this.#finishAt(operation);
+  }
+
+  #finishAt(operation: Operation): void {
     const timer = setTimeout(
       () => {
         this.#timers.delete(timer);
-        this.#finished(operation);
+        // A timer may fire a moment before the clock says so; what looks then would still see the operation running.
+        if (Date.now() < operation.doneAt) this.#finishAt(operation);
+        else this.#finished(operation);
       },
-      Math.max(0, left),
+      Math.max(0, operation.doneAt - Date.now()),
     );
     this.#timers.add(timer);
   }
