@@ -21,6 +21,9 @@ export const NamespaceProperties = z.strictObject({
   kafkaEnabled: z.boolean().default(true),
   zoneRedundant: z.boolean().default(true),
   encryption: z.json().optional(),
+  geoDataReplication: z.json().optional(),
+  ipV6Enabled: z.boolean().optional(),
+  platformCapabilities: z.json().optional(),
   privateEndpointConnections: z.array(z.json()).optional(),
   disableLocalAuth: z.boolean().default(false),
   alternateName: z.string().optional(),
@@ -73,6 +76,7 @@ export const HubProperties = z.strictObject({
   status: z.enum(['Active', 'Disabled', 'SendDisabled', 'ReceiveDisabled']).default('Active'),
   userMetadata: z.string().max(1024).optional(),
   captureDescription: z.json().optional(),
+  messageTimestampDescription: z.strictObject({ timestampType: z.enum(['LogAppend', 'Create']).optional() }).optional(),
   retentionDescription: z
     .strictObject({
       cleanupPolicy: z.enum(['Delete', 'Compact', 'DeleteOrCompact']).default('Delete'),

@@ -9,6 +9,7 @@ import { networkKinds, networkSchemas } from '../../../emulators/azure/arm/netwo
 import { storageKinds } from '../../../emulators/azure/arm/storage.ts';
 import { ArmStore } from '../../../emulators/azure/arm/store.ts';
 import { roleAssignmentKind } from '../../../emulators/azure/iot-hub/arm-kinds.ts';
+import { publishedProperties } from './published.ts';
 
 const subscription = '00000000-0000-4000-8000-000000000001';
 const operationMs = 120;
@@ -140,17 +141,10 @@ describe('the local Resource Manager', () => {
   });
 });
 
-it('takes no property of a network that the published client does not have', async () => {
-  // Not among the package's exports, so it is asked for by its file.
-  const file = join(import.meta.dirname, '../../../node_modules/@azure/arm-network/dist/commonjs/models/mappers.js');
-  const mappers: Record<string, { type: { modelProperties?: Record<string, { serializedName?: string }> } }> =
-    await import(file);
-  for (const [type, schema] of Object.entries(networkSchemas)) {
-    const properties = mappers[type]?.type.modelProperties ?? {};
-    const published = Object.values(properties).map(({ serializedName = '' }) =>
-      serializedName.replace(/^properties\./, ''),
-    );
-    for (const name of Object.keys(schema.shape))
-      expect([type, name, published.some((one) => one.split('.')[0] === name)]).toEqual([type, name, true]);
-  }
-});
+it.each(Object.entries(networkSchemas))(
+  'takes no property of a %s that the published client does not have',
+  async (type, schema) => {
+    const published = await publishedProperties('arm-network', 'models/common', type, 'Deserializer');
+    expect(published).toEqual(expect.arrayContaining(Object.keys(schema.shape)));
+  },
+);
