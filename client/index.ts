@@ -16,11 +16,11 @@ import {
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
 } from '@temporalio/client';
-import { type EstatePlan, taskQueue, workflowIds } from '../model/operations.ts';
+import { type EstateCheck, type EstatePlan, taskQueue, workflowIds } from '../model/operations.ts';
 import { type EstateRecord, type ServiceRecord, ServiceSummary } from '../model/record.ts';
 import { OperationHandle } from './operation-handle.ts';
 
-export type { EstatePlan, OperationResult } from '../model/operations.ts';
+export type { EstateCheck, EstatePlan, OperationResult } from '../model/operations.ts';
 export type { AuditEntry, Progress } from '../model/progress.ts';
 export type { ServiceRecord, ServiceSummary } from '../model/record.ts';
 export { OperationFailed, OperationHandle } from './operation-handle.ts';
@@ -109,6 +109,22 @@ export class EstateClient {
     const id = randomBytes(4).toString('hex');
     const started = await this.#start('planEstate', workflowIds.planEstate(this.name, id), { file, others, by });
     return started.outcome<EstatePlan>();
+  }
+
+  /** Finishes, or takes back, what an interrupted run has begun; removes what no record knows. */
+  recover(input: {
+    service: string;
+    direction?: 'finish' | 'undo' | undefined;
+    by?: string | undefined;
+  }): Promise<OperationHandle> {
+    return this.#start('recoverService', workflowIds.recoverService(this.name, input.service), input);
+  }
+
+  /** Looks at every cloud and every record: what is the matter, and what to do. Changes nothing in the clouds. */
+  async check({ by }: { by?: string | undefined } = {}): Promise<EstateCheck> {
+    const id = randomBytes(4).toString('hex');
+    const started = await this.#start('checkEstate', workflowIds.checkEstate(this.name, id), { by });
+    return started.outcome<EstateCheck>();
   }
 
   /** A run by its workflow ID. */

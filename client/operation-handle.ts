@@ -84,6 +84,15 @@ export class OperationHandle {
     return this.#handle.signal('undo', { by });
   }
 
+  /** Lets what is under way end, and begins nothing new. */
+  pause(by: string): Promise<void> {
+    return this.#handle.signal('pause', { by });
+  }
+
+  resume(by: string): Promise<void> {
+    return this.#handle.signal('resume', { by });
+  }
+
   /** Looks at once whether what blocked the run is repaired. */
   retryStep(by: string): Promise<void> {
     return this.#handle.signal('retryStep', { by });

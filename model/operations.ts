@@ -3,7 +3,7 @@ import { z } from 'zod';
 import type { Reverted } from './applied.ts';
 import type { EstateCost } from './estate-cost.ts';
 import type { Step } from './progress.ts';
-import type { RecordedPlacement } from './record.ts';
+import type { Orphan, RecordedPlacement, ServiceStatus } from './record.ts';
 import type { Placement, ResourceSpec, ServiceType } from './service.ts';
 
 export const taskQueue = 'multi-cloud';
@@ -68,6 +68,19 @@ export const RemoveServiceInput = z.strictObject({
   confirm: z.string().optional(),
   by: z.string().max(200).default(''),
 });
+export const RecoverServiceInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  service: Name,
+  /** What becomes of what an interrupted run has begun. */
+  direction: z.enum(['finish', 'undo']).default('finish'),
+  by: z.string().max(200).default(''),
+});
+export const CheckEstateInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  by: z.string().max(200).default(''),
+});
 export const PlanEstateInput = z.strictObject({
   v: z.literal(1).default(1),
   estate: Estate,
@@ -79,15 +92,9 @@ export const PlanEstateInput = z.strictObject({
 export type DeployEstateInput = z.infer<typeof DeployEstateInput>;
 export type DeployServiceInput = z.infer<typeof DeployServiceInput>;
 export type RemoveServiceInput = z.infer<typeof RemoveServiceInput>;
+export type RecoverServiceInput = z.infer<typeof RecoverServiceInput>;
+export type CheckEstateInput = z.infer<typeof CheckEstateInput>;
 export type PlanEstateInput = z.infer<typeof PlanEstateInput>;
-
-/** A resource that should be gone and is not, or is there and no record knows it. */
-export interface Orphan {
-  provider: string;
-  kind: string;
-  name: string;
-  reason: string;
-}
 
 export interface OperationResult {
   outcome: 'done' | 'undone';
@@ -108,6 +115,8 @@ export const workflowIds = {
   deployEstate: (estate: string) => `deploy-estate/${estate}`,
   deployService: (estate: string, service: string) => `deploy/${estate}/${service}`,
   removeService: (estate: string, service: string) => `remove/${estate}/${service}`,
+  recoverService: (estate: string, service: string) => `recover/${estate}/${service}`,
+  checkEstate: (estate: string, id: string) => `check/${estate}-${id}`,
   cloudEstate: (estate: string) => `estate/${estate}`,
   cloudService: (estate: string, service: string) => `service/${estate}/${service}`,
   planEstate: (estate: string, id: string) => `plan/${estate}-${id}`,
@@ -171,6 +180,27 @@ export interface EstatePlan {
   accounts?: Record<string, string> | undefined;
 }
 
+/** What a look at the whole estate has found. */
+export interface EstateCheck {
+  estate: string;
+  clouds: {
+    provider: string;
+    /** The account that the credentials belong to; empty where the cloud could not be asked. */
+    account: string;
+    /** Why it could not be asked, and what to do. */
+    problem: string;
+  }[];
+  services: {
+    service: string;
+    status: ServiceStatus;
+    /** What is the matter, and the command that repairs it; empty where nothing is. */
+    problem: string;
+    command: string;
+  }[];
+  /** Resources that carry the estate's tags and stand in no record, by service. */
+  orphans: (Orphan & { service: string })[];
+}
+
 export type { Step };
 
 /** A placement with everything that the run needs to bring it about. */
@@ -178,6 +208,8 @@ export interface PlannedPlacement {
   placement: Placement;
   /** As the record has it, where it exists already: what an undo restores. */
   before?: RecordedPlacement | undefined;
+  /** Keys of the resources that an earlier run has begun to create and not finished. */
+  begun: string[];
   specs: ResourceSpec[];
   changes: ResourceChange[];
   monthlyCostUsd: number;
@@ -191,4 +223,7 @@ export interface PlannedService {
 }
 
 export const changesAnything = (planned: PlannedService): boolean =>
-  planned.placements.some(({ changes }) => changes.some(({ action }) => action === 'create' || action === 'update'));
+  planned.placements.some(
+    ({ before, begun, changes }) =>
+      !before || begun.length > 0 || changes.some(({ action }) => action === 'create' || action === 'update'),
+  );

@@ -64,22 +64,29 @@ export const RecordedPlacement = z.strictObject({
 });
 export type RecordedPlacement = z.infer<typeof RecordedPlacement>;
 
-/** Written before a call that changes a cloud, cleared after it is recorded as done or undone. */
+/** Written before the calls that change a placement, closed after it is recorded as settled or withdrawn. */
 export const Intent = z.strictObject({
   workflowId: z.string(),
   runId: z.string(),
   operation: z.enum(operationKinds),
-  provider: z.string(),
-  providerType: z.enum(providerTypes),
-  region: z.string(),
-  account: z.string(),
-  generation: z.number().int().min(1),
-  resource: RecordedResource,
-  /** `remove`: it did not exist before. `keep`: it existed, nothing to take back. */
-  undo: z.enum(['remove', 'keep']),
   at: z.string(),
+  /** What the placement is to be, or what it is while it is removed. */
+  placement: RecordedPlacement,
+  /** Keys of the resources that did not exist before: an undo removes these and no others. */
+  creates: z.array(z.string()),
+  /** A removal that was confirmed to take the data with it; whoever takes it up again may go as far. */
+  deleteData: z.boolean().default(false),
 });
 export type Intent = z.infer<typeof Intent>;
+
+/** A resource that should be gone and is not, or is there and no record knows it. */
+export const Orphan = z.strictObject({
+  provider: z.string(),
+  kind: z.string(),
+  name: z.string(),
+  reason: z.string(),
+});
+export type Orphan = z.infer<typeof Orphan>;
 
 /** A store that was kept when its placement ended, and what keeping it costs. */
 export const RetainedStore = z.strictObject({
@@ -91,18 +98,28 @@ export const RetainedStore = z.strictObject({
 });
 export type RetainedStore = z.infer<typeof RetainedStore>;
 
+/** An account in a region of a cloud: where resources can be. */
+export const Place = RecordedPlacement.pick({ provider: true, providerType: true, region: true, account: true });
+export type Place = z.infer<typeof Place>;
+
 export const ServiceRecord = z.strictObject({
   v: z.literal(1),
   estate: z.string(),
   service: z.string(),
   type: z.enum(serviceTypes).optional(),
   status: z.enum(serviceStatuses).default('planned'),
+  /** Where it has ever been: scans for what is left behind look there. */
+  places: z.array(Place).default([]),
   /** Last generation handed out, by provider. */
   generations: z.record(z.string(), z.number().int()).default({}),
   placements: z.array(RecordedPlacement).default([]),
   intents: z.array(Intent).default([]),
   retained: z.array(RetainedStore).default([]),
+  /** What could not be taken back, or was found by a scan and is nobody's. */
+  orphans: z.array(Orphan).default([]),
   holder: Holder.optional(),
+  /** Who has told the holder to yield, and gets the lock next. */
+  next: Holder.optional(),
   /** Who or what the holder waits for, shown by `status`. */
   waitingFor: z.string().default(''),
   /** Step keys already applied, by run: a repeated write changes nothing. */
@@ -155,6 +172,7 @@ export const ServiceSummary = z.strictObject({
   waitingFor: z.string(),
   monthlyCostUsd: z.number(),
   retained: z.array(RetainedStore),
+  orphans: z.array(Orphan).default([]),
 });
 export type ServiceSummary = z.infer<typeof ServiceSummary>;
 
@@ -175,6 +193,7 @@ export function summarise(record: ServiceRecord): ServiceSummary {
     waitingFor: record.waitingFor.slice(0, 300),
     monthlyCostUsd: monthlyCost(record),
     retained: record.retained.slice(0, 5),
+    orphans: record.orphans.slice(0, 5).map((orphan) => ({ ...orphan, reason: orphan.reason.slice(0, 100) })),
   };
 }
 
@@ -193,59 +212,88 @@ export const RecordChange = z.discriminatedUnion('kind', [
     status: z.enum(serviceStatuses),
     intents: z.array(Intent),
   }),
-  /** A placement now is as given; its intents of this run are closed. */
+  /** A placement now is as given; what was intended for it is closed. */
   z.strictObject({ kind: z.literal('settled'), placement: RecordedPlacement }),
-  /** A placement is gone, or again as it was `before`; its intents of this run are closed. */
+  /** A placement is gone, or again as it was `before`; what was intended for it is closed. */
   z.strictObject({
     kind: z.literal('withdrawn'),
     ...mark,
     before: RecordedPlacement.optional(),
     retained: z.array(RetainedStore).default([]),
   }),
+  /** `left`: what a run could not take back. `found`: all that the last scan found, in place of what was listed before. */
+  z.strictObject({ kind: z.literal('orphans'), how: z.enum(['left', 'found']), orphans: z.array(Orphan) }),
 ]);
 export type RecordChange = z.infer<typeof RecordChange>;
 
-/** The record after a change by a run. Pure; the caller has checked that the run holds the lock. */
-export function applyChange(record: ServiceRecord, runId: string, change: RecordChange): ServiceRecord {
+/** The record after a change. Pure; the caller has checked that whoever makes it holds the lock. */
+export function applyChange(record: ServiceRecord, change: RecordChange): ServiceRecord {
   const next = { ...record, revision: record.revision + 1 };
-  const others = (provider: string, generation: number) => (one: { provider: string; generation: number }) =>
-    one.provider !== provider || one.generation !== generation;
   switch (change.kind) {
     case 'status':
       return { ...next, status: change.status, waitingFor: change.waitingFor };
     case 'intents': {
       const generations = { ...record.generations };
-      for (const { provider, generation } of change.intents)
-        generations[provider] = Math.max(generations[provider] ?? 0, generation);
-      return {
-        ...next,
-        type: change.type,
-        status: change.status,
-        generations,
-        intents: [...record.intents, ...change.intents],
-      };
+      for (const { placement } of change.intents)
+        generations[placement.provider] = Math.max(generations[placement.provider] ?? 0, placement.generation);
+      // Who takes up what another run left open, takes over its intent.
+      const open = record.intents.filter(
+        ({ placement }) => !change.intents.some((one) => samePlacement(one.placement, placement)),
+      );
+      const places = withPlaces(
+        record.places,
+        change.intents.map(({ placement }) => placement),
+      );
+      const { type, status } = change;
+      return { ...next, type, status, generations, places, intents: [...open, ...change.intents] };
     }
-    case 'settled': {
-      const other = others(change.placement.provider, change.placement.generation);
+    case 'settled':
       return {
         ...next,
-        placements: [...record.placements.filter(other), change.placement].sort((a, b) =>
-          a.provider < b.provider ? -1 : 1,
-        ),
-        intents: record.intents.filter((intent) => intent.runId !== runId || other(intent)),
+        placements: [
+          ...record.placements.filter((one) => !samePlacement(one, change.placement)),
+          change.placement,
+        ].sort((a, b) => (a.provider < b.provider ? -1 : 1)),
+        intents: record.intents.filter(({ placement }) => !samePlacement(placement, change.placement)),
       };
-    }
-    case 'withdrawn': {
-      const other = others(change.provider, change.generation);
+    case 'withdrawn':
       return {
         ...next,
-        placements: [...record.placements.filter(other), ...(change.before ? [change.before] : [])],
-        intents: record.intents.filter((intent) => intent.runId !== runId || other(intent)),
+        placements: [
+          ...record.placements.filter((one) => !samePlacement(one, change)),
+          ...(change.before ? [change.before] : []),
+        ],
+        intents: record.intents.filter(({ placement }) => !samePlacement(placement, change)),
         retained: [...record.retained, ...change.retained],
       };
-    }
+    case 'orphans':
+      return { ...next, orphans: change.how === 'found' ? change.orphans : [...record.orphans, ...change.orphans] };
   }
 }
+
+const withPlaces = (known: readonly Place[], more: readonly Place[]): Place[] => {
+  const all = [...known];
+  for (const { provider, providerType, region, account } of more)
+    if (!all.some((one) => one.provider === provider && one.region === region && one.account === account))
+      all.push({ provider, providerType, region, account });
+  return all;
+};
+
+/** A placement of a service is known by its cloud and its generation. */
+type Mark = Pick<RecordedPlacement, 'provider' | 'generation'>;
+export const samePlacement = (a: Mark, b: Mark): boolean => a.provider === b.provider && a.generation === b.generation;
+
+/** Placements that a run began and did not finish: they keep their cloud and generation when they are taken up again. */
+export const begunPlacements = ({ placements, intents }: Pick<ServiceRecord, 'placements' | 'intents'>) =>
+  intents
+    .filter(
+      ({ operation, placement }) => operation !== 'remove' && !placements.some((one) => samePlacement(one, placement)),
+    )
+    .map(({ placement }) => placement);
+
+/** The record as a plan of the run `self` sees it: what another run is at work on is not there to be taken up. */
+export const seenBy = (self: string, record: ServiceRecord): ServiceRecord =>
+  record.holder && record.holder.workflowId !== self ? { ...record, intents: [] } : record;
 
 /** What a service is when nobody works on it. */
 export function restingStatus(record: Pick<ServiceRecord, 'placements' | 'intents'>): ServiceStatus {

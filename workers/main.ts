@@ -47,6 +47,7 @@ const pool = new ProviderPool({
   deviceCa: settings.deviceCa && readFileSync(settings.deviceCa, 'utf8'),
   brokerTarball: settings.brokerTarball,
   pollMs: settings.pollMs,
+  callDeadlineMs: settings.waits.callDeadlineMs,
   environment: process.env,
 });
 const providerActivities = createProviderActivities({
@@ -70,7 +71,7 @@ if (chosen.includes('control'))
         ...createEstateActivities({
           estateFile: settings.estateFile,
           allowedNames: settings.allowedNames,
-          blockedMs: settings.waits.blockedMs,
+          waits: settings.waits,
         }),
         ...createPlacementActivities({ sheets: loadSheets(settings.sheets) }),
       },

@@ -24,6 +24,8 @@ export const WorkerSettings = z.strictObject({
     .strictObject({
       /** Longest that one call to a cloud may take before it is given up. */
       callDeadlineMs: z.number().int().default(60_000),
+      /** How long after that a call that was given up may still take effect in the cloud. */
+      settleMs: z.number().int().default(60_000),
       /** How long a blocked run waits before it looks again. */
       blockedMs: z.number().int().default(300_000),
     })

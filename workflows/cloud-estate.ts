@@ -2,7 +2,7 @@
 import * as wf from '@temporalio/workflow';
 import type { Activities } from '../activities/index.ts';
 import { changesAfter } from '../model/applied.ts';
-import { type Acquired, asksForTheSame, isHolder } from '../model/lock.ts';
+import { type Acquired, isHolder, judge } from '../model/lock.ts';
 import { EstateRecord, Holder } from '../model/record.ts';
 import { searchAttributes } from './search-attributes.ts';
 
@@ -39,7 +39,7 @@ export async function cloudEstate(input: EstateRecord): Promise<void> {
       updates++;
       for (let holder = state.holder; holder && !isHolder(holder, asker); holder = state.holder) {
         if (await isRunning({ workflowId: holder.workflowId, runId: holder.runId }))
-          return { granted: false, holder, same: asksForTheSame(holder, asker) };
+          return { granted: false, holder, verdict: judge(holder, asker) };
         if (state.holder === holder) break; // nobody else took it over while we looked
       }
       state = { ...state, holder: asker };

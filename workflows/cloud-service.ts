@@ -1,11 +1,13 @@
 /** The record of one service: placements, lock, open intents. Long-lived; everybody who decides reads it here. */
 import * as wf from '@temporalio/workflow';
+import { z } from 'zod';
 import type { Activities } from '../activities/index.ts';
-import { type Acquired, asksForTheSame, isHolder } from '../model/lock.ts';
+import { type Acquired, ask, isHolder } from '../model/lock.ts';
 import {
   applyChange,
   Holder,
   monthlyCost,
+  Orphan,
   RecordChange,
   restingStatus,
   ServiceRecord,
@@ -22,12 +24,16 @@ export interface WriteRequest {
 }
 
 export const acquire = wf.defineUpdate<Acquired, [Holder]>('acquire');
-export const release = wf.defineUpdate<void, [Pick<Holder, 'workflowId' | 'runId'>]>('release');
+export const release = wf.defineUpdate<{ revision: number }, [Pick<Holder, 'workflowId' | 'runId'>]>('release');
 export const write = wf.defineUpdate<{ revision: number }, [WriteRequest]>('write');
+export const noteOrphans = wf.defineUpdate<void, [Orphan[]]>('noteOrphans');
 export const record = wf.defineQuery<ServiceRecord>('record');
 
 /** A history of this many updates is closed and continued; the server's limit is 2,000. */
 const updatesPerRun = 500;
+/** How long after the lock was taken the record first looks whether its holder still lives; then less and less often. */
+const firstLookMs = 60_000;
+const longestLookMs = 3_600_000;
 
 const { isRunning } = wf.proxyActivities<Activities>({
   startToCloseTimeout: '20s',
@@ -57,17 +63,33 @@ export async function cloudService(input: ServiceRecord): Promise<void> {
   };
 
   wf.setHandler(record, () => state);
+  /** Runs of this lock that have ended without giving it back: terminated, or lost. */
+  const dead = async (): Promise<string[]> => {
+    const runs = [state.holder, state.next].filter((one) => one !== undefined);
+    const alive = await Promise.all(runs.map(({ workflowId, runId }) => isRunning({ workflowId, runId })));
+    return runs.filter((_, at) => !alive[at]).map(({ runId }) => runId);
+  };
+  const free = () => {
+    const { holder: _, ...rest } = state;
+    const working = ['deploying', 'removing', 'blocked', 'migrating', 'failing-over', 'needs-operator'];
+    const settling = working.includes(state.status);
+    state = { ...rest, applied: {}, waitingFor: '', ...(settling && { status: restingStatus(state) }) };
+    show();
+  };
+
   wf.setHandler(
     acquire,
     (asker) =>
       turns.next(async () => {
         updates++;
-        const holder = state.holder;
-        if (holder && !isHolder(holder, asker)) {
-          const alive = await isRunning({ workflowId: holder.workflowId, runId: holder.runId });
-          if (alive) return { granted: false, holder, same: asksForTheSame(holder, asker) };
-        }
-        state = { ...state, holder: asker, applied: { [asker.runId]: state.applied[asker.runId] ?? [] } };
+        const mine = isHolder(state.holder, asker) || (!state.holder && !state.next);
+        const { lock, refused, verdict } = ask(state, asker, mine ? [] : await dead());
+        const taken = state.holder !== undefined && !isHolder(state.holder, asker);
+        state = { ...state, ...lock };
+        if (refused && verdict) return { granted: false, holder: refused, verdict };
+        // Plans were made as long as the run that is gone was at work: they are stale.
+        if (taken) state = { ...state, revision: state.revision + 1 };
+        state = { ...state, applied: { [asker.runId]: state.applied[asker.runId] ?? [] } };
         show();
         return { granted: true, revision: state.revision };
       }),
@@ -76,11 +98,8 @@ export async function cloudService(input: ServiceRecord): Promise<void> {
   wf.setHandler(release, (asker) =>
     turns.next(async () => {
       updates++;
-      if (!isHolder(state.holder, asker)) return;
-      const { holder: _, ...rest } = state;
-      const settling = ['deploying', 'removing', 'blocked', 'migrating', 'failing-over'].includes(state.status);
-      state = { ...rest, applied: {}, waitingFor: '', ...(settling && { status: restingStatus(state) }) };
-      show();
+      if (isHolder(state.holder, asker)) free();
+      return { revision: state.revision };
     }),
   );
   wf.setHandler(
@@ -90,7 +109,7 @@ export async function cloudService(input: ServiceRecord): Promise<void> {
         updates++;
         const applied = state.applied[runId] ?? [];
         if (!applied.includes(step)) {
-          state = applyChange(state, runId, RecordChange.parse(change));
+          state = applyChange(state, RecordChange.parse(change));
           state = { ...state, applied: { ...state.applied, [runId]: [...applied, step] } };
           show();
         }
@@ -99,8 +118,31 @@ export async function cloudService(input: ServiceRecord): Promise<void> {
     { validator: ({ change }) => void RecordChange.parse(change) },
   );
 
+  wf.setHandler(
+    noteOrphans,
+    (orphans) =>
+      turns.next(async () => {
+        updates++;
+        if (state.holder) return;
+        state = applyChange(state, { kind: 'orphans', how: 'found', orphans: z.array(Orphan).parse(orphans) });
+        show();
+      }),
+    { validator: (orphans) => void z.array(Orphan).parse(orphans) },
+  );
+
   show();
-  await wf.condition(() => (updates >= updatesPerRun || wf.workflowInfo().continueAsNewSuggested) && turns.idle);
+  const full = () => (updates >= updatesPerRun || wf.workflowInfo().continueAsNewSuggested) && turns.idle;
+  while (!full()) {
+    const held = state.holder?.runId;
+    const changed = () => full() || state.holder?.runId !== held;
+    if (held === undefined) await wf.condition(changed);
+    else
+      for (let wait = firstLookMs; !(await wf.condition(changed, wait)); wait = Math.min(2 * wait, longestLookMs))
+        await turns.next(async () => {
+          // A holder that was terminated gives nothing back: the service must not look busy for ever.
+          if (state.holder?.runId === held && (await dead()).includes(held)) free();
+        });
+  }
   await wf.condition(wf.allHandlersFinished);
   await wf.continueAsNew<typeof cloudService>(state);
 }

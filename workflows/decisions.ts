@@ -62,7 +62,7 @@ export class Decisions {
         this.#board.record(parsed.data.by, `${signal.name} (UNVERIFIED)`);
         this.#commands.set(signal.name, this.#count(signal) + 1);
         if (signal.name === 'undo') this.#onUndo();
-        else for (const child of this.#children) child.signal(signal, parsed.data).catch(() => {}); // it may have ended
+        else this.toChildren(signal, parsed.data);
       });
   }
 
@@ -83,6 +83,10 @@ export class Decisions {
   /** Commands for a run are for the runs that it has started, too; an undo reaches them as a cancellation. */
   passOn(child: Pick<wf.ChildWorkflowHandle<wf.Workflow>, 'signal'>): void {
     this.#children.push(child);
+  }
+
+  toChildren(signal: wf.SignalDefinition<[Command]>, command: Command): void {
+    for (const child of this.#children) child.signal(signal, command).catch(() => {}); // it may have ended
   }
 
   /**
@@ -120,11 +124,13 @@ export class Decisions {
     await wf.condition(() => this.#count(retryStep) > before || this.undoRequested, ms);
   }
 
-  async compensationVerdict(): Promise<'retry' | 'abandon'> {
+  /** What to do about a compensation that failed; `retry` where nobody says anything for so long. */
+  async compensationVerdict(retryAfterMs: number | undefined): Promise<'retry' | 'abandon'> {
     const before = { retry: this.#count(retryCompensation), abandon: this.#count(abandonCompensation) };
     const retry = () => this.#count(retryCompensation) > before.retry;
     const abandon = () => this.#count(abandonCompensation) > before.abandon;
-    await wf.condition(() => retry() || abandon());
+    if (retryAfterMs === undefined) await wf.condition(() => retry() || abandon());
+    else await wf.condition(() => retry() || abandon(), retryAfterMs);
     return abandon() ? 'abandon' : 'retry';
   }
 

@@ -8,10 +8,13 @@ import {
   type PlannedService,
   workflowIds,
 } from '../model/operations.ts';
+import { control, failure } from './calls.ts';
 import { approveWhereAsked, deployService } from './deploy-service.ts';
-import { control, failure, Operation } from './operation.ts';
+import { settleAll } from './graph.ts';
+import { Operation } from './operation.ts';
 import { planServices } from './planning.ts';
-import { keepAsIs, settleAll, takeBack } from './provisioning.ts';
+import { keepAsIs } from './provisioning.ts';
+import { takeBack } from './removal.ts';
 
 export const plan = wf.defineQuery<EstatePlan | undefined>('plan');
 
@@ -29,7 +32,7 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
     op.decisions.obey(approvals);
     op.about(estate.name);
     let planned = await op.board.step('plan', () => planServices(loaded, input.by));
-    const lock = await op.lock(undefined, planned.plan.hash);
+    const lock = await op.locks.take(undefined, planned.plan.hash);
     if ('attached' in lock) return lock.attached;
     const { stale, free } = await lockServices(op, planned);
     if (stale) planned = await planServices(loaded, input.by);
@@ -72,7 +75,7 @@ async function lockServices(
   for (const one of planned.services) {
     if (!changesAnything(one)) continue;
     try {
-      const lock = await op.lock(one.service, '');
+      const lock = await op.locks.take(one.service, '');
       if ('revision' in lock && lock.revision !== (planned.records[one.service]?.revision ?? 0)) stale = true;
       free.push(one.service);
     } catch (error) {
@@ -103,10 +106,14 @@ async function deployChild(op: Operation, planned: PlannedService): Promise<void
         staticSummary: `${service} on ${planned.placements.map(({ placement }) => placement.provider).join(', ')}`,
       });
       op.decisions.passOn(child);
-      const result = await child.result().catch((error: unknown) => {
-        op.inheritLeftovers(error);
-        throw error;
-      });
+      op.locks.leaveTo(service, child);
+      const result = await child
+        .result()
+        .catch((error: unknown) => {
+          op.inheritLeftovers(error);
+          throw error;
+        })
+        .finally(() => op.locks.takenBack(service));
       op.achieved(result.placements, result.monthlyCostUsd);
       return result;
     },

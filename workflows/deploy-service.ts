@@ -2,7 +2,8 @@
 import * as wf from '@temporalio/workflow';
 import type { LoadedEstate } from '../activities/estate/load.ts';
 import { changesAnything, DeployServiceInput, type EstatePlan, type OperationResult } from '../model/operations.ts';
-import { control, failure, Operation } from './operation.ts';
+import { control, failure } from './calls.ts';
+import { Operation } from './operation.ts';
 import { planServices } from './planning.ts';
 import { keepAsIs, provisionService } from './provisioning.ts';
 
@@ -24,7 +25,7 @@ export async function deployService(raw: unknown): Promise<OperationResult> {
         );
       const estate = planned.placements[0]?.placement.owner.estate ?? '';
       op.about(estate, input.service, planned.type);
-      op.inherit(holder);
+      op.locks.inherit(holder, input.service);
       op.board.phase('provisioning');
       await provisionService(op, planned);
       return op.result('done');
@@ -36,7 +37,7 @@ export async function deployService(raw: unknown): Promise<OperationResult> {
     op.decisions.obey(approvals);
     op.about(estate.name, input.service, estate.services[input.service]?.type);
     let planned = await op.board.step('plan', () => planServices(loaded, input.by, [input.service]));
-    const lock = await op.lock(input.service, planned.plan.hash);
+    const lock = await op.locks.take(input.service, planned.plan.hash);
     if ('attached' in lock) return lock.attached;
     if (lock.revision !== (planned.records[input.service]?.revision ?? 0))
       planned = await planServices(loaded, input.by, [input.service]);

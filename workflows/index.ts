@@ -1,7 +1,9 @@
 /** The workflow types of the contract, and nothing else. */
+export { checkEstate } from './check-estate.ts';
 export { cloudEstate } from './cloud-estate.ts';
 export { cloudService } from './cloud-service.ts';
 export { deployEstate } from './deploy-estate.ts';
 export { deployService } from './deploy-service.ts';
 export { planEstate } from './plan-estate.ts';
+export { recoverService } from './recover-service.ts';
 export { removeService } from './remove-service.ts';

@@ -5,48 +5,31 @@
  */
 import * as wf from '@temporalio/workflow';
 import { z } from 'zod';
-import type { Activities, ProviderActivities } from '../activities/index.ts';
-import { blockingKinds, type CloudErrorKind, type ErrorType } from '../model/errors.ts';
-import { describeHolder } from '../model/lock.ts';
-import { type OperationResult, type Orphan, providerQueue, urgentQueue } from '../model/operations.ts';
-import type { Holder, OperationKind, RecordChange } from '../model/record.ts';
+import type { Waits } from '../activities/estate/load.ts';
+import { Command } from '../model/decisions.ts';
+import type { ErrorType } from '../model/errors.ts';
+import type { OperationResult } from '../model/operations.ts';
+import type { Holder, OperationKind, Orphan, RecordChange, ServiceStatus } from '../model/record.ts';
+import { applicationFailure, control, failure, mayHaveWorked, mayPass } from './calls.ts';
 import { Decisions } from './decisions.ts';
+import { Gate } from './gate.ts';
+import { Locks } from './locks.ts';
 import { Board, reason } from './progress.ts';
 import { Saga } from './saga.ts';
 import { searchAttributes } from './search-attributes.ts';
 
-/** Short calls to Temporal and to files of the worker. */
-export const control = wf.proxyActivities<Activities>({
-  startToCloseTimeout: '30s',
-  retry: { maximumInterval: '15s' },
-});
+export const pause = wf.defineSignal<[Command]>('pause');
+export const resume = wf.defineSignal<[Command]>('resume');
 
-/** Waits for another run; as long as that takes. */
-const waiting = wf.proxyActivities<Activities>({ startToCloseTimeout: '30 days', heartbeatTimeout: '30s' });
-
-/** Calls to one cloud. A cloud that is away for longer than these attempts holds the run. */
-export const cloud = (provider: string, summary: string): ProviderActivities =>
-  wf.proxyActivities<ProviderActivities>({
-    taskQueue: providerQueue(provider),
-    startToCloseTimeout: '20m',
-    heartbeatTimeout: '20s',
-    cancellationType: wf.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-    retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 6 },
-    summary,
-  });
-
-/** The same for what must not queue behind ordinary work: undo, health. */
-export const urgent = (provider: string, summary: string): ProviderActivities =>
-  wf.proxyActivities<ProviderActivities>({
-    taskQueue: urgentQueue(provider),
-    startToCloseTimeout: '20m',
-    heartbeatTimeout: '20s',
-    retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 6 },
-    summary,
-  });
-
-/** Kinds that hold the run once the retries of an activity are used up. */
-const holding: readonly CloudErrorKind[] = [...blockingKinds, 'Unavailable', 'Throttled'];
+/** What the record says while a run of this kind is at work. */
+const atWork: Record<OperationKind, ServiceStatus> = {
+  deploy: 'deploying',
+  migrate: 'migrating',
+  failover: 'failing-over',
+  remove: 'removing',
+  recover: 'deploying',
+  repair: 'deploying',
+};
 
 const Leftovers = z.object({
   orphans: z.array(z.object({ provider: z.string(), kind: z.string(), name: z.string(), reason: z.string() })),
@@ -58,6 +41,9 @@ const Leftovers = z.object({
 export class Operation {
   readonly board = new Board();
   readonly decisions = new Decisions(this.board);
+  /** Where the run may stop between two steps. */
+  readonly gate = new Gate(this.board);
+  readonly locks: Locks;
   readonly saga: Saga;
   readonly kind: OperationKind;
   readonly orphans: Orphan[] = [];
@@ -65,24 +51,28 @@ export class Operation {
   readonly skipped: OperationResult['skipped'] = [];
   #estate = '';
   #service: string | undefined;
-  /** Under whose name locks are held and records written: a child acts for its parent. */
-  #holder: Pick<Holder, 'workflowId' | 'runId'> = wf.workflowInfo();
-  #estateLocked = false;
-  readonly #locked: string[] = [];
   readonly #placements: OperationResult['placements'] = [];
   #monthlyCostUsd = 0;
   #writes = 0;
+  #waits: Promise<Waits> | undefined;
+  readonly #scope = new wf.CancellationScope();
+  /** Why the run must stop although nothing failed. */
+  #stopped: wf.ApplicationFailure | undefined;
 
   constructor(kind: OperationKind) {
     this.kind = kind;
-    this.saga = new Saga(this.board, this.decisions, async (why) => {
-      if (this.#service)
-        await this.write(this.#service, {
-          kind: 'status',
-          status: why ? 'needs-operator' : 'deploying',
-          waitingFor: why ?? '',
-        });
+    this.locks = new Locks(kind, this.board, this.gate, (why) => this.#stop(failure('PlanChanged', why)));
+    this.saga = new Saga({
+      board: this.board,
+      decisions: this.decisions,
+      waits: () => this.waits(),
+      mayPass,
+      parked: async (why) => {
+        if (this.#service) await this.#show(this.#service, why ? 'needs-operator' : atWork[kind], why ?? '');
+      },
     });
+    this.#hear(pause, (by) => this.gate.close('pause', `paused by ${by}; signal resume lets it go on`));
+    this.#hear(resume, () => this.gate.open('pause'));
   }
 
   /** The input, checked at the workflow's first line; an absent one means `{}`. */
@@ -100,6 +90,7 @@ export class Operation {
   about(estate: string, service?: string, type?: string): void {
     this.#estate = estate;
     this.#service = service;
+    this.locks.of(estate);
     wf.upsertSearchAttributes([
       { key: searchAttributes.estate, value: estate },
       ...(service ? [{ key: searchAttributes.serviceName, value: service }] : []),
@@ -112,41 +103,13 @@ export class Operation {
   }
 
   get holder(): Pick<Holder, 'workflowId' | 'runId'> {
-    const { workflowId, runId } = this.#holder;
-    return { workflowId, runId };
+    return this.locks.holder;
   }
 
-  /** Acts under the locks of the run that started this one. */
-  inherit(holder: Pick<Holder, 'workflowId' | 'runId'>): void {
-    this.#holder = holder;
-  }
-
-  /**
-   * Takes the lock of a service, or of the estate where none is named. Returns the result of the present holder where
-   * that does the very same thing; refuses with `OperationInProgress` where it does something else.
-   */
-  async lock(
-    service: string | undefined,
-    planHash: string,
-  ): Promise<{ revision: number } | { attached: OperationResult }> {
-    const asker: Holder = { ...this.holder, operation: this.kind, planHash };
-    const acquired = service
-      ? await control.acquireService({ estate: this.#estate, service, holder: asker })
-      : await control.acquireEstate({ estate: this.#estate, holder: asker });
-    if (acquired.granted) {
-      if (service) this.#locked.push(service);
-      else this.#estateLocked = true;
-      return { revision: acquired.revision };
-    }
-    const { holder, same } = acquired;
-    const what = service ?? `the estate ${this.#estate}`;
-    if (!same)
-      throw failure(
-        'OperationInProgress',
-        `${what} is held by ${describeHolder(holder)}. Wait for it, or cancel it: multi-cloud watch ${holder.workflowId}`,
-      );
-    this.board.phase(`waits for ${describeHolder(holder)}, which does the same`);
-    return { attached: await waiting.awaitHolder(holder) };
+  /** How long the worker's settings tell to wait for what. */
+  waits(): Promise<Waits> {
+    this.#waits ??= control.waits();
+    return this.#waits;
   }
 
   /** Writes a change into the record of a service. Acknowledged; repeating it is harmless. */
@@ -155,22 +118,45 @@ export class Operation {
     await control.writeService({ estate: this.#estate, service, request: { runId: this.holder.runId, step, change } });
   }
 
-  /** Runs `act`; where a person must repair something first, holds the run, looks again now and then, and goes on alone. */
-  async held<T>(service: string, act: () => Promise<T>, resuming: 'deploying' | 'removing'): Promise<T> {
+  /**
+   * Runs an act that changes something, at a safe point. Where its failure has a cause that can be repaired outside, the
+   * run is held: it shows the cause, looks again now and then, and goes on alone.
+   */
+  async held<T>(service: string, act: () => Promise<T>): Promise<T> {
     for (;;) {
       try {
-        return await act();
+        return await this.gate.pass(act);
       } catch (error) {
-        const cause = applicationFailure(error);
-        if (!cause || !holding.some((kind) => kind === cause.type)) throw error;
-        this.board.block(cause.message);
-        await this.write(service, { kind: 'status', status: 'blocked', waitingFor: cause.message.slice(0, 300) });
-        const { blockedMs } = await control.waits();
+        if (mayHaveWorked(error)) this.saga.unsettle();
+        if (wf.isCancellation(error) || !mayPass(error)) throw error;
+        const why = reason(error);
+        this.board.block(why);
+        await this.#show(service, 'blocked', why);
+        const { blockedMs } = await this.waits();
         await this.decisions.pauseForRepair(blockedMs);
         this.board.block(undefined);
-        await this.write(service, { kind: 'status', status: resuming, waitingFor: '' });
+        await this.#show(service, atWork[this.kind], '');
       }
     }
+  }
+
+  #show(service: string, status: ServiceStatus, waitingFor: string): Promise<void> {
+    return this.write(service, { kind: 'status', status, waitingFor: waitingFor.slice(0, 300) });
+  }
+
+  #hear(signal: wf.SignalDefinition<[Command]>, obey: (by: string) => void): void {
+    wf.setHandler(signal, (raw) => {
+      const parsed = Command.safeParse(raw);
+      if (!parsed.success) return this.board.record('unknown', `signal ${signal.name} ignored: it needs {"by": "…"}`);
+      this.board.record(parsed.data.by, `${signal.name} (UNVERIFIED)`);
+      obey(parsed.data.by);
+      this.decisions.toChildren(signal, parsed.data);
+    });
+  }
+
+  #stop(why: wf.ApplicationFailure): void {
+    this.#stopped = why;
+    this.#scope.cancel();
   }
 
   achieved(placements: OperationResult['placements'], monthlyCostUsd: number): void {
@@ -202,10 +188,11 @@ export class Operation {
 
   /** Runs the story; when it cannot be completed, takes back what it did, and ends with why. */
   async run(story: () => Promise<OperationResult>): Promise<OperationResult> {
-    const scope = new wf.CancellationScope();
-    this.decisions.onUndo(() => scope.cancel());
+    this.decisions.onUndo(() =>
+      this.#stop(failure('UndoRequested', 'An undo was asked for; everything that this run had done was taken back.')),
+    );
     try {
-      const result = await scope.run(story);
+      const result = await this.#scope.run(story);
       this.board.phase(result.outcome);
       return result;
     } catch (error) {
@@ -213,35 +200,22 @@ export class Operation {
       const begun = !this.saga.isEmpty;
       this.board.phase(begun ? 'undoing' : 'refused');
       this.board.record('run', `failed: ${reason(error)}`);
-      this.orphans.push(...(await this.saga.undo()));
+      await this.#abandon(await this.saga.undo());
       if (begun) this.board.phase('undone');
-      if (wf.isCancellation(error) && !this.decisions.undoRequested) throw error;
-      const cause = applicationFailure(error);
-      const type = (
-        this.decisions.undoRequested ? 'UndoRequested' : (cause?.type ?? 'CompensationFailed')
-      ) as ErrorType;
-      const message = this.decisions.undoRequested
-        ? 'An undo was asked for; everything that this run had done was taken back.'
-        : reason(error);
-      throw failure(type, message, this.result('undone'));
+      const cause = this.#stopped ?? applicationFailure(error);
+      if (wf.isCancellation(error) && !this.#stopped) throw error;
+      const type = (cause?.type ?? 'CompensationFailed') as ErrorType;
+      throw failure(type, cause ? cause.message : reason(error), this.result('undone'));
     } finally {
-      await wf.CancellationScope.nonCancellable(() => this.#release());
+      await wf.CancellationScope.nonCancellable(() => this.locks.release());
     }
   }
 
-  async #release(): Promise<void> {
-    for (const service of this.#locked.splice(0))
-      await control.releaseService({ estate: this.#estate, service, holder: this.holder });
-    if (this.#estateLocked) await control.releaseEstate({ estate: this.#estate, holder: this.holder });
-    this.#estateLocked = false;
+  /** What nobody could take back stays listed, in the result and in the record. */
+  async #abandon(orphans: Orphan[]): Promise<void> {
+    this.orphans.push(...orphans);
+    const service = this.#service;
+    if (service && orphans.length > 0)
+      await wf.CancellationScope.nonCancellable(() => this.write(service, { kind: 'orphans', how: 'left', orphans }));
   }
-}
-
-export const failure = (type: ErrorType, message: string, ...details: unknown[]): wf.ApplicationFailure =>
-  wf.ApplicationFailure.create({ type, message, nonRetryable: true, details });
-
-/** The application failure at the bottom of what was thrown: an activity's, a child's, or our own. */
-export function applicationFailure(error: unknown): wf.ApplicationFailure | undefined {
-  for (let at: unknown = error; at instanceof Error; at = at.cause) if (at instanceof wf.ApplicationFailure) return at;
-  return undefined;
 }

@@ -1,7 +1,7 @@
 /** `planEstate`: what `deployEstate` would do. Looks only; takes no lock. */
 import * as wf from '@temporalio/workflow';
 import { type EstatePlan, PlanEstateInput } from '../model/operations.ts';
-import { control, failure } from './operation.ts';
+import { control, failure } from './calls.ts';
 import { planServices } from './planning.ts';
 import { Board } from './progress.ts';
 import { searchAttributes } from './search-attributes.ts';

@@ -1,9 +1,10 @@
 /** From the estate file and the records to a plan: what would be where, at what cost, and what must change for it. */
+import * as wf from '@temporalio/workflow';
 import type { LoadedEstate } from '../activities/estate/load.ts';
 import type { EstatePlan, PlannedPlacement, PlannedService, ServicePlan } from '../model/operations.ts';
 import { planHash } from '../model/plan-hash.ts';
-import type { ServiceRecord } from '../model/record.ts';
-import { cloud, control, failure } from './operation.ts';
+import { type ServiceRecord, seenBy } from '../model/record.ts';
+import { cloud, control, failure } from './calls.ts';
 
 export interface Planned {
   plan: EstatePlan;
@@ -27,7 +28,17 @@ export async function planServices(loaded: LoadedEstate, by: string, only?: read
         'ServiceNotFound',
         `The estate file has no service "${name}"; it has ${Object.keys(estate.services).join(', ')}.`,
       );
-  const placed = await control.placeServices({ loaded, only: names, records, identity, accounts, lastApplied, by });
+  const self = wf.workflowInfo().workflowId;
+  const seen = Object.fromEntries(Object.entries(records).map(([name, record]) => [name, seenBy(self, record)]));
+  const placed = await control.placeServices({
+    loaded,
+    only: names,
+    records: seen,
+    identity,
+    accounts,
+    lastApplied,
+    by,
+  });
   const services = await Promise.all(
     placed.services.map(async ({ service, type, placements }) => ({
       service,
@@ -79,7 +90,7 @@ async function inspect(one: Omit<PlannedPlacement, 'specs' | 'changes'>): Promis
   const { provider, owner } = one.placement;
   const seen = await cloud(provider, `inspect ${owner.service}`).inspectPlacement({
     placement: one.placement,
-    existing: one.before !== undefined,
+    existing: one.before !== undefined || one.begun.length > 0,
   });
   return { ...one, ...seen };
 }

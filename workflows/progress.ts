@@ -25,6 +25,7 @@ export class Board {
   #phase = 'starting';
   #waitingFor: WaitingFor[] = [];
   #blocked: string | undefined;
+  #held: string | undefined;
 
   constructor() {
     wf.setHandler(progress, () => this.snapshot(), { description: 'Phase, steps, percent, what the run waits for' });
@@ -41,6 +42,7 @@ export class Board {
       waitingFor: this.#waitingFor,
       children: this.#children,
       ...(this.#blocked !== undefined && { blocked: this.#blocked }),
+      ...(this.#held !== undefined && { held: this.#held }),
     };
   }
 
@@ -87,6 +89,12 @@ export class Board {
     this.#show();
   }
 
+  /** Says why nothing new begins: paused, yielding, waiting for lost calls; undefined when it goes on. */
+  hold(why: string | undefined): void {
+    this.#held = why;
+    this.#show();
+  }
+
   record(who: string, what: string, resource?: string): void {
     this.#audit.push({ at: now(), who, what, ...(resource !== undefined && { resource }) });
   }
@@ -105,6 +113,7 @@ export class Board {
         `🚧 **Blocked**: ${markdown(this.#blocked)}`,
         'It goes on by itself once repaired; signal `retryStep` looks at once, `undo` takes it back.',
       );
+    if (this.#held !== undefined) lines.push('', `⏸ ${markdown(this.#held)}`);
     for (const one of this.#waitingFor)
       lines.push(
         '',

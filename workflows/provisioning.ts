@@ -1,16 +1,12 @@
-/** Bringing planned placements about and taking them away: a graph of resources, each created after what it needs. */
-import * as wf from '@temporalio/workflow';
+/** Bringing planned placements about: a graph of resources, each created after what it needs, then verified and recorded. */
+import type { Ensured } from '../activities/providers/provision.ts';
 import type { PlannedPlacement, PlannedService } from '../model/operations.ts';
 import type { Intent, RecordedPlacement, RecordedResource, RetainedStore } from '../model/record.ts';
-import type { Outputs, Owner, Placement, ResourceSpec } from '../model/service.ts';
-import { cloud, control, failure, type Operation, urgent } from './operation.ts';
-
-/** A store that an undo or a remove keeps, stays this long unless somebody decides otherwise. */
-const retentionDays = 30;
-
-const retainUntil = (): string => new Date(Date.now() + retentionDays * 86_400_000).toISOString().slice(0, 10);
-
-const stepName = (service: string, provider: string, key: string): string => `${service}/${provider}/${key}`;
+import type { Outputs, ResourceSpec } from '../model/service.ts';
+import { cloud, failure, urgent } from './calls.ts';
+import { inOrder, settleAll } from './graph.ts';
+import type { Operation } from './operation.ts';
+import { createdBy, keep, retainUntil, stepName } from './removal.ts';
 
 const recorded = (spec: ResourceSpec, id = '', outputs: Outputs = {}): RecordedResource => ({
   key: spec.key,
@@ -31,104 +27,85 @@ export async function provisionService(op: Operation, planned: PlannedService): 
       stepName(service, placement.provider, 'verify'),
     ]),
   );
-  await op.write(service, {
-    kind: 'intents',
-    type,
-    status: 'deploying',
-    intents: planned.placements.flatMap((one) => intents(op, one)),
-  });
+  const intents = planned.placements.map((one) => intent(op, one));
+  await op.write(service, { kind: 'intents', type, status: 'deploying', intents });
   await settleAll(planned.placements.map((one) => provisionPlacement(op, one)));
 }
 
-function intents(op: Operation, { placement, specs, changes }: PlannedPlacement): Intent[] {
-  return specs.flatMap((spec) => {
-    const action = changes.find(({ key }) => key === spec.key)?.action;
-    if (action !== 'create' && action !== 'update') return [];
-    const { provider, providerType, region, account, owner } = placement;
-    return [
-      {
-        ...op.holder,
-        operation: op.kind,
-        provider,
-        providerType,
-        region,
-        account,
-        generation: owner.generation,
-        resource: recorded(spec),
-        undo: action === 'create' ? ('remove' as const) : ('keep' as const),
-        at: new Date().toISOString(),
-      },
-    ];
-  });
-}
+const intent = (op: Operation, planned: PlannedPlacement): Intent => ({
+  ...op.holder,
+  operation: op.kind,
+  at: new Date().toISOString(),
+  placement: placed(
+    planned,
+    planned.specs.map((spec) => planned.before?.resources.find(({ key }) => key === spec.key) ?? recorded(spec)),
+  ),
+  creates: createdBy(planned),
+  deleteData: false,
+});
+
+/** The record of a placement with these resources. */
+const placed = ({ placement, monthlyCostUsd }: PlannedPlacement, resources: RecordedResource[]): RecordedPlacement => ({
+  provider: placement.provider,
+  providerType: placement.providerType,
+  type: placement.type,
+  region: placement.region,
+  account: placement.account,
+  generation: placement.owner.generation,
+  configuration: placement.configuration,
+  role: 'current',
+  resources,
+  monthlyCostUsd,
+  endpoint: '',
+  health: '',
+});
 
 async function provisionPlacement(op: Operation, planned: PlannedPlacement): Promise<void> {
-  const { placement, specs, changes, before } = planned;
-  const { provider, owner, configuration } = placement;
+  const { placement, specs, before } = planned;
+  const { provider, owner } = placement;
   const { service } = owner;
-  const mark = { provider, generation: owner.generation };
   const retained: RetainedStore[] = [];
   op.saga.add({
     step: stepName(service, provider, 'record'),
     orphan: { provider, kind: 'record', name: service },
     undo: async () => {
+      if (op.saga.unsettled && !before) await sweep(op, planned, []);
+      const mark = { provider, generation: owner.generation };
       await op.write(service, { kind: 'withdrawn', ...mark, ...(before && { before }), retained });
       return 'record as before';
     },
   });
 
+  // The run that began it may have calls under way that nobody waits for any more.
+  let unsettled = planned.begun.length > 0;
   const resources = await inOrder(
     specs,
     ({ needs }) => needs,
-    async (spec, needs: Record<string, RecordedResource>) => {
-      const outputs = Object.fromEntries(Object.values(needs).map((resource) => [resource.key, resource.outputs]));
-      const change = changes.find(({ key }) => key === spec.key);
-      const step = stepName(service, provider, spec.key);
-      if (change?.action === 'create')
-        op.saga.add({
-          step,
-          orphan: { provider, kind: spec.kind, name: spec.name },
-          undo: async () => {
-            const resource = recorded(spec, '', {});
-            const until = retainUntil();
-            const removed = await urgent(provider, `undo ${spec.name}`).removeResource({
-              placement,
-              resource,
-              needs: outputs,
-              deleteData: false,
-              retainUntil: until,
-              undo: true,
-            });
-            if (removed === 'retained') retained.push(keep(op, planned, spec, until));
-            return removed;
-          },
-        });
-      return op.board
-        .step(
-          step,
-          async () => {
-            const ensured = await op.held(
-              service,
-              () => cloud(provider, spec.name).ensureResource({ placement, spec, needs: outputs }),
-              'deploying',
-            );
-            if (ensured.outcome !== 'unchanged') op.board.record('run', ensured.outcome, `${spec.kind} ${ensured.id}`);
-            return { resource: recorded(spec, ensured.id, ensured.outputs), ensured };
-          },
-          ({ ensured }) =>
-            ensured.outcome === 'updated' ? `repaired ${ensured.drift.join(', ')}` : `${ensured.outcome} ${spec.name}`,
-        )
-        .then(({ resource }) => resource);
+    async (spec, needed: Record<string, RecordedResource>) => {
+      const needs = Object.fromEntries(Object.values(needed).map(({ key, outputs }) => [key, outputs]));
+      compensate(op, planned, spec, needs, retained);
+      const ensure = () => cloud(provider, spec.name).ensureResource({ placement, spec, needs });
+      const ensured = await op.board.step(
+        stepName(service, provider, spec.key),
+        () => op.held(service, ensure),
+        (made) => described(made, spec.name),
+      );
+      if (ensured.outcome !== 'unchanged') op.board.record('run', ensured.outcome, `${spec.kind} ${ensured.id}`);
+      unsettled ||= ensured.unsettled;
+      return recorded(spec, ensured.id, ensured.outputs);
     },
   );
+  if (unsettled) {
+    op.saga.unsettle();
+    await op.saga.settle();
+    await sweep(op, planned, resources);
+  }
 
   const verified = await op.board.step(
     stepName(service, provider, 'verify'),
     async () => {
-      const seen = await op.held(
-        service,
-        () => cloud(provider, `verify ${service}`).verifyPlacement({ placement, specs }),
-        'deploying',
+      const seen = await op.held(service, () =>
+        cloud(provider, `verify ${service}`).verifyPlacement({ placement, specs }),
       );
       if (seen.failed.length > 0)
         throw failure(
@@ -141,17 +118,8 @@ async function provisionPlacement(op: Operation, planned: PlannedPlacement): Pro
     ({ health }) => health,
   );
 
-  const after: RecordedPlacement = {
-    provider,
-    providerType: placement.providerType,
-    type: placement.type,
-    region: placement.region,
-    account: placement.account,
-    generation: owner.generation,
-    configuration,
-    role: 'current',
-    resources,
-    monthlyCostUsd: planned.monthlyCostUsd,
+  const after = {
+    ...placed(planned, resources),
     endpoint: verified.endpoint,
     health: `healthy: ${verified.health}`.slice(0, 200),
   };
@@ -162,15 +130,68 @@ async function provisionPlacement(op: Operation, planned: PlannedPlacement): Pro
   );
 }
 
-function keep(
+const described = ({ outcome, drift }: Ensured, name: string): string =>
+  outcome === 'updated' ? `repaired ${drift.join(', ')}` : `${outcome} ${name}`;
+
+/** Registers how to take back what will be done to one resource: what is new goes, what is changed becomes as it was. */
+function compensate(
   op: Operation,
-  { placement, monthlyCostUsd }: Pick<PlannedPlacement, 'placement' | 'monthlyCostUsd'>,
-  { kind, name }: Pick<RecordedResource, 'kind' | 'name'>,
-  until: string,
-): RetainedStore {
-  const store = { provider: placement.provider, kind, name, until, monthlyCostUsd };
-  op.retained.push({ provider: store.provider, name, until, monthlyCostUsd });
-  return store;
+  planned: PlannedPlacement,
+  spec: ResourceSpec,
+  needs: Record<string, Outputs>,
+  retained: RetainedStore[],
+): void {
+  const { placement, before, changes, monthlyCostUsd } = planned;
+  const { provider, owner } = placement;
+  const step = stepName(owner.service, provider, spec.key);
+  const orphan = { provider, kind: spec.kind, name: spec.name };
+  if (createdBy(planned).includes(spec.key))
+    op.saga.add({
+      step,
+      orphan,
+      undo: async () => {
+        const until = retainUntil();
+        const removed = await urgent(provider, `undo ${spec.name}`).removeResource({
+          placement,
+          resource: recorded(spec),
+          needs,
+          deleteData: false,
+          retainUntil: until,
+          undo: true,
+        });
+        if (removed === 'retained') retained.push(keep(op, placement, monthlyCostUsd, spec, until));
+        return removed;
+      },
+    });
+  else if (before && changes.some(({ key, action }) => key === spec.key && action === 'update'))
+    op.saga.add({
+      step,
+      orphan,
+      undo: async () => {
+        const earlier = { ...placement, configuration: before.configuration };
+        const restored = await urgent(provider, `restore ${spec.name}`).restoreResource({
+          placement: earlier,
+          key: spec.key,
+          needs,
+        });
+        return restored.outcome === 'unchanged' ? 'as before' : `restored ${restored.drift.join(', ')}`;
+      },
+    });
+}
+
+/** Removes what calls with lost answers have made besides: a second one of a kind that the cloud names itself, or one too late. */
+async function sweep(op: Operation, { placement }: PlannedPlacement, keepThese: RecordedResource[]): Promise<void> {
+  const { provider, owner } = placement;
+  const known = keepThese.map(({ kind, name, id }) => ({ kind, name, id }));
+  const strays = await urgent(provider, `look for strays of ${owner.service}`).findStrays({ placement, known });
+  const mine = strays.filter(({ generation }) => generation === owner.generation);
+  if (mine.length === 0) return;
+  await urgent(provider, `remove strays of ${owner.service}`).removeStrays({
+    placement,
+    strays: mine,
+    retainUntil: retainUntil(),
+  });
+  for (const { kind, id } of mine) op.board.record('run', 'removed a stray', `${kind} ${id}`);
 }
 
 /** Counts the placements of a service that needs no change into the result. */
@@ -181,124 +202,4 @@ export function keepAsIs(op: Operation, { service, placements }: PlannedService)
         [{ service, provider: placement.provider, region: placement.region, id: before.resources.at(-1)?.id ?? '' }],
         before.monthlyCostUsd,
       );
-}
-
-/** Takes back what a finished child created: its new resources go, what was there before stays as it was recorded. */
-export async function takeBack(op: Operation, planned: PlannedService): Promise<string> {
-  const records = await control.readServices({ estate: op.estate });
-  let removed = 0;
-  for (const { placement, before, changes } of planned.placements) {
-    const { provider, owner } = placement;
-    const now = records[owner.service]?.placements.find(
-      (one) => one.provider === provider && one.generation === owner.generation,
-    );
-    if (!now) continue; // the child did not get that far, or has taken it back itself
-    const created = now.resources.filter(({ key }) =>
-      changes.some((change) => change.key === key && change.action === 'create'),
-    );
-    removed += created.length;
-    const retained = await removeResources(op, placement, now, created, false);
-    await op.write(owner.service, {
-      kind: 'withdrawn',
-      provider,
-      generation: owner.generation,
-      ...(before && { before }),
-      retained,
-    });
-  }
-  return removed === 0 ? 'nothing to take back' : `${removed} resources taken back`;
-}
-
-/** The placement as drivers know it, from its record. */
-export function placementOf(
-  owner: Omit<Owner, 'generation'>,
-  { provider, providerType, type, region, account, generation, configuration }: RecordedPlacement,
-): Placement {
-  return { owner: { ...owner, generation }, provider, providerType, type, region, account, configuration };
-}
-
-/** Removes resources of a recorded placement, each after everything that needs it. Returns the stores that were kept. */
-export async function removeResources(
-  op: Operation,
-  placement: Placement,
-  before: RecordedPlacement,
-  resources: readonly RecordedResource[],
-  deleteData: boolean,
-): Promise<RetainedStore[]> {
-  const { service } = placement.owner;
-  const outputs = new Map(before.resources.map((resource) => [resource.key, resource.outputs]));
-  const kept: RetainedStore[] = [];
-  const dependants = ({ key }: RecordedResource): string[] =>
-    resources.filter(({ needs }) => needs.includes(key)).map((one) => one.key);
-  await inOrder([...resources].reverse(), dependants, async (resource) => {
-    const needs = Object.fromEntries(resource.needs.map((key) => [key, outputs.get(key) ?? {}]));
-    const until = retainUntil();
-    await op.board.step(
-      stepName(service, placement.provider, resource.key),
-      async () => {
-        const removed = await op.held(
-          service,
-          () =>
-            urgent(placement.provider, `remove ${resource.name}`).removeResource({
-              placement,
-              resource,
-              needs,
-              deleteData,
-              retainUntil: until,
-              undo: false,
-            }),
-          'removing',
-        );
-        if (removed === 'retained')
-          kept.push(keep(op, { placement, monthlyCostUsd: before.monthlyCostUsd }, resource, until));
-        op.board.record('run', removed, `${resource.kind} ${resource.name}`);
-        return removed;
-      },
-      (removed) => (removed === 'retained' ? `kept until ${until}: it holds data` : `${removed} ${resource.name}`),
-    );
-  });
-  return kept;
-}
-
-/** Runs one act a node, each after the nodes it depends on; independent ones at the same time. */
-async function inOrder<N extends { key: string }, R>(
-  nodes: readonly N[],
-  dependsOn: (node: N) => readonly string[],
-  act: (node: N, needs: Record<string, R>) => Promise<R>,
-): Promise<R[]> {
-  const running = new Map<string, Promise<R>>();
-  const start = async (node: N): Promise<R> => {
-    const needs: Record<string, R> = {};
-    for (const key of dependsOn(node)) {
-      const need = running.get(key);
-      if (need) needs[key] = await need;
-    }
-    return act(node, needs);
-  };
-  for (const node of nodes) {
-    const started = start(node);
-    started.catch(() => {}); // reported by settleAll
-    running.set(node.key, started);
-  }
-  return settleAll([...running.values()]);
-}
-
-/**
- * All results; or, when one fails, its error once none of the others is at work any more: what a compensation takes back
- * must not still be in the making.
- */
-export async function settleAll<R>(all: readonly Promise<R>[]): Promise<R[]> {
-  const scope = wf.CancellationScope.current();
-  let first: { error: unknown } | undefined;
-  await Promise.all(
-    all.map((one) =>
-      one.catch((error: unknown) => {
-        if (first) return;
-        first = { error };
-        scope.cancel();
-      }),
-    ),
-  );
-  if (first) throw first.error;
-  return Promise.all(all);
 }

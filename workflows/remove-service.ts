@@ -1,10 +1,18 @@
 /** `removeService`: takes a service off all its clouds, in order. Protected data goes only where the input names it. */
 import { isProtected as protectedByFile, type Service } from '../model/estate.ts';
 import { type OperationResult, RemoveServiceInput } from '../model/operations.ts';
-import type { Intent, RecordedPlacement, ServiceRecord } from '../model/record.ts';
-import { statefulTypes } from '../model/service.ts';
-import { cloud, control, failure, Operation } from './operation.ts';
-import { placementOf, removeResources, settleAll } from './provisioning.ts';
+import {
+  begunPlacements,
+  type Intent,
+  type RecordedPlacement,
+  type ServiceRecord,
+  samePlacement,
+} from '../model/record.ts';
+import { type Owner, statefulTypes } from '../model/service.ts';
+import { cloud, control, failure } from './calls.ts';
+import { settleAll } from './graph.ts';
+import { Operation } from './operation.ts';
+import { placementOf, removeResources } from './removal.ts';
 
 export async function removeService(raw: unknown): Promise<OperationResult> {
   const op = new Operation('remove');
@@ -17,7 +25,7 @@ export async function removeService(raw: unknown): Promise<OperationResult> {
     const { [service]: known } = await control.readServices({ estate: estate.name });
     if (!known && !estate.services[service])
       throw failure('ServiceNotFound', `There is no service "${service}" in the estate ${estate.name}.`);
-    const lock = await op.lock(service, `remove/${input.confirm ?? ''}`);
+    const lock = await op.locks.take(service, `remove/${input.confirm ?? ''}`);
     if ('attached' in lock) return lock.attached;
     const { [service]: record } = await control.readServices({ estate: estate.name });
     if (!record || (record.placements.length === 0 && record.intents.length === 0)) return op.result('done');
@@ -29,31 +37,46 @@ export async function removeService(raw: unknown): Promise<OperationResult> {
     op.board.phase('removing');
     const identity = await control.openEstate({ estate: estate.name });
     const owner = { estate: estate.name, service, uid: identity.uid, controller: identity.controller };
-    const placements = withInterrupted(record);
-    if (record.type)
-      await op.write(service, {
-        kind: 'intents',
-        type: record.type,
-        status: 'removing',
-        intents: placements.flatMap((one) => intents(op, one)),
-      });
-    await settleAll(
-      placements.map(async (before) => {
-        const placement = placementOf(owner, before);
-        const retained = await removeResources(op, placement, before, before.resources, confirmed);
-        await op.write(service, {
-          kind: 'withdrawn',
-          provider: before.provider,
-          generation: before.generation,
-          retained,
-        });
-        const kept = retained.map(({ name }) => name);
-        const left = await cloud(before.provider, `look for what is left of ${service}`).scanPlacement({ placement });
-        op.orphans.push(...left.filter(({ name }) => !kept.includes(name)));
-      }),
-    );
+    await removePlacements(op, owner, record, withInterrupted(record), confirmed);
     return op.result('done');
   });
+}
+
+/** Removes placements of a service, and looks for what is left of them. */
+export async function removePlacements(
+  op: Operation,
+  owner: Omit<Owner, 'generation'>,
+  record: ServiceRecord,
+  placements: readonly RecordedPlacement[],
+  deleteData: boolean,
+): Promise<void> {
+  const { service } = owner;
+  if (record.type)
+    await op.write(service, {
+      kind: 'intents',
+      type: record.type,
+      status: 'removing',
+      intents: placements.map((one) => intent(op, one, deleteData)),
+    });
+  await settleAll(
+    placements.map(async (recorded) => {
+      const { provider, generation, resources } = recorded;
+      const placement = placementOf(owner, recorded);
+      // What a run only began to create may never have come to be.
+      const undo = !record.placements.some((known) => samePlacement(known, recorded));
+      const retained = await removeResources(op, { placement, recorded, resources, deleteData, undo });
+      await op.write(service, { kind: 'withdrawn', provider, generation, retained });
+      const left = await op.held(service, () =>
+        cloud(provider, `look for what is left of ${service}`).findStrays({ placement, known: [] }),
+      );
+      const kept = retained.map(({ name }) => name);
+      op.orphans.push(
+        ...left
+          .filter((one) => one.generation === generation && !kept.includes(one.name))
+          .map(({ kind, name }) => ({ provider, kind, name, reason: 'still there after the removal' })),
+      );
+    }),
+  );
 }
 
 function refuseProtected(
@@ -79,53 +102,21 @@ function refuseProtected(
     );
 }
 
-/** The placements of the record, and what an interrupted deployment may have begun. */
+/** The placements of the record, with what an interrupted deployment may have begun. */
 function withInterrupted(record: ServiceRecord): RecordedPlacement[] {
-  const placements = [...record.placements];
-  for (const intent of record.intents) {
-    const { provider, generation, resource } = intent;
-    const at = placements.findIndex((one) => one.provider === provider && one.generation === generation);
-    const known = placements[at];
-    if (!known) placements.push(begun(record, intent));
-    else if (!known.resources.some(({ key }) => key === resource.key))
-      placements[at] = { ...known, resources: [...known.resources, resource] };
-  }
-  return placements;
+  const placements = record.placements.map((known) => {
+    const open = record.intents.find(({ placement }) => samePlacement(placement, known));
+    const more = open?.placement.resources.filter(({ key }) => !known.resources.some((one) => one.key === key)) ?? [];
+    return { ...known, resources: [...known.resources, ...more] };
+  });
+  return [...placements, ...begunPlacements(record)];
 }
 
-const begun = (
-  record: ServiceRecord,
-  { provider, providerType, region, account, generation, resource }: Intent,
-): RecordedPlacement => ({
-  provider,
-  providerType,
-  type: record.type ?? 'storage',
-  region,
-  account,
-  generation,
-  configuration: {},
-  role: 'current',
-  resources: [resource],
-  monthlyCostUsd: 0,
-  endpoint: '',
-  health: '',
+const intent = (op: Operation, placement: RecordedPlacement, deleteData: boolean): Intent => ({
+  ...op.holder,
+  operation: 'remove',
+  at: new Date().toISOString(),
+  placement,
+  creates: [],
+  deleteData,
 });
-
-function intents(
-  op: Operation,
-  { provider, providerType, region, account, generation, resources }: RecordedPlacement,
-): Intent[] {
-  const at = new Date().toISOString();
-  return resources.map((resource) => ({
-    ...op.holder,
-    operation: op.kind,
-    provider,
-    providerType,
-    region,
-    account,
-    generation,
-    resource,
-    undo: 'keep' as const,
-    at,
-  }));
-}

@@ -1,9 +1,10 @@
 /**
  * Compensations, registered before the act they take back. They run in reverse order in a scope that no cancellation
- * reaches; one that cannot succeed parks the run until a person retries or abandons it.
+ * reaches; one that cannot succeed parks the run until its cause is repaired or a person abandons it.
  */
 import * as wf from '@temporalio/workflow';
-import type { Orphan } from '../model/operations.ts';
+import type { Waits } from '../activities/estate/load.ts';
+import type { Orphan } from '../model/record.ts';
 import type { Decisions } from './decisions.ts';
 import { type Board, reason } from './progress.ts';
 
@@ -14,17 +15,23 @@ export interface Compensation {
   undo: () => Promise<string | undefined>;
 }
 
-export class Saga {
-  readonly #board: Board;
-  readonly #decisions: Decisions;
-  readonly #parked: (why: string | undefined) => Promise<void>;
-  readonly #compensations: Compensation[] = [];
+export interface Surroundings {
+  board: Board;
+  decisions: Decisions;
+  waits: () => Promise<Waits>;
+  /** Told why the run waits for an operator, and undefined when it goes on. */
+  parked: (why: string | undefined) => Promise<void>;
+  /** Whether the cause of a failure may be repaired outside, so that another try is worth it without being asked for. */
+  mayPass: (error: unknown) => boolean;
+}
 
-  /** `parked` is told why the run waits for an operator, and undefined when it goes on. */
-  constructor(board: Board, decisions: Decisions, parked: (why: string | undefined) => Promise<void>) {
-    this.#board = board;
-    this.#decisions = decisions;
-    this.#parked = parked;
+export class Saga {
+  readonly #around: Surroundings;
+  readonly #compensations: Compensation[] = [];
+  #unsettledSince: number | undefined;
+
+  constructor(around: Surroundings) {
+    this.#around = around;
   }
 
   add(compensation: Compensation): void {
@@ -36,33 +43,58 @@ export class Saga {
     return this.#compensations.length === 0;
   }
 
+  /** Notes that a call may still take effect: its answer got lost, or the worker that made it. */
+  unsettle(): void {
+    this.#unsettledSince = Date.now();
+  }
+
+  /** Whether such a call has ever been made. */
+  get unsettled(): boolean {
+    return this.#unsettledSince !== undefined;
+  }
+
+  /** Waits until no call that was made so far can take effect any more: its deadline and the cloud's own delay have passed. */
+  async settle(): Promise<void> {
+    if (this.#unsettledSince === undefined) return;
+    const { callDeadlineMs, settleMs } = await this.#around.waits();
+    const left = this.#unsettledSince + callDeadlineMs + settleMs - Date.now();
+    if (left <= 0) return;
+    this.#around.board.hold(`waits ${Math.ceil(left / 1000)} s for calls whose answers were lost, then looks again`);
+    await wf.sleep(left);
+    this.#around.board.hold(undefined);
+  }
+
   /** Takes back everything; returns what could not be taken back and was abandoned. */
   undo(): Promise<Orphan[]> {
+    const { board, decisions } = this.#around;
     return wf.CancellationScope.nonCancellable(async () => {
+      if (this.isEmpty) return [];
+      await this.settle();
       let open = this.#compensations.splice(0).reverse();
       for (;;) {
-        const failed: { compensation: Compensation; why: string }[] = [];
+        const failed: { compensation: Compensation; error: unknown }[] = [];
         for (const compensation of open) {
-          this.#board.mark(compensation.step, { status: 'undoing' });
+          board.mark(compensation.step, { status: 'undoing' });
           try {
             const detail = await compensation.undo();
-            this.#board.mark(compensation.step, { status: 'undone', detail, finishedAt: new Date().toISOString() });
-            this.#board.record('run', 'undone', `${compensation.orphan.kind} ${compensation.orphan.name}`);
+            board.mark(compensation.step, { status: 'undone', detail, finishedAt: new Date().toISOString() });
+            board.record('run', 'undone', `${compensation.orphan.kind} ${compensation.orphan.name}`);
           } catch (error) {
-            const why = reason(error);
-            this.#board.mark(compensation.step, { status: 'failed', detail: `undo failed: ${why}` });
-            failed.push({ compensation, why });
+            board.mark(compensation.step, { status: 'failed', detail: `undo failed: ${reason(error)}` });
+            failed.push({ compensation, error });
           }
         }
         if (failed.length === 0) return [];
-        const list = failed.map(({ compensation, why }) => ({ ...compensation.orphan, reason: why }));
-        const text = `left behind: ${list.map(({ provider, name }) => `${provider} ${name}`).join(', ')}; repair, then signal retryCompensation, or abandonCompensation`;
-        this.#board.block(text);
-        await this.#parked(text);
-        const verdict = await this.#decisions.compensationVerdict();
-        this.#board.block(undefined);
-        await this.#parked(undefined);
-        if (verdict === 'abandon') return list;
+        const orphans = failed.map(({ compensation, error }) => ({ ...compensation.orphan, reason: reason(error) }));
+        const passing = failed.every(({ error }) => this.#around.mayPass(error));
+        const text = `left behind: ${orphans.map(({ provider, name, reason }) => `${provider} ${name} (${reason})`).join(', ')}. Repair the cause${passing ? '; the run looks again by itself' : ''}: signal retryCompensation tries at once, abandonCompensation gives up and lists them as orphans`;
+        board.block(text);
+        await this.#around.parked(text);
+        const { blockedMs } = await this.#around.waits();
+        const verdict = await decisions.compensationVerdict(passing ? blockedMs : undefined);
+        board.block(undefined);
+        await this.#around.parked(undefined);
+        if (verdict === 'abandon') return orphans;
         open = failed.map(({ compensation }) => compensation);
       }
     });

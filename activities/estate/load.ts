@@ -11,7 +11,16 @@ import { parseEstateFile } from '../../model/estate-file.ts';
 export interface EstateDependencies {
   estateFile: string;
   allowedNames?: readonly string[] | undefined;
-  /** How long a blocked run waits before it looks again, milliseconds. */
+  waits: Waits;
+}
+
+/** Waits that depend on how far away the clouds are, milliseconds. */
+export interface Waits {
+  /** Longest that one call to a cloud may take before it is given up. */
+  callDeadlineMs: number;
+  /** How long after that a call that was given up may still take effect in the cloud. */
+  settleMs: number;
+  /** How long a blocked run waits before it looks again. */
   blockedMs: number;
 }
 
@@ -24,7 +33,7 @@ export interface LoadedEstate {
   warnings: string[];
 }
 
-export function createEstateActivities({ estateFile, allowedNames, blockedMs }: EstateDependencies) {
+export function createEstateActivities({ estateFile, allowedNames, waits }: EstateDependencies) {
   return {
     /** `estate` must be the worker's own where it is given. */
     async loadEstate({
@@ -66,8 +75,8 @@ export function createEstateActivities({ estateFile, allowedNames, blockedMs }: 
       };
     },
 
-    async waits(): Promise<{ blockedMs: number }> {
-      return { blockedMs };
+    async waits(): Promise<Waits> {
+      return waits;
     },
   };
 }

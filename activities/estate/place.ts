@@ -6,7 +6,7 @@ import type { EstatePlan, PlannedPlacement } from '../../model/operations.ts';
 import { placeService } from '../../model/placement.ts';
 import { planView } from '../../model/plan-view.ts';
 import { type Proposal, removedFromFile, typeChanged } from '../../model/proposals.ts';
-import type { EstateRecord, RecordedPlacement, ServiceRecord } from '../../model/record.ts';
+import { begunPlacements, type EstateRecord, type RecordedPlacement, type ServiceRecord } from '../../model/record.ts';
 import type { Placement, ServiceType } from '../../model/service.ts';
 import type { Sheets } from '../../model/sheets.ts';
 import type { Identity } from '../registry/registry.ts';
@@ -58,6 +58,7 @@ export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
           placements: placements.map(({ provider, providerType, region, monthlyUsd }) => {
             const record = records[service];
             const before = record?.placements.find((one) => one.provider === provider && one.role === 'current');
+            const open = record?.intents.find(({ placement }) => placement.provider === provider);
             const wanted = estate.services[service];
             const placement: Placement = {
               owner: {
@@ -65,16 +66,22 @@ export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
                 uid: identity.uid,
                 service,
                 controller: identity.controller,
-                generation: before?.generation ?? (record?.generations[provider] ?? 0) + 1,
+                generation:
+                  before?.generation ?? open?.placement.generation ?? (record?.generations[provider] ?? 0) + 1,
               },
               type,
               provider,
               providerType,
               region,
-              account: before?.account ?? accounts[provider] ?? '',
+              account: before?.account ?? open?.placement.account ?? accounts[provider] ?? '',
               configuration: wanted?.configuration ?? {},
             };
-            return { placement, ...(before && { before }), monthlyCostUsd: monthlyUsd };
+            return {
+              placement,
+              ...(before && { before }),
+              begun: open?.creates ?? [],
+              monthlyCostUsd: monthlyUsd,
+            };
           }),
         })),
       };
@@ -99,5 +106,6 @@ function asItRuns(estate: Estate, records: PlaceRequest['records']): { estate: E
   return { estate: { ...estate, services }, proposals };
 }
 
+/** What runs, and what was begun: both stay where they are. */
 const current = (record: ServiceRecord | undefined): RecordedPlacement[] =>
-  (record?.placements ?? []).filter(({ role }: RecordedPlacement) => role === 'current');
+  record ? [...record.placements.filter(({ role }) => role === 'current'), ...begunPlacements(record)] : [];

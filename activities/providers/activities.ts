@@ -1,12 +1,13 @@
 /** What a workflow asks of one cloud: inspect, ensure, remove, verify, scan. Served on that provider's own queues. */
 import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
 import { CloudError } from '../../model/errors.ts';
-import type { Orphan, ResourceChange } from '../../model/operations.ts';
+import type { ResourceChange } from '../../model/operations.ts';
 import type { RecordedResource } from '../../model/record.ts';
 import type { Outputs, Placement, ResourceSpec } from '../../model/service.ts';
 import type { Call, Cell, Check, Observed, Provider } from './driver.ts';
 import type { ProviderPool } from './pool.ts';
-import { type Ensured, guarded, type Pace, type Removed, Resource, scan } from './provision.ts';
+import { driverOf, type Ensured, guarded, type Pace, type Removed, Resource } from './provision.ts';
+import { findStrays, type KnownResource, removeStrays, type Stray } from './strays.ts';
 
 export interface ProviderDependencies {
   pool: ProviderPool;
@@ -119,7 +120,10 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
       });
     },
 
-    /** Creates or adopts one resource, waits until it is ready, repairs drift. */
+    /**
+     * Creates or adopts one resource, waits until it is ready, repairs drift. `unsettled` where an earlier attempt may have
+     * made a second one, or may yet.
+     */
     ensureResource({
       placement,
       spec,
@@ -128,10 +132,34 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
       placement: Placement;
       spec: ResourceSpec;
       needs: Record<string, Outputs>;
-    }): Promise<Ensured> {
-      return at(placement.provider, (provider, signal) =>
-        new Resource(provider, cellOf(provider, placement), spec, { placement, needs, signal }).ensure(pace()),
-      );
+    }): Promise<Ensured & { unsettled: boolean }> {
+      return at(placement.provider, async (provider, signal) => {
+        const cell = cellOf(provider, placement);
+        const ensured = await new Resource(provider, cell, spec, { placement, needs, signal }).ensure(pace());
+        const again = Context.current().info.attempt > 1;
+        return { ...ensured, unsettled: again && driverOf(cell, spec.kind).identity === 'from the cloud' };
+      });
+    },
+
+    /** Brings one resource back to what its placement's earlier configuration says; nothing where that has no such resource. */
+    restoreResource({
+      placement,
+      key,
+      needs,
+    }: {
+      placement: Placement;
+      key: string;
+      needs: Record<string, Outputs>;
+    }): Promise<Pick<Ensured, 'outcome' | 'drift'>> {
+      return at(placement.provider, async (provider, signal) => {
+        const cell = cellOf(provider, placement);
+        const spec = cell.design(placement).find((one) => one.key === key);
+        if (!spec) return { outcome: 'unchanged', drift: [] };
+        const { outcome, drift } = await new Resource(provider, cell, spec, { placement, needs, signal }).ensure(
+          pace(),
+        );
+        return { outcome, drift };
+      });
     },
 
     /** Removes one resource and waits until it is gone; what holds data stays unless `deleteData`. */
@@ -190,24 +218,35 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
       });
     },
 
-    /** Resources of this generation of the placement that are still there. */
-    scanPlacement({ placement }: { placement: Placement }): Promise<Orphan[]> {
+    /** What bears the estate's UID in the placement's account and region and is not among what is known; of one service, or of all. */
+    findStrays({
+      placement,
+      known,
+      everyService,
+    }: {
+      placement: Placement;
+      known: readonly KnownResource[];
+      everyService?: boolean;
+    }): Promise<Stray[]> {
       return at(placement.provider, async (provider, signal) => {
-        const found = await scan(provider, placement, signal);
-        return found
-          .filter(
-            ({ owner, retainedUntil }) =>
-              owner.service === placement.owner.service &&
-              owner.generation === placement.owner.generation &&
-              !retainedUntil,
-          )
-          .map(({ kind, name }) => ({
-            provider: placement.provider,
-            kind,
-            name,
-            reason: 'still there after the removal',
-          }));
+        const strays = await findStrays(provider, placement, known, signal);
+        return everyService ? strays : strays.filter(({ service }) => service === placement.owner.service);
       });
+    },
+
+    /** Removes strays of the placement's service; returns those that were kept because they hold data. */
+    removeStrays({
+      placement,
+      strays,
+      retainUntil,
+    }: {
+      placement: Placement;
+      strays: readonly Stray[];
+      retainUntil: string;
+    }): Promise<Stray[]> {
+      return at(placement.provider, (provider, signal) =>
+        removeStrays(provider, cellOf(provider, placement), placement, strays, retainUntil, { signal, pace: pace() }),
+      );
     },
   };
 }

@@ -52,6 +52,11 @@ export interface Found {
  */
 export interface ResourceDriver {
   readonly kind: string;
+  /**
+   * Set for kinds that the cloud gives their identity, whose creation takes no token either: a create whose answer got lost
+   * and that is repeated may leave a second one behind.
+   */
+  readonly identity?: 'from the cloud';
   /** Desired properties that cannot change in place: a difference there is proposed in the plan, never carried out. */
   readonly immutable: readonly string[];
   /** What is there under this name now, or undefined. Reads back every property that `desired` can hold. */
@@ -151,4 +156,6 @@ export interface ProviderSettings {
   brokerTarball?: string | undefined;
   /** How often a long-running operation is looked at, milliseconds. */
   pollMs: number;
+  /** Longest that one request may take before it is given up, milliseconds; hand it to every SDK client. */
+  callDeadlineMs: number;
 }

@@ -12,6 +12,7 @@ export interface PoolSettings {
   deviceCa?: string | undefined;
   brokerTarball?: string | undefined;
   pollMs: number;
+  callDeadlineMs: number;
   /** Where `${NAME}` is looked up. */
   environment: Readonly<Record<string, string | undefined>>;
 }
@@ -68,7 +69,7 @@ export class ProviderPool {
   }
 
   #providerSettings(entry: ProviderEntry): ProviderSettings {
-    const { deviceCa, brokerTarball, pollMs } = this.#settings;
+    const { deviceCa, brokerTarball, pollMs, callDeadlineMs } = this.#settings;
     const { name, region, credentials } = entry;
     const account = entry.account ?? entry.subscription ?? entry.project;
     return {
@@ -79,6 +80,7 @@ export class ProviderPool {
       deviceCa,
       brokerTarball,
       pollMs,
+      callDeadlineMs,
     };
   }
 

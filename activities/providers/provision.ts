@@ -137,6 +137,15 @@ export class Resource {
     }
   }
 
+  /** Removes exactly the one with this ID, which carries our tags and is in no record. */
+  async removeStray(id: string, pace: Pace, options: { deleteData: boolean; retainUntil: string }): Promise<Removed> {
+    if (this.#driver.identity !== 'from the cloud') return this.remove(pace, options);
+    const observed = await this.observe();
+    if (!observed) return 'gone';
+    await this.#run('remove', () => this.#driver.remove(this.#spec, { ...observed, id }, this.#call));
+    return 'removed';
+  }
+
   async #create(): Promise<boolean> {
     try {
       await this.#run('create', () => this.#driver.create(this.#spec, this.#call));

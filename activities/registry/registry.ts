@@ -8,9 +8,9 @@ import {
   WorkflowFailedError,
   WorkflowNotFoundError,
 } from '@temporalio/client';
-import type { Acquired } from '../../model/lock.ts';
+import type { Acquired, YieldRequest } from '../../model/lock.ts';
 import { type OperationResult, taskQueue, workflowIds } from '../../model/operations.ts';
-import { EstateRecord, type Holder, ServiceRecord } from '../../model/record.ts';
+import { EstateRecord, type Holder, type Orphan, ServiceRecord } from '../../model/record.ts';
 import * as estateRecord from '../../workflows/cloud-estate.ts';
 import * as serviceRecord from '../../workflows/cloud-service.ts';
 
@@ -117,7 +117,7 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       });
     },
 
-    async releaseService({
+    releaseService({
       estate,
       service,
       holder,
@@ -125,8 +125,8 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       estate: string;
       service: string;
       holder: Asker;
-    }): Promise<void> {
-      await client.workflow.executeUpdateWithStart(serviceRecord.release, {
+    }): Promise<{ revision: number }> {
+      return client.workflow.executeUpdateWithStart(serviceRecord.release, {
         args: [holder],
         startWorkflowOperation: startService(estate, service),
       });
@@ -144,6 +144,23 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       await client.workflow.executeUpdateWithStart(serviceRecord.write, {
         args: [request],
         updateId: `${request.runId}-${request.step}`,
+        startWorkflowOperation: startService(estate, service),
+      });
+    },
+
+    /** Notes what a scan has found, unless somebody works on the service. */
+    async noteOrphans({
+      estate,
+      service,
+      orphans,
+    }: {
+      estate: string;
+      service: string;
+      orphans: Orphan[];
+    }): Promise<void> {
+      await client.workflow.executeUpdateWithStart(serviceRecord.noteOrphans, {
+        args: [orphans],
+        updateId: updateId('orphans'),
         startWorkflowOperation: startService(estate, service),
       });
     },
@@ -168,6 +185,27 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
         }),
       );
       return Object.fromEntries(records.filter((entry) => entry !== undefined));
+    },
+
+    /** Tells the holder of a lock to stop at its next safe point. One that has just ended needs no telling. */
+    async askToYield({ holder, request }: { holder: Holder; request: YieldRequest }): Promise<void> {
+      try {
+        await client.workflow.getHandle(holder.workflowId).signal('yieldTo', request);
+      } catch (error) {
+        if (!(error instanceof WorkflowNotFoundError)) throw error;
+      }
+    },
+
+    /** Waits for the end of a run, whatever it is. */
+    async awaitEnd({ workflowId, runId }: Asker): Promise<void> {
+      const beat = setInterval(() => heartbeat(), 5000);
+      try {
+        await client.workflow.getHandle(workflowId, runId).result();
+      } catch (error) {
+        if (!(error instanceof WorkflowFailedError || error instanceof WorkflowNotFoundError)) throw error;
+      } finally {
+        clearInterval(beat);
+      }
     },
 
     /** Waits for the end of the run that does the very same thing, and ends as it does. */

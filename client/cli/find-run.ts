@@ -9,7 +9,7 @@ interface Found {
   service: unknown;
 }
 
-const operations = '("deployEstate", "deployService", "removeService")';
+const operations = '("deployEstate", "deployService", "removeService", "recoverService")';
 
 /** `ended`: where nothing runs, the last run that did is meant. */
 export async function findRun(

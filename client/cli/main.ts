@@ -1,11 +1,12 @@
 /** `npx multi-cloud <command>`. */
 import { Command, CommanderError, Option } from 'commander';
-import { abandon, audit, cancel, retry, undo, watch } from './commands/control.ts';
+import { abandon, audit, cancel, pause, resume, retry, undo, watch } from './commands/control.ts';
 import { approve, reject } from './commands/decide.ts';
 import { deploy } from './commands/deploy.ts';
 import { doctor } from './commands/doctor.ts';
 import { plan } from './commands/plan.ts';
 import { local, worker } from './commands/programs.ts';
+import { recover } from './commands/recover.ts';
 import { remove } from './commands/remove.ts';
 import { costs, status } from './commands/status.ts';
 import { type Exit, exitCodes, explain } from './exit.ts';
@@ -36,10 +37,13 @@ for (const command of [
   watch,
   audit,
   retry,
+  pause,
+  resume,
   abandon,
   undo,
   cancel,
   remove,
+  recover,
   doctor,
   worker,
   local,

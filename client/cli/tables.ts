@@ -13,10 +13,22 @@ export function statusText(services: readonly ServiceSummary[]): string {
   return columns(['service', 'type', 'status', 'cloud', 'region', '$/month', 'health'], services.flatMap(statusRows));
 }
 
-function statusRows({ service, type, status, placements, operation, waitingFor, retained }: ServiceSummary): Row[] {
+function statusRows({
+  service,
+  type,
+  status,
+  placements,
+  operation,
+  waitingFor,
+  retained,
+  orphans,
+}: ServiceSummary): Row[] {
   const notes = [
     ...(operation ? [`${operation.operation} runs: npx multi-cloud watch ${operation.workflowId}`] : []),
     ...(waitingFor ? [`waits: ${waitingFor}`] : []),
+    ...(status === 'interrupted' ? [`a run ended in the middle: npx multi-cloud recover ${service}`] : []),
+    ...orphans.map(({ provider, kind, name, reason }) => `left behind: ${provider} ${kind} ${name} (${reason})`),
+    ...(orphans.length > 0 && !operation ? [`remove what is left: npx multi-cloud recover ${service}`] : []),
   ];
   const [first, ...others] = placements.map((one): Row & { cells: (string | number)[] } => ({
     cells: [

@@ -18,6 +18,7 @@ const common = () => ({
   deviceCa: readFileSync(join(dirname(secret('MULTI_CLOUD_NETWORK')), 'device-ca', 'ca.pem'), 'utf8'),
   brokerTarball: '.local/broker/broker.tar.gz',
   pollMs: 25,
+  callDeadlineMs: 20_000,
 });
 
 export const testProviders: Record<ProviderType, { region: string; account: string; provider: () => Provider }> = {

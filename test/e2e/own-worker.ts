@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
-import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { createProviderActivities } from '../../activities/providers/activities.ts';
@@ -26,12 +26,16 @@ export interface OwnWorker {
 }
 
 const root = join(import.meta.dirname, '../..');
+/** As far away as the local clouds are. */
+export const waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500 };
 
 /** Starts workers for this estate file; `wrap` may replace what the provider activities do. */
 export async function ownWorker(
   namespace: string,
   estateFile: string,
   wrap: (real: ProviderActivities) => ProviderActivities = (real) => real,
+  /** Other workflows than the product's own. */
+  workflowsPath?: string,
 ): Promise<OwnWorker> {
   const run = localRun();
   const { address } = run.temporal;
@@ -45,11 +49,14 @@ export async function ownWorker(
     deviceCa: readFileSync(deviceCa, 'utf8'),
     brokerTarball,
     pollMs,
+    callDeadlineMs: waits.callDeadlineMs,
     environment: process.env,
   });
   const { namespaceInfo } = await client.workflowService.describeNamespace({ namespace });
-  const bundle = await workflowBundle(root, join(root, '.local', 'bundles'));
-  const provider = wrap(createProviderActivities({ pool, pollMs, callDeadlineMs: 20_000 }));
+  const bundle = workflowsPath
+    ? await bundleWorkflowCode({ workflowsPath })
+    : await workflowBundle(root, join(root, '.local', 'bundles'));
+  const provider = wrap(createProviderActivities({ pool, pollMs, callDeadlineMs: waits.callDeadlineMs }));
   const common = { connection: native, namespace };
   const workers = [
     await Worker.create({
@@ -58,7 +65,7 @@ export async function ownWorker(
       workflowBundle: bundle,
       activities: {
         ...createRegistryActivities({ client, controller: namespaceInfo?.id ?? '' }),
-        ...createEstateActivities({ estateFile, blockedMs: 500 }),
+        ...createEstateActivities({ estateFile, waits }),
         ...createPlacementActivities({ sheets: loadSheets(join(root, 'config')) }),
       },
     }),

@@ -1,24 +1,15 @@
 /** A provision that fails for good, at each step of each cell: nothing is left behind, and a second run succeeds. */
-import { mkdtempSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { ApplicationFailure } from '@temporalio/activity';
 import { WorkflowFailedError } from '@temporalio/client';
-import type { Ensured } from '../../activities/providers/provision.ts';
-import { scan } from '../../activities/providers/provision.ts';
-import { type OperationResult, taskQueue, workflowIds } from '../../model/operations.ts';
-import type { ServiceRecord } from '../../model/record.ts';
-import { providerTypes, type ServiceType } from '../../model/service.ts';
-import { type OwnWorker, ownWorker, quietTemporal, writeEstate } from './own-worker.ts';
+import type { OperationResult } from '../../model/operations.ts';
+import { CellsEstate, cells, cellsEstate, type TestCell } from './cells.ts';
+import { type OwnWorker, ownWorker, quietTemporal } from './own-worker.ts';
 
-const types: ServiceType[] = ['storage', 'data_lake', 'compute', 'iot_core'];
-const cells = providerTypes.flatMap((provider) =>
-  types.map((type) => ({ provider, type, service: `${provider}_${type}` })),
-);
 const estate = 'undo';
 
 describe('a provision that fails for good', () => {
   let worker: OwnWorker;
+  let all: CellsEstate;
   /** By service: the resource whose provision fails after it took effect. */
   const sabotaged = new Map<string, string>();
   const seen: Record<string, string[]> = {};
@@ -27,16 +18,9 @@ describe('a provision that fails for good', () => {
 
   beforeAll(async () => {
     quietTemporal();
-    const services = Object.fromEntries(
-      cells.map(({ provider, type, service }) => [
-        service,
-        { type, redundancy: 1, preferred_providers: [provider], protect: false },
-      ]),
-    );
-    const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, services);
-    worker = await ownWorker(`undo-${Date.now()}`, file, (real) => ({
+    worker = await ownWorker(`undo-${Date.now()}`, cellsEstate(estate), (real) => ({
       ...real,
-      async ensureResource(request): Promise<Ensured> {
+      async ensureResource(request) {
         const { service } = request.placement.owner;
         seen[service] = [...new Set([...(seen[service] ?? []), request.spec.key])];
         const ensured = await real.ensureResource(request);
@@ -45,6 +29,7 @@ describe('a provision that fails for good', () => {
         return ensured;
       },
     }));
+    all = new CellsEstate(worker, estate);
     for (const cell of cells)
       chains.set(
         cell.service,
@@ -53,50 +38,17 @@ describe('a provision that fails for good', () => {
   }, 120_000);
   afterAll(() => worker.close(), 60_000);
 
-  let runs = 0;
-  const run = (type: string, input: object): Promise<OperationResult> =>
-    worker.client.workflow.execute(type, { taskQueue, workflowId: `${type}-${++runs}`, args: [input] });
-
-  async function left(service: string): Promise<string[]> {
-    const record: ServiceRecord = await worker.client.workflow
-      .getHandle(workflowIds.cloudService(estate, service))
-      .query('record');
-    const cell = cells.find((one) => one.service === service);
-    const provider = await worker.pool.get(cell?.provider ?? '');
-    const uid: { uid: string } = await worker.client.workflow
-      .getHandle(workflowIds.cloudEstate(estate))
-      .query('record');
-    const region = { aws: 'us-west-2', azure: 'westus2', gcp: 'us-central1' }[cell?.provider ?? 'aws'];
-    const account = await provider.account(AbortSignal.timeout(20_000));
-    const placement = {
-      owner: { estate, uid: uid.uid, service, controller: '', generation: 1 },
-      ...{
-        type: cell?.type ?? 'storage',
-        provider: provider.type,
-        providerType: provider.type,
-        region,
-        account,
-        configuration: {},
-      },
-    };
-    const found = await scan(provider, placement, AbortSignal.timeout(30_000));
-    const mine = found.filter(({ owner }) => owner.uid === uid.uid && owner.service === service);
-    return [
-      ...mine.map(({ kind, name }) => `${kind} ${name}`),
-      ...record.intents.map(({ resource }) => `intent ${resource.key}`),
-    ];
-  }
-
   /** Fails each step in turn, then succeeds, then removes. Returns what differs from the promise. */
-  async function throughAllSteps({ service, provider }: (typeof cells)[number]): Promise<string[]> {
+  async function throughAllSteps(cell: TestCell): Promise<string[]> {
+    const { service, provider } = cell;
     const broken: string[] = [];
     const expectDone = async (type: string, placements: number) => {
-      const result = await run(type, { service });
+      const result = await all.run(type, { service });
       if (result.outcome !== 'done' || result.orphans.length > 0 || result.placements.length !== placements)
         broken.push(`${type}: ${JSON.stringify(result)}`);
     };
     const expectNothing = async (when: string) => {
-      const found = await left(service);
+      const found = await all.left(cell);
       if (found.length > 0) broken.push(`${when} left ${found.join(', ')}`);
     };
     // The first run tells the names of all steps.
@@ -105,7 +57,7 @@ describe('a provision that fails for good', () => {
     await expectNothing('the first removal');
     for (const key of seen[service] ?? []) {
       sabotaged.set(service, key);
-      const failed = await run('deployService', { service }).then(
+      const failed = await all.run('deployService', { service }).then(
         () => 'it succeeded',
         (error: unknown) => (error instanceof WorkflowFailedError ? error.cause : error),
       );

@@ -58,8 +58,14 @@ describe('a worker killed with kill -9', () => {
     await createNamespace(connection, namespace);
     client = new Client({ connection, namespace });
     const given = WorkerSettings.parse(JSON.parse(readFileSync(run.settings, 'utf8')));
-    writeFileSync(settings, JSON.stringify({ ...given, estateFile: file, temporal: { address, namespace } }));
-    pool = new ProviderPool({ estateFile: file, pollMs: given.pollMs, environment: process.env });
+    const waits = { callDeadlineMs: 5000, settleMs: 1000 };
+    writeFileSync(settings, JSON.stringify({ ...given, estateFile: file, temporal: { address, namespace }, waits }));
+    pool = new ProviderPool({
+      estateFile: file,
+      pollMs: given.pollMs,
+      callDeadlineMs: 20_000,
+      environment: process.env,
+    });
   }, 60_000);
   afterAll(async () => {
     worker?.kill('SIGKILL');

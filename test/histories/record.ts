@@ -66,12 +66,14 @@ async function record(): Promise<void> {
   };
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, services);
   let fails = true;
+  let interrupted = async () => {};
   const worker = await ownWorker('histories', file, (real) => ({
     ...real,
     async ensureResource(request) {
       const ensured = await real.ensureResource(request);
       if (fails && request.placement.owner.service === 'bucket')
         throw ApplicationFailure.nonRetryable('refused for good', 'InvalidInput');
+      await interrupted();
       return ensured;
     },
   }));
@@ -96,6 +98,15 @@ async function record(): Promise<void> {
   await (await start('planEstate', workflowIds.planEstate(estate, '1'), {})).result();
   await (await start('removeService', workflowIds.removeService(estate, 'bucket'), { service: 'bucket' })).result();
   await (await start('deployService', workflowIds.deployService(estate, 'bucket'), { service: 'bucket' })).result();
+  // A run that is terminated in the middle, and what recovers it.
+  let interrupt = true;
+  interrupted = async () => {
+    if (interrupt) await worker.client.workflow.getHandle('terminated').terminate();
+    interrupt = false;
+  };
+  await (await start('deployService', 'terminated', { service: 'archive', file: { services: { ...services, archive: { ...services.archive, redundancy: 2, preferred_providers: ['gcp', 'aws'] } } } })).result().catch(() => {});
+  await (await start('recoverService', workflowIds.recoverService(estate, 'archive'), { service: 'archive' })).result();
+  await (await start('checkEstate', workflowIds.checkEstate(estate, '1'), {})).result();
   await (await start('deployEstate', 'done', { file: { services: { ...services, third: services.bucket } } })).result();
 
   for (const name of readdirSync(import.meta.dirname))

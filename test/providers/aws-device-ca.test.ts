@@ -11,7 +11,7 @@ import { accounts } from '../../emulators/environment.ts';
 import type { Placement } from '../../model/service.ts';
 
 const signal = AbortSignal.timeout(60_000);
-const pace = { pollMs: 25, heartbeat: () => {} };
+const pace = { pollMs: 25, callDeadlineMs: 20_000, heartbeat: () => {} };
 const folder = mkdtempSync(join(tmpdir(), 'device-ca-'));
 let provider: Provider;
 
@@ -22,6 +22,7 @@ beforeAll(async () => {
     credentials: { access_key_id: 'AKIALOCALTEST', secret_access_key: 'local' },
     deviceCa: (await authority(folder)).cert,
     pollMs: 25,
+    callDeadlineMs: 20_000,
   });
 });
 afterAll(async () => {

@@ -15,11 +15,12 @@ const settings = {
   region,
   credentials: { access_key_id: 'AKIALOCALTEST', secret_access_key: 'local' },
   pollMs: 25,
+  callDeadlineMs: 20_000,
 };
 const provider = awsProvider(settings);
 const clients = new Clients(settings);
 const signal = AbortSignal.timeout(120_000);
-const pace = { pollMs: 25, heartbeat: () => {} };
+const pace = { pollMs: 25, callDeadlineMs: 20_000, heartbeat: () => {} };
 const until = '2099-01-01';
 
 afterAll(async () => {

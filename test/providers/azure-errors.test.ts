@@ -15,7 +15,7 @@ const credentials = {
   client_id: process.env.AZURE_CLIENT_ID ?? '',
   client_secret: process.env.AZURE_CLIENT_SECRET ?? '',
 };
-const settings = { name: 'azure', region: 'westus2', pollMs: 25, credentials };
+const settings = { name: 'azure', region: 'westus2', pollMs: 25, callDeadlineMs: 20_000, credentials };
 const soon = (): AbortSignal => AbortSignal.timeout(20_000);
 
 const kindFrom = async (step: Promise<unknown>): Promise<string> =>

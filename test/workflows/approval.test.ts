@@ -95,12 +95,15 @@ describe('the approval of a plan', () => {
         const refusal = refusals.shift();
         if (refusal) throw refusal;
         provisioned.push(spec.key);
-        return { outcome: 'created', id: 'b', outputs: {}, drift: [] };
+        return { outcome: 'created', id: 'b', outputs: {}, drift: [], unsettled: false };
       },
       removeResource: async () => 'gone',
       verifyPlacement: async () => ({ failed: [], healthy: true, health: 'answers', endpoint: 'https://b' }),
     };
-    const files = createEstateActivities({ estateFile: estateFile(onDeadline), blockedMs: 300_000 });
+    const files = createEstateActivities({
+      estateFile: estateFile(onDeadline),
+      waits: { callDeadlineMs: 1000, settleMs: 1000, blockedMs: 300_000 },
+    });
     const rules = createPlacementActivities({ sheets: loadSheets(join(root, 'config')) });
     const workers = await Promise.all([
       Worker.create({ ...common, taskQueue, workflowBundle: bundle, activities: { ...registry, ...files, ...rules } }),

@@ -16,16 +16,7 @@ interface Settings {
   credentials?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
   maxAttempts: number;
   retryMode: string;
-}
-
-/**
- * Kinesis is the one client that speaks HTTP/2 unless told otherwise; only SubscribeToShard needs that, and proxies between
- * a worker and the cloud often take HTTP/1.1 alone.
- */
-class Http1KinesisClient extends KinesisClient {
-  constructor(settings: Settings) {
-    super({ ...settings, requestHandler: new NodeHttpHandler() });
-  }
+  requestHandler: NodeHttpHandler;
 }
 
 /** `credentials` of the estate file in the SDK's words; left out, the SDK's default chain is used (workload identity). */
@@ -55,7 +46,7 @@ export class Clients {
   /** IAM is one for all regions; its requests are signed for us-east-1. */
   iam = (): IAMClient => this.#client('iam', IAMClient, 'us-east-1');
   iot = (region: string): IoTClient => this.#client('iot', IoTClient, region);
-  kinesis = (region: string): KinesisClient => this.#client('kinesis', Http1KinesisClient, region);
+  kinesis = (region: string): KinesisClient => this.#client('kinesis', KinesisClient, region);
   s3 = (region: string): S3Client => this.#client('s3', S3Client, region);
   sqs = (region: string): SQSClient => this.#client('sqs', SQSClient, region);
   sts = (region: string): STSClient => this.#client('sts', STSClient, region);
@@ -69,8 +60,19 @@ export class Clients {
     const key = `${name}/${region}`;
     const known = this.#made.get(key);
     if (known instanceof Client) return known;
-    // Two quick repeats; longer patience is the activity's, which also knows the rest of the estate.
-    const client = new Client({ region, ...credentialsOf(this.#settings), maxAttempts: 3, retryMode: 'standard' });
+    const client = new Client({
+      region,
+      ...credentialsOf(this.#settings),
+      // Two quick repeats; longer patience is the activity's, which also knows the rest of the estate.
+      maxAttempts: 3,
+      retryMode: 'standard',
+      // HTTP/1.1 also for Kinesis, which would speak HTTP/2: proxies between a worker and the cloud often take no other.
+      requestHandler: new NodeHttpHandler({
+        connectionTimeout: 10_000,
+        requestTimeout: this.#settings.callDeadlineMs,
+        throwOnRequestTimeout: true,
+      }),
+    });
     this.#made.set(key, client);
     return client;
   }

@@ -52,6 +52,7 @@ export function ec2Driver<T extends Tagged>(clients: Clients, kind: Ec2Kind<T>):
 
   return {
     kind: kind.kind,
+    identity: 'from the cloud',
     immutable: kind.immutable,
 
     async observe(spec, call) {

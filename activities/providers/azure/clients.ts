@@ -8,7 +8,7 @@ import { NetworkManagementClient } from '@azure/arm-network';
 import { ResourceManagementClient } from '@azure/arm-resources';
 import { SubscriptionClient } from '@azure/arm-resources-subscriptions';
 import { StorageManagementClient } from '@azure/arm-storage';
-import { createPipelineRequest, RestError } from '@azure/core-rest-pipeline';
+import { createPipelineRequest, type PipelinePolicy, RestError } from '@azure/core-rest-pipeline';
 import { ClientSecretCredential, DefaultAzureCredential, type TokenCredential } from '@azure/identity';
 import { ContainerClient } from '@azure/storage-blob';
 import { z } from 'zod';
@@ -32,18 +32,34 @@ function credentialOf({ credentials }: ProviderSettings): TokenCredential {
   return new ClientSecretCredential(tenant_id, client_id, client_secret, { retryOptions });
 }
 
-type Client<T> = new (
-  credential: TokenCredential,
-  subscription: string,
-  options: { retryOptions: typeof retryOptions },
-) => T;
+interface Options {
+  retryOptions: typeof retryOptions;
+  additionalPolicies: { policy: PipelinePolicy; position: 'perRetry' }[];
+}
+type Client<T> = new (credential: TokenCredential, subscription: string, options: Options) => T;
+
+/** Gives up a request that has had no answer for so long. */
+const deadline = (ms: number): PipelinePolicy => ({
+  name: 'deadline',
+  sendRequest: (request, next) => {
+    request.timeout = ms;
+    return next(request);
+  },
+});
 
 export class AzureClients {
   readonly credential: TokenCredential;
   readonly #made = new Map<string, unknown>();
+  readonly #options: Options;
+  readonly #callDeadlineMs: number;
 
   constructor(settings: ProviderSettings) {
     this.credential = credentialOf(settings);
+    this.#callDeadlineMs = settings.callDeadlineMs;
+    this.#options = {
+      retryOptions,
+      additionalPolicies: [{ policy: deadline(settings.callDeadlineMs), position: 'perRetry' }],
+    };
   }
 
   authorization = (subscription: string): AuthorizationManagementClient =>
@@ -55,12 +71,14 @@ export class AzureClients {
   network = (subscription: string): NetworkManagementClient => this.#client(NetworkManagementClient, subscription);
   resources = (subscription: string): ResourceManagementClient => this.#client(ResourceManagementClient, subscription);
   storage = (subscription: string): StorageManagementClient => this.#client(StorageManagementClient, subscription);
-  subscriptions = (): SubscriptionClient => new SubscriptionClient(this.credential, { retryOptions });
+  subscriptions = (): SubscriptionClient => new SubscriptionClient(this.credential, this.#options);
 
   /** The data plane of one container, by the worker's own identity. */
   container(account: string, container: string): ContainerClient {
     const url = `https://${account}.blob.core.windows.net/${container}`;
-    return new ContainerClient(url, this.credential, { retryOptions: { maxTries: 3, tryTimeoutInMs: 20_000 } });
+    return new ContainerClient(url, this.credential, {
+      retryOptions: { maxTries: 3, tryTimeoutInMs: this.#callDeadlineMs },
+    });
   }
 
   /** Object ID in Entra of the identity that the worker runs as: the holder of role assignments. */
@@ -88,7 +106,7 @@ export class AzureClients {
     const key = `${Client.name}/${subscription}`;
     const known = this.#made.get(key);
     if (known instanceof Client) return known;
-    const client = new Client(this.credential, subscription, { retryOptions });
+    const client = new Client(this.credential, subscription, this.#options);
     this.#made.set(key, client);
     return client;
   }

@@ -36,16 +36,19 @@ export class Clients {
   readonly rest: Rest;
   readonly compute: () => Promise<ComputeClients>;
   readonly #key: { keyFilename?: string };
+  /** Longest that one request may take, milliseconds. */
+  readonly deadlineMs: number;
   #storage: Storage | undefined;
   #bigQuery: Promise<BigQuery> | undefined;
   #pubsub: Promise<PubSubClients> | undefined;
 
   constructor(settings: ProviderSettings) {
     this.project = projectOf(settings);
+    this.deadlineMs = settings.callDeadlineMs;
     // Left out, the default chain is used: workload identity.
     this.#key = settings.credentials?.key_file ? { keyFilename: settings.credentials.key_file } : {};
     const scopes = ['https://www.googleapis.com/auth/cloud-platform'];
-    this.rest = rest(new GoogleAuth({ ...this.#key, projectId: this.project, scopes }));
+    this.rest = rest(new GoogleAuth({ ...this.#key, projectId: this.project, scopes }), settings.callDeadlineMs);
     this.compute = computeClients({ project: this.project, ...this.#key });
   }
 
@@ -54,6 +57,7 @@ export class Clients {
     this.#storage ??= new Storage({
       ...this.#key,
       projectId: this.project,
+      timeout: this.deadlineMs,
       retryOptions: { maxRetries: 2, totalTimeout: 30 },
     });
     return this.#storage;

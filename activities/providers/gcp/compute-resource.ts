@@ -49,6 +49,8 @@ export interface ComputeKind<R extends Common> {
 export interface ComputeScope {
   project: string;
   clients: () => Promise<ComputeClients>;
+  /** Longest that one request may take, milliseconds. */
+  deadlineMs: number;
 }
 
 export function computeDriver<R extends Common>(kind: ComputeKind<R>, scope: ComputeScope): ResourceDriver {
@@ -58,11 +60,15 @@ export function computeDriver<R extends Common>(kind: ComputeKind<R>, scope: Com
     name,
   });
 
+  /** The SDK's own limit is ten minutes. */
+  const withDeadline = <T>({ signal }: Pick<Call, 'signal'>, work: Promise<T>): Promise<T> =>
+    abortable(AbortSignal.any([signal, AbortSignal.timeout(scope.deadlineMs)]), work);
+
   /** Asks, then waits for the operation: quota and the like are reported by it, not by the first answer. */
   async function carryOut(spec: ResourceSpec, call: Call, start: (clients: ComputeClients) => Started): Promise<void> {
     const clients = await scope.clients();
     try {
-      const [{ latestResponse }] = await abortable(call.signal, start(clients));
+      const [{ latestResponse }] = await withDeadline(call, start(clients));
       const { name } = Accepted.parse(latestResponse);
       // `wait` answers after two minutes at the latest, done or not.
       let operation = await wait(clients, call, name);
@@ -90,7 +96,7 @@ export function computeDriver<R extends Common>(kind: ComputeKind<R>, scope: Com
     const filter = `(targetLink = "${selfLink}") (status != "DONE")`;
     const [operations] =
       kind.scope === 'global'
-        ? await abortable(call.signal, clients.globalOperations.list({ project, filter }))
+        ? await withDeadline(call, clients.globalOperations.list({ project, filter }))
         : await abortable(
             call.signal,
             clients.regionOperations.list({ project, region: call.placement.region, filter }),
@@ -101,7 +107,7 @@ export function computeDriver<R extends Common>(kind: ComputeKind<R>, scope: Com
   async function read(spec: ResourceSpec, call: Call): Promise<R | undefined> {
     const clients = await scope.clients();
     try {
-      const [resource] = await abortable(call.signal, kind.get(clients, at(spec, call)));
+      const [resource] = await withDeadline(call, kind.get(clients, at(spec, call)));
       return resource;
     } catch (error) {
       if (isMissing(error)) return undefined;
@@ -147,7 +153,7 @@ export function computeDriver<R extends Common>(kind: ComputeKind<R>, scope: Com
       const { uid } = call.placement.owner;
       const clients = await scope.clients();
       const filter = `description:"${uid}"`;
-      const [resources] = await abortable(call.signal, kind.list(clients, at({ name: '' }, call), filter));
+      const [resources] = await withDeadline(call, kind.list(clients, at({ name: '' }, call), filter));
       return resources.flatMap((resource) => {
         const owner = ownerInDescription(resource.description);
         if (owner?.uid !== uid) return [];

@@ -75,15 +75,22 @@ function changesOf(spec: ResourceSpec, properties: readonly string[], before?: M
   };
 }
 
-export function datasetDriver({ project, bigQuery }: Pick<Clients, 'project' | 'bigQuery'>): ResourceDriver {
+export function datasetDriver({
+  project,
+  bigQuery,
+  deadlineMs,
+}: Pick<Clients, 'project' | 'bigQuery' | 'deadlineMs'>): ResourceDriver {
+  /** The SDK has no limit of its own. */
+  const within = <T>(signal: AbortSignal, work: Promise<T>): Promise<T> =>
+    abortable(AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]), work);
   const dataset = async (name: string): Promise<Dataset> => (await bigQuery()).dataset(name);
   const read = async (name: string, signal: AbortSignal): Promise<Metadata> => {
-    const [metadata] = await abortable(signal, (await dataset(name)).getMetadata());
+    const [metadata] = await within(signal, (await dataset(name)).getMetadata());
     return Metadata.parse(metadata);
   };
   /** The client sends the etag as a precondition: a change by somebody else in between is an error, and tried again. */
   const change = async (name: string, metadata: Record<string, unknown>, etag: string, signal: AbortSignal) =>
-    void (await abortable(signal, (await dataset(name)).setMetadata({ ...metadata, etag })));
+    void (await within(signal, (await dataset(name)).setMetadata({ ...metadata, etag })));
   const idOf = (name: string): string => `//bigquery.googleapis.com/projects/${project}/datasets/${name}`;
 
   return {
@@ -105,7 +112,7 @@ export function datasetDriver({ project, bigQuery }: Pick<Clients, 'project' | '
 
     async create(spec, { placement, signal }) {
       const metadata = { ...changesOf(spec, Object.keys(spec.desired)), location: placement.region };
-      await abortable(signal, (await bigQuery()).createDataset(spec.name, metadata));
+      await within(signal, (await bigQuery()).createDataset(spec.name, metadata));
     },
 
     async update(spec, _observed, drift, { signal }) {
@@ -114,12 +121,12 @@ export function datasetDriver({ project, bigQuery }: Pick<Clients, 'project' | '
     },
 
     async remove({ name }, _observed, { signal }) {
-      await ifFound(abortable(signal, (await dataset(name)).delete()));
+      await ifFound(within(signal, (await dataset(name)).delete()));
     },
 
     async list({ placement, signal }) {
       const filter = `labels.${uidLabel(placement).join(':')}`;
-      const [datasets] = await abortable(signal, (await bigQuery()).getDatasets({ filter }));
+      const [datasets] = await within(signal, (await bigQuery()).getDatasets({ filter }));
       return datasets
         .filter(({ metadata }) => metadata.location?.toLowerCase() === placement.region)
         .flatMap(({ id, metadata }) => foundBy(placement, datasetKind, id ?? '', idOf(id ?? ''), metadata.labels));
@@ -128,13 +135,13 @@ export function datasetDriver({ project, bigQuery }: Pick<Clients, 'project' | '
     store: {
       async isEmpty({ name }, { signal }) {
         const query = { maxResults: 1, autoPaginate: false };
-        const [tables] = await abortable(signal, (await dataset(name)).getTables(query));
+        const [tables] = await within(signal, (await dataset(name)).getTables(query));
         return tables.length === 0;
       },
       async empty({ name }, { signal }) {
         const query = { maxResults: 50, autoPaginate: false };
-        const [tables] = await abortable(signal, (await dataset(name)).getTables(query));
-        await Promise.all(tables.map((table) => ifFound(abortable(signal, table.delete()))));
+        const [tables] = await within(signal, (await dataset(name)).getTables(query));
+        await Promise.all(tables.map((table) => ifFound(within(signal, table.delete()))));
         return tables.length === 0;
       },
       async retain({ name }, until, { signal }) {

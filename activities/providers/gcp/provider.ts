@@ -22,7 +22,7 @@ export function gcpProvider(settings: ProviderSettings): Provider {
   const clients = new Clients(settings);
   const { project, rest, storage } = clients;
   const projectUrl = `https://cloudresourcemanager.googleapis.com/v3/projects/${project}`;
-  const scope = { project, clients: clients.compute };
+  const scope = { project, clients: clients.compute, deadlineMs: settings.callDeadlineMs };
   const serviceAccount = serviceAccountDriver(project, rest);
 
   return {

@@ -16,9 +16,10 @@ export interface Rest {
   remove(url: string, signal: AbortSignal): Promise<void>;
 }
 
-export function rest(auth: GoogleAuth): Rest {
+/** `timeout`: of one request, milliseconds. */
+export function rest(auth: GoogleAuth, timeout: number): Rest {
   const call: Rest['call'] = async (method, url, { body, schema, signal }) => {
-    const { data } = await auth.request({ url, method, signal, ...(body ? { data: body } : {}) });
+    const { data } = await auth.request({ url, method, signal, timeout, ...(body ? { data: body } : {}) });
     return schema.parse(data);
   };
   return {

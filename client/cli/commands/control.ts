@@ -85,6 +85,24 @@ export const abandon = (): Command =>
     },
   );
 
+export const pause = (): Command =>
+  acting(
+    forRun('pause', 'lets what is under way end, and begins nothing new', 'pause deploy/multi-cloud/compute'),
+    async (session, handle, { by }) => {
+      await handle.pause(by);
+      said(session, handle, 'asked to pause');
+    },
+  );
+
+export const resume = (): Command =>
+  acting(
+    forRun('resume', 'lets a paused run go on', 'resume deploy/multi-cloud/compute'),
+    async (session, handle, { by }) => {
+      await handle.resume(by);
+      said(session, handle, 'asked to go on');
+    },
+  );
+
 export const undo = (): Command =>
   acting(
     forRun('undo', 'lets a run take back what it has done, and end', 'undo deploy-estate/multi-cloud').option(

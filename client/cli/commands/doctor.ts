@@ -14,15 +14,15 @@ interface Finding {
   found: string;
 }
 
-/** A worker that is there plans within seconds; longer means that none is, or that a cloud does not answer. */
-const planWithinMs = 30_000;
+/** A worker that is there looks around within seconds; longer means that none is, or that a cloud does not answer. */
+const checkWithinMs = 60_000;
 
 export const doctor = (): Command =>
   new Command('doctor')
-    .description('checks Temporal, its search attributes, the workers, and what they see of the clouds')
+    .description('checks Temporal, the workers, every cloud and every record; says what is the matter and what to do')
     .addHelpText(
       'after',
-      '\nThe credentials of each cloud are tried by a plan, which changes nothing. Not checked yet: the rights and the quota\nthat a deployment needs, and the clocks.\n\nExample:\n  npx multi-cloud doctor',
+      '\nA run of checkEstate tries the credentials of each cloud, scans the clouds for resources of the estate that no record\nknows, and reads every record. It changes nothing in the clouds.\n\nExample:\n  npx multi-cloud doctor',
     )
     .action((_: unknown, command: Command) =>
       inSession(command, async (session) => {
@@ -79,25 +79,38 @@ async function workers({ estate, namespace }: Session, queue: string): Promise<F
   return { check: `workers on ${queue}`, ok: count > 0, found };
 }
 
-/** Whether a worker reads its estate file, and whose accounts it reaches; and who serves each of the clouds. */
+/** What a worker finds: whether it reads its estate file, whom it is to each cloud, and what is the matter with the services. */
 async function workersView(session: Session): Promise<Finding[]> {
-  const check = 'plan by a worker';
+  const check = 'look by a worker';
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), planWithinMs);
+    timer = setTimeout(() => resolve(undefined), checkWithinMs);
   });
   try {
-    const plan = await Promise.race([session.estate.plan(), late]);
-    if (!plan)
+    const seen = await Promise.race([session.estate.check(), late]);
+    if (!seen)
       return [
-        { check, ok: false, found: `no answer within ${planWithinMs / 1000} s; look at the run plan/… in the UI` },
+        { check, ok: false, found: `no answer within ${checkWithinMs / 1000} s; look at the run check/… in the UI` },
       ];
-    const accounts = Object.entries(plan.accounts ?? {});
-    const queues = accounts.flatMap(([provider]) => [providerQueue(provider), urgentQueue(provider)]);
+    const queues = seen.clouds.flatMap(({ provider }) => [providerQueue(provider), urgentQueue(provider)]);
     return [
-      { check, ok: true, found: `${plan.services.length} services` },
-      ...accounts.map(([provider, account]) => ({ check: `credentials of ${provider}`, ok: true, found: account })),
+      { check, ok: true, found: `${seen.services.length} services` },
+      ...seen.clouds.map(({ provider, account, problem }) => ({
+        check: `credentials of ${provider}`,
+        ok: problem === '',
+        found: problem || account,
+      })),
       ...(await Promise.all(queues.map((queue) => workers(session, queue)))),
+      ...seen.services.map(({ service, status, problem, command }) => ({
+        check: `service ${service}`,
+        ok: problem === '',
+        found: problem === '' ? status : `${problem}; run: npx ${command}`,
+      })),
+      ...seen.orphans.map(({ service, provider, kind, name, reason }) => ({
+        check: `resource of ${service}`,
+        ok: false,
+        found: `${provider} ${kind} ${name}: ${reason}; run: npx multi-cloud recover ${service}`,
+      })),
     ];
   } catch (error) {
     if (!(error instanceof OperationFailed)) throw error;

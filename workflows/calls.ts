@@ -1,0 +1,59 @@
+/** How workflows call activities: on which queue, how long, how often; and the failures that come back. */
+import * as wf from '@temporalio/workflow';
+import type { Activities, ProviderActivities } from '../activities/index.ts';
+import { blockingKinds, type CloudErrorKind, type ErrorType } from '../model/errors.ts';
+import { providerQueue, urgentQueue } from '../model/operations.ts';
+
+/** Short calls to Temporal and to files of the worker. */
+export const control = wf.proxyActivities<Activities>({
+  startToCloseTimeout: '30s',
+  retry: { maximumInterval: '15s' },
+});
+
+/** Calls to one cloud. A cloud that is away for longer than these attempts holds the run. */
+export const cloud = (provider: string, summary: string): ProviderActivities =>
+  wf.proxyActivities<ProviderActivities>({
+    taskQueue: providerQueue(provider),
+    startToCloseTimeout: '20m',
+    heartbeatTimeout: '20s',
+    cancellationType: wf.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 6 },
+    summary,
+  });
+
+/** The same for what must not queue behind ordinary work: undo, health. */
+export const urgent = (provider: string, summary: string): ProviderActivities =>
+  wf.proxyActivities<ProviderActivities>({
+    taskQueue: urgentQueue(provider),
+    startToCloseTimeout: '20m',
+    heartbeatTimeout: '20s',
+    retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 6 },
+    summary,
+  });
+
+export const failure = (type: ErrorType, message: string, ...details: unknown[]): wf.ApplicationFailure =>
+  wf.ApplicationFailure.create({ type, message, nonRetryable: true, details });
+
+/** The application failure at the bottom of what was thrown: an activity's, a child's, or our own. */
+export function applicationFailure(error: unknown): wf.ApplicationFailure | undefined {
+  for (let at: unknown = error; at instanceof Error; at = at.cause) if (at instanceof wf.ApplicationFailure) return at;
+  return undefined;
+}
+
+const timedOut = (error: unknown): boolean => {
+  for (let at: unknown = error; at instanceof Error; at = at.cause) if (at instanceof wf.TimeoutFailure) return true;
+  return false;
+};
+
+/** Kinds that hold the run once the retries of an activity are used up. */
+const passing: readonly CloudErrorKind[] = [...blockingKinds, 'Unavailable', 'Throttled'];
+
+/** Whether the cause of a failure lies outside and may be repaired there: the run is held instead of failing. */
+export function mayPass(error: unknown): boolean {
+  const type = applicationFailure(error)?.type;
+  return timedOut(error) || passing.some((kind) => kind === type);
+}
+
+/** Whether a call that failed in this way may have taken effect, or may yet: its answer got lost, or its worker. */
+export const mayHaveWorked = (error: unknown): boolean =>
+  timedOut(error) || wf.isCancellation(error) || applicationFailure(error)?.type === 'Unavailable';
