@@ -49,6 +49,26 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
     }
   }
 
+  const accountOf = (name: string, provider: Provider, signal: AbortSignal): Promise<string> =>
+    guarded(provider, 'account', name, () =>
+      pool.account(name, AbortSignal.any([signal, AbortSignal.timeout(callDeadlineMs)])),
+    );
+
+  /** The same for a placement, which is looked at and changed with credentials of its own account only. */
+  const atPlacement = <T>(
+    { provider: name, account, owner }: Placement,
+    act: (provider: Provider, signal: AbortSignal) => Promise<T>,
+  ): Promise<T> =>
+    at(name, async (provider, signal) => {
+      const own = await accountOf(name, provider, signal);
+      if (own !== account)
+        throw new CloudError(
+          { kind: 'NotOurs', provider: name, operation: 'account', resource: owner.service },
+          `it is in the account ${account}, and the credentials of the worker belong to ${own}; nothing was changed`,
+        );
+      return act(provider, signal);
+    });
+
   const cellOf = (provider: Provider, placement: Placement): Cell => {
     const cell = provider.cells.find(({ type }) => type === placement.type);
     if (!cell) throw ApplicationFailure.nonRetryable(`${provider.type} has no ${placement.type}`, 'NotSupported');
@@ -85,11 +105,7 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
   return {
     /** The account that the credentials really belong to. */
     account({ provider: name }: { provider: string }): Promise<string> {
-      return at(name, (provider, signal) =>
-        guarded(provider, 'account', name, () =>
-          provider.account(AbortSignal.any([signal, AbortSignal.timeout(callDeadlineMs)])),
-        ),
-      );
+      return at(name, (provider, signal) => accountOf(name, provider, signal));
     },
 
     /** The resources of a placement, and how they differ from what is there. A new placement is not looked at: its names are fresh. */
@@ -100,7 +116,7 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
       placement: Placement;
       existing: boolean;
     }): Promise<{ specs: ResourceSpec[]; changes: ResourceChange[] }> {
-      return at(placement.provider, async (provider, signal) => {
+      return atPlacement(placement, async (provider, signal) => {
         const cell = cellOf(provider, placement);
         const specs = cell.design(placement);
         if (!existing)
@@ -133,7 +149,7 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
       spec: ResourceSpec;
       needs: Record<string, Outputs>;
     }): Promise<Ensured & { unsettled: boolean }> {
-      return at(placement.provider, async (provider, signal) => {
+      return atPlacement(placement, async (provider, signal) => {
         const cell = cellOf(provider, placement);
         const ensured = await new Resource(provider, cell, spec, { placement, needs, signal }).ensure(pace());
         const again = Context.current().info.attempt > 1;
@@ -151,7 +167,7 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
       key: string;
       needs: Record<string, Outputs>;
     }): Promise<Pick<Ensured, 'outcome' | 'drift'>> {
-      return at(placement.provider, async (provider, signal) => {
+      return atPlacement(placement, async (provider, signal) => {
         const cell = cellOf(provider, placement);
         const spec = cell.design(placement).find((one) => one.key === key);
         if (!spec) return { outcome: 'unchanged', drift: [] };
@@ -173,7 +189,7 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
       undo: boolean;
     }): Promise<Removed> {
       const { placement, resource, needs, deleteData, retainUntil, undo } = input;
-      return at(placement.provider, async (provider, signal) => {
+      return atPlacement(placement, async (provider, signal) => {
         const cell = cellOf(provider, placement);
         const designed = cell.design(placement).find(({ key }) => key === resource.key);
         const spec: ResourceSpec = { ...resource, desired: designed?.desired ?? {} };
@@ -189,7 +205,7 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
 
     /** Judges what really exists: compliance, health, and for what can be tried out, that it works. */
     verifyPlacement({ placement, specs }: { placement: Placement; specs: ResourceSpec[] }): Promise<Verified> {
-      return at(placement.provider, async (provider, signal) => {
+      return atPlacement(placement, async (provider, signal) => {
         const { cell, observed } = await observeAll(provider, placement, specs, signal);
         const missing = specs.filter(({ key }) => observed[key]?.state !== 'ready');
         if (missing.length > 0)
@@ -228,7 +244,7 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
       known: readonly KnownResource[];
       everyService?: boolean;
     }): Promise<Stray[]> {
-      return at(placement.provider, async (provider, signal) => {
+      return atPlacement(placement, async (provider, signal) => {
         const strays = await findStrays(provider, placement, known, signal);
         return everyService ? strays : strays.filter(({ service }) => service === placement.owner.service);
       });
@@ -244,7 +260,7 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
       strays: readonly Stray[];
       retainUntil: string;
     }): Promise<Stray[]> {
-      return at(placement.provider, (provider, signal) =>
+      return atPlacement(placement, (provider, signal) =>
         removeStrays(provider, cellOf(provider, placement), placement, strays, retainUntil, { signal, pace: pace() }),
       );
     },

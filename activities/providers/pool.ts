@@ -22,6 +22,7 @@ type ProviderEntry = Estate['providers'][number];
 export class ProviderPool {
   readonly #settings: PoolSettings;
   readonly #made = new Map<string, Promise<Provider>>();
+  readonly #accounts = new Map<string, Promise<string>>();
 
   constructor(settings: PoolSettings) {
     this.#settings = settings;
@@ -41,6 +42,29 @@ export class ProviderPool {
     return made;
   }
 
+  /**
+   * The account that the credentials of a provider belong to, asked of the cloud once for each set of credentials. Refused
+   * where the estate file says another one.
+   */
+  account(name: string, signal: AbortSignal): Promise<string> {
+    const asked = this.#accounts.get(name) ?? this.#ask(name, signal);
+    this.#accounts.set(name, asked);
+    asked.catch(() => this.#accounts.delete(name));
+    return asked;
+  }
+
+  async #ask(name: string, signal: AbortSignal): Promise<string> {
+    const account = await (await this.get(name)).account(signal);
+    const entry = this.#entries().find((candidate) => candidate.name === name);
+    for (const field of ['account', 'subscription', 'project'] as const)
+      if (entry?.[field] !== undefined && entry[field] !== account)
+        throw new CloudError(
+          { kind: 'InvalidInput', provider: name, operation: 'account', resource: `providers.${name}.${field}` },
+          `the estate file says ${entry[field]}, the credentials belong to ${account}; nothing was changed`,
+        );
+    return account;
+  }
+
   async #make(name: string): Promise<Provider> {
     const entry = this.#entries().find((candidate) => candidate.name === name);
     if (!entry)
@@ -54,6 +78,7 @@ export class ProviderPool {
   forget(name: string): void {
     const made = this.#made.get(name);
     this.#made.delete(name);
+    this.#accounts.delete(name);
     void made?.then((provider) => provider.close());
   }
 

@@ -4,6 +4,7 @@
  *     GET    /calls?since=<id>&mutating=true&cloud=aws      DELETE /calls
  *     GET    /latency     PUT /latency   {"*": 0, "aws": 100}
  *     GET    /faults      PUT /faults    [{ "match": {...}, "effect": "lose-answer", "times": 1 }]
+ *                         POST /faults   one more        DELETE /faults?id=<id>
  */
 import http from 'node:http';
 import { json } from 'node:stream/consumers';
@@ -35,6 +36,10 @@ export function createControl(calls: Calls, faults: Faults): http.Server {
       case 'PUT /faults':
         faults.set(z.array(Fault).parse(await json(request)));
         return faults.list();
+      case 'POST /faults':
+        return faults.arm(Fault.parse(await json(request)));
+      case 'DELETE /faults':
+        return faults.disarm(Number(query.get('id')));
       default:
         return undefined;
     }

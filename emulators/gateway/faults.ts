@@ -25,8 +25,9 @@ export const Fault = z.strictObject({
   /**
    * `lose-request`: the connection breaks before the cloud sees the call. `lose-answer`: the cloud does it, then the
    * connection breaks. `answer`: the cloud never sees it, `status` and `body` are answered. `delay`: it arrives `delayMs` later.
+   * `late`: the connection breaks at once, and the cloud does it `delayMs` later.
    */
-  effect: z.enum(['lose-request', 'lose-answer', 'answer', 'delay']),
+  effect: z.enum(['lose-request', 'lose-answer', 'answer', 'delay', 'late']),
   status: z.number().int().min(400).max(599).default(503),
   headers: z.record(z.string(), z.string()).default({}),
   body: z.string().default(''),
@@ -43,6 +44,7 @@ function matches(wanted: string, value: string | undefined): boolean {
 }
 
 interface Armed {
+  id: number;
   fault: Fault;
   seen: number;
   hits: number;
@@ -50,6 +52,7 @@ interface Armed {
 
 export class Faults {
   #armed: Armed[] = [];
+  #last = 0;
   /** Milliseconds added to each call, by cloud; `*` is every other one. */
   latency: z.infer<typeof Latency>;
 
@@ -62,7 +65,22 @@ export class Faults {
   }
 
   set(faults: readonly Fault[]): void {
-    this.#armed = faults.map((fault) => ({ fault, seen: 0, hits: 0 }));
+    this.#armed = [];
+    for (const fault of faults) this.arm(fault);
+  }
+
+  /** Adds one fault beside those that others have armed. */
+  arm(fault: Fault): Armed {
+    const armed = { id: ++this.#last, fault, seen: 0, hits: 0 };
+    this.#armed.push(armed);
+    return armed;
+  }
+
+  /** Takes one fault away; tells how often it hit. */
+  disarm(id: number): Armed | undefined {
+    const armed = this.#armed.find((one) => one.id === id);
+    this.#armed = this.#armed.filter((one) => one !== armed);
+    return armed;
   }
 
   list(): Armed[] {

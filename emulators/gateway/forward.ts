@@ -1,5 +1,6 @@
 /** Forwards one HTTP/1.1 request to a local cloud: headers as they came, bodies streamed, `Expect: 100-continue` end to end. */
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
+import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Call, Calls } from './calls.ts';
 import type { Faults } from './faults.ts';
@@ -57,6 +58,13 @@ export function forwarder(calls: Calls, faults: Faults) {
       response.destroy();
       return;
     }
+    if (fault?.effect === 'late') {
+      const body = await buffer(request);
+      response.destroy();
+      await sleep(fault.delayMs);
+      sendLate(request, body, route, call);
+      return;
+    }
     if (fault?.effect === 'answer') {
       call.status = fault.status;
       request.resume();
@@ -65,6 +73,30 @@ export function forwarder(calls: Calls, faults: Faults) {
     }
     send(request, response, route, call, fault?.effect === 'lose-answer');
   };
+}
+
+/** What the client has long given up reaches the cloud, and takes effect there. */
+function sendLate({ rawHeaders, url }: IncomingMessage, body: Buffer, { to }: Route, call: Call): void {
+  const headers = endToEnd(rawHeaders).filter(
+    (_, at, all) => !/^(transfer-encoding|expect)$/i.test(all[at - (at % 2)] ?? ''),
+  );
+  if (!headers.some((name, at) => at % 2 === 0 && /^content-length$/i.test(name)))
+    headers.push('Content-Length', String(body.length));
+  const onward = http.request({
+    agent,
+    host: '127.0.0.1',
+    port: to,
+    method: call.method,
+    path: url,
+    headers,
+    setHost: false,
+  });
+  onward.on('error', () => {}); // the cloud is away: it never gets there
+  onward.on('response', (answer) => {
+    call.status = answer.statusCode ?? 0;
+    answer.resume();
+  });
+  onward.end(body);
 }
 
 function send(request: IncomingMessage, response: ServerResponse, route: Route, call: Call, loseAnswer: boolean): void {

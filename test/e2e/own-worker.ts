@@ -6,7 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
-import { createEstateActivities } from '../../activities/estate/load.ts';
+import { createEstateActivities, type Waits } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { createProviderActivities } from '../../activities/providers/activities.ts';
 import { ProviderPool } from '../../activities/providers/pool.ts';
@@ -27,7 +27,7 @@ export interface OwnWorker {
 
 const root = join(import.meta.dirname, '../..');
 /** As far away as the local clouds are. */
-export const waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500 };
+const defaultWaits: Waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500 };
 
 /** Starts workers for this estate file; `wrap` may replace what the provider activities do. */
 export async function ownWorker(
@@ -36,6 +36,7 @@ export async function ownWorker(
   wrap: (real: ProviderActivities) => ProviderActivities = (real) => real,
   /** Other workflows than the product's own. */
   workflowsPath?: string,
+  waits: Waits = defaultWaits,
 ): Promise<OwnWorker> {
   const run = localRun();
   const { address } = run.temporal;

@@ -31,5 +31,11 @@ export const calls = (filter: { since?: number; mutating?: boolean; cloud?: stri
 export const setFaults = (faults: (Pick<Fault, 'effect'> & Partial<Fault>)[]): Promise<unknown> =>
   control('/faults', 'PUT', faults);
 
+/** Adds one fault beside those of other tests; the answer takes it away again and tells how often it hit. */
+export async function armFault(fault: Pick<Fault, 'effect'> & Partial<Fault>): Promise<() => Promise<number>> {
+  const { id } = await control<{ id: number }>('/faults', 'POST', fault);
+  return async () => (await control<{ hits: number }>(`/faults?id=${id}`, 'DELETE')).hits;
+}
+
 /** Milliseconds added to each call, by cloud; `*` is every other one. */
 export const setLatency = (latency: Record<string, number>): Promise<unknown> => control('/latency', 'PUT', latency);

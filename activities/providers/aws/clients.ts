@@ -41,7 +41,8 @@ export class Clients {
   }
 
   autoScaling = (region: string): AutoScalingClient => this.#client('autoscaling', AutoScalingClient, region);
-  ec2 = (region: string): EC2Client => this.#client('ec2', EC2Client, region);
+  /** Its network parts get their identity from the cloud: the SDK must not repeat a create by itself, unseen. */
+  ec2 = (region: string): EC2Client => this.#client('ec2', EC2Client, region, 1);
   glue = (region: string): GlueClient => this.#client('glue', GlueClient, region);
   /** IAM is one for all regions; its requests are signed for us-east-1. */
   iam = (): IAMClient => this.#client('iam', IAMClient, 'us-east-1');
@@ -56,15 +57,20 @@ export class Clients {
     this.#made.clear();
   }
 
-  #client<T extends { destroy(): void }>(name: string, Client: new (settings: Settings) => T, region: string): T {
+  #client<T extends { destroy(): void }>(
+    name: string,
+    Client: new (settings: Settings) => T,
+    region: string,
+    // Two quick repeats; longer patience is the activity's, which also knows the rest of the estate.
+    maxAttempts = 3,
+  ): T {
     const key = `${name}/${region}`;
     const known = this.#made.get(key);
     if (known instanceof Client) return known;
     const client = new Client({
       region,
       ...credentialsOf(this.#settings),
-      // Two quick repeats; longer patience is the activity's, which also knows the rest of the estate.
-      maxAttempts: 3,
+      maxAttempts,
       retryMode: 'standard',
       // HTTP/1.1 also for Kinesis, which would speak HTTP/2: proxies between a worker and the cloud often take no other.
       requestHandler: new NodeHttpHandler({

@@ -1,0 +1,60 @@
+/**
+ * `npm run test:faults [-- --shard i/n] [--clouds aws,gcp] [--again]`: the whole matrix of lost and late calls, for as long
+ * as it takes. What is done is noted in a file, so that a run that was stopped goes on where it was.
+ */
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+
+const root = resolve(import.meta.dirname, '../..');
+const help = `npm run test:faults [-- OPTIONS]
+
+  --shard i/n      the i-th of n equal parts
+  --clouds LIST    cells of these clouds only: aws, azure, gcp
+  --file FILE      where what is done is noted (default: .local/faults.jsonl)
+  --again          forgets what is noted and begins anew
+`;
+
+const { values } = parseArgs({
+  options: {
+    shard: { type: 'string', default: '1/1' },
+    clouds: { type: 'string', default: 'aws,azure,gcp' },
+    file: { type: 'string', default: join(root, '.local/faults.jsonl') },
+    again: { type: 'boolean', default: false },
+    help: { type: 'boolean', default: false },
+  },
+});
+if (values.help) {
+  process.stdout.write(help);
+  process.exit(0);
+}
+if (!/^[1-9]\d*\/[1-9]\d*$/.test(values.shard)) {
+  process.stderr.write(`--shard: found ${values.shard}; it takes i/n, as 1/4\n`);
+  process.exit(2);
+}
+const file = resolve(values.file);
+mkdirSync(dirname(file), { recursive: true });
+if (values.again) rmSync(file, { force: true });
+
+const { status } = spawnSync(process.execPath, [join(root, 'test/local/run.ts'), 'test/faults/matrix'], {
+  cwd: root,
+  stdio: 'inherit',
+  env: {
+    ...process.env,
+    MULTI_CLOUD_TEST_STATE: process.env.MULTI_CLOUD_TEST_STATE ?? join(root, '.local/test-faults'),
+    MULTI_CLOUD_FAULTS_FILE: file,
+    MULTI_CLOUD_FAULTS_SHARD: values.shard,
+    MULTI_CLOUD_FAULTS_CLOUDS: values.clouds,
+  },
+});
+
+const Noted = z.object({ id: z.string(), ok: z.boolean(), broken: z.array(z.string()) });
+const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean);
+// The last word on each case: one that failed once may have passed since.
+const cases = new Map(lines.map((line) => Noted.parse(JSON.parse(line))).map((one) => [one.id, one]));
+const failed = [...cases.values()].filter(({ ok }) => !ok);
+for (const { id, broken } of failed) process.stdout.write(`✘ ${id}\n    ${broken.join('\n    ')}\n`);
+process.stdout.write(`${cases.size - failed.length} cases passed, ${failed.length} failed; noted in ${file}\n`);
+process.exit(status ?? 1);

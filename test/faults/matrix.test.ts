@@ -1,0 +1,114 @@
+/**
+ * Every call that changes a cloud is lost before its effect, lost after it, and carried out too late: each run ends done,
+ * or wholly undone, nothing is left over, and the same input succeeds again.
+ *
+ * `npm test` runs a few cases of each cell, chosen by the commit; `npm run test:faults` all of them.
+ */
+import { appendFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
+import { ApplicationFailure, type WorkflowHandle } from '@temporalio/client';
+import type { OperationResult } from '../../model/operations.ts';
+import { providerTypes } from '../../model/service.ts';
+import { CellsEstate, cells, cellsEstate, type TestCell } from '../e2e/cells.ts';
+import { type OwnWorker, ownWorker, quietTemporal } from '../e2e/own-worker.ts';
+import { armFault, calls } from '../local/stack.ts';
+import { type FaultCase, faultCases, recordedCalls } from './cases.ts';
+import { chosenCases } from './choice.ts';
+
+const estate = 'faults';
+const clouds = (process.env.MULTI_CLOUD_FAULTS_CLOUDS ?? providerTypes.join(',')).split(',');
+/** A lost call is given up, and can take effect, so much sooner than in real clouds. */
+const waits = { callDeadlineMs: 5000, settleMs: 1000, blockedMs: 300 };
+
+describe('a call that changes a cloud and is lost, or comes late', () => {
+  let worker: OwnWorker;
+  let all: CellsEstate;
+  const outcomes = new Map<string, Promise<{ cases: number; broken: string[] }>>();
+
+  beforeAll(async () => {
+    quietTemporal();
+    worker = await ownWorker(`faults-${Date.now()}`, cellsEstate(estate), undefined, undefined, waits);
+    all = new CellsEstate(worker, estate);
+    // Faults are told apart by cloud: cells of one cloud go one after another, the three clouds side by side.
+    for (const provider of providerTypes.filter((one) => clouds.includes(one))) {
+      let before: Promise<unknown> = Promise.resolve();
+      for (const cell of cells.filter((one) => one.provider === provider)) {
+        const outcome = before.then(() => throughCases(cell));
+        outcomes.set(cell.service, outcome);
+        before = outcome.catch(() => {});
+      }
+    }
+  }, 120_000);
+  afterAll(() => worker.close(), 60_000);
+
+  const settled = async (run: WorkflowHandle): Promise<OperationResult | string> => {
+    try {
+      return (await run.result()) as OperationResult;
+    } catch (error) {
+      const cause = error instanceof Error ? error.cause : undefined;
+      return cause instanceof ApplicationFailure && cause.details?.[0]
+        ? (cause.details[0] as OperationResult)
+        : String(cause ?? error);
+    }
+  };
+
+  async function throughCases(cell: TestCell): Promise<{ cases: number; broken: string[] }> {
+    const { service, provider } = cell;
+    const since = Math.max(0, ...(await calls({ cloud: provider })).map(({ id }) => id));
+    await all.run('deployService', { service });
+    await all.run('removeService', { service });
+    const recorded = recordedCalls(await calls({ since, cloud: provider, mutating: true }));
+    const chosen = chosenCases(faultCases(service, recorded));
+    const broken: string[] = [];
+    for (const one of chosen) {
+      const found = await oneCase(cell, one);
+      note(one, found);
+      if (found.length > 0) broken.push(`${one.id}: ${found.join('; ')}`);
+    }
+    return { cases: chosen.length, broken };
+  }
+
+  /** Deploys and removes with one fault on the way; returns what differs from the promise. */
+  async function oneCase(cell: TestCell, { call, effect }: FaultCase): Promise<string[]> {
+    const { service } = cell;
+    const broken: string[] = [];
+    const delayMs = Math.floor(Math.random() * (waits.callDeadlineMs + waits.settleMs));
+    const disarm = await armFault({ match: call.match, skip: call.occurrence, times: 1, effect, delayMs });
+    const expectDone = async (type: string, undone: boolean): Promise<boolean> => {
+      const result = await settled(await all.start(type, { service }));
+      if (typeof result === 'string') broken.push(`${type}: ${result}`);
+      else if (result.orphans.length > 0) broken.push(`${type}: orphans ${JSON.stringify(result.orphans)}`);
+      else if (result.outcome !== 'done' && !undone) broken.push(`${type}: ${result.outcome}`);
+      const left = await all.left(cell);
+      if (left.length > 0) broken.push(`${type} left ${left.join(', ')}`);
+      return typeof result !== 'string' && result.outcome === 'done';
+    };
+    const first = await expectDone('deployService', true);
+    if (!first) await expectDone('deployService', false);
+    await expectDone('removeService', false);
+    const hits = await disarm();
+    if (hits !== 1) broken.push(`the fault hit ${hits} times`);
+    if (effect === 'late') {
+      await setTimeout(delayMs);
+      const left = await all.left(cell);
+      if (left.length > 0) broken.push(`what came ${delayMs} ms late is left: ${left.join(', ')}`);
+    }
+    return broken;
+  }
+
+  it.each(cells.filter(({ provider }) => clouds.includes(provider)))(
+    '$type on $provider: ends done or undone, leaves nothing, and succeeds again',
+    async ({ service }) => {
+      const outcome = await outcomes.get(service);
+      expect(outcome?.broken).toEqual([]);
+      expect(outcome?.cases).toBeGreaterThan(0);
+    },
+    5_400_000,
+  );
+});
+
+/** Where a run of the whole matrix notes what it has seen, so that it can go on where it was stopped. */
+function note({ id }: FaultCase, broken: readonly string[]): void {
+  const file = process.env.MULTI_CLOUD_FAULTS_FILE;
+  if (file) appendFileSync(file, `${JSON.stringify({ id, ok: broken.length === 0, broken })}\n`);
+}
