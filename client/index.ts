@@ -16,11 +16,11 @@ import {
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
 } from '@temporalio/client';
-import { type EstateCheck, type EstatePlan, taskQueue, workflowIds } from '../model/operations.ts';
+import { type AuditVerdict, type EstateCheck, type EstatePlan, taskQueue, workflowIds } from '../model/operations.ts';
 import { type EstateRecord, type ServiceRecord, ServiceSummary } from '../model/record.ts';
 import { OperationHandle } from './operation-handle.ts';
 
-export type { EstateCheck, EstatePlan, OperationResult } from '../model/operations.ts';
+export type { AuditVerdict, EstateCheck, EstatePlan, OperationResult } from '../model/operations.ts';
 export type { AuditEntry, Progress } from '../model/progress.ts';
 export type { ServiceRecord, ServiceSummary } from '../model/record.ts';
 export { OperationFailed, OperationHandle } from './operation-handle.ts';
@@ -125,6 +125,14 @@ export class EstateClient {
     const id = randomBytes(4).toString('hex');
     const started = await this.#start('checkEstate', workflowIds.checkEstate(this.name, id), { by });
     return started.outcome<EstateCheck>();
+  }
+
+  /** Judges the audit trail of a run as the records buckets keep it: the latest run of the workflow where none is named. */
+  async verifyAudit(workflowId: string, run?: string): Promise<AuditVerdict> {
+    const id = randomBytes(4).toString('hex');
+    const runId = run ?? (await this.temporal.workflow.getHandle(workflowId).describe()).runId;
+    const started = await this.#start('verifyAudit', workflowIds.verifyAudit(this.name, id), { workflowId, runId });
+    return started.outcome<AuditVerdict>();
   }
 
   /** A run by its workflow ID. */

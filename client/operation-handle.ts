@@ -1,4 +1,5 @@
 /** One run of an operation: look at it, decide for it, wait for its end. */
+import { type KeyObject, sign } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   ApplicationFailure,
@@ -11,6 +12,7 @@ import {
 import type { RecordedDecision } from '../model/decisions.ts';
 import type { EstatePlan, OperationResult } from '../model/operations.ts';
 import type { AuditEntry, Progress } from '../model/progress.ts';
+import { type Signed, signedText } from '../model/signature.ts';
 
 /** How an operation ended that did not succeed: the error type of the contract, and what was undone. */
 export class OperationFailed extends Error {
@@ -33,6 +35,8 @@ export interface Answer {
   /** The 12 hex digits shown with the question. */
   plan: string;
   comment?: string | undefined;
+  /** Signs the answer, where the estate asks for it (`approvals.identity: signed`): an Ed25519 key. */
+  key?: KeyObject | undefined;
 }
 
 export class OperationHandle {
@@ -62,13 +66,21 @@ export class OperationHandle {
   }
 
   /** Answers what the run waits for. A refused answer throws `OperationFailed` with the reason. */
-  async decide(decision: Answer & { question: string; answer: string }): Promise<RecordedDecision> {
+  async decide({ key, ...decision }: Answer & { question: string; answer: string }): Promise<RecordedDecision> {
+    const proof = key && (await this.#sign(key, decision));
     try {
-      return await this.#handle.executeUpdate<RecordedDecision, [object]>('decide', { args: [decision] });
+      return await this.#handle.executeUpdate<RecordedDecision, [object]>('decide', {
+        args: [{ ...decision, ...(proof && { proof }) }],
+      });
     } catch (error) {
       if (!(error instanceof WorkflowUpdateFailedError)) throw error;
       throw new OperationFailed('InvalidInput', error.cause?.message ?? error.message, this.workflowId);
     }
+  }
+
+  async #sign(key: KeyObject, decision: Pick<Signed, 'question' | 'answer' | 'plan'>): Promise<string> {
+    const { runId } = await this.#handle.describe();
+    return sign(null, signedText({ ...decision, workflowId: this.workflowId, runId }), key).toString('base64');
   }
 
   approve(answer: Answer): Promise<RecordedDecision> {

@@ -1,6 +1,7 @@
 /** Inputs, results and names of the workflow types: what the UI, the CLI, the client and other services send and get. */
 import { z } from 'zod';
 import type { Reverted } from './applied.ts';
+import type { Verdict } from './audit.ts';
 import type { EstateCost } from './estate-cost.ts';
 import type { Step } from './progress.ts';
 import type { Orphan, RecordedPlacement, ServiceStatus } from './record.ts';
@@ -81,6 +82,13 @@ export const CheckEstateInput = z.strictObject({
   estate: Estate,
   by: z.string().max(200).default(''),
 });
+export const VerifyAuditInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  /** The run whose trail is judged. */
+  workflowId: z.string().min(1).max(1000),
+  runId: z.string().min(1).max(100),
+});
 export const PlanEstateInput = z.strictObject({
   v: z.literal(1).default(1),
   estate: Estate,
@@ -117,6 +125,7 @@ export const workflowIds = {
   removeService: (estate: string, service: string) => `remove/${estate}/${service}`,
   recoverService: (estate: string, service: string) => `recover/${estate}/${service}`,
   checkEstate: (estate: string, id: string) => `check/${estate}-${id}`,
+  verifyAudit: (estate: string, id: string) => `verify-audit/${estate}-${id}`,
   cloudEstate: (estate: string) => `estate/${estate}`,
   cloudService: (estate: string, service: string) => `service/${estate}/${service}`,
   planEstate: (estate: string, id: string) => `plan/${estate}-${id}`,
@@ -178,6 +187,18 @@ export interface EstatePlan {
   notServed: string[];
   /** By provider: the account that the worker's credentials belong to. Absent where no cloud was asked. */
   accounts?: Record<string, string> | undefined;
+}
+
+/** What the records buckets have of a run's audit trail. */
+export interface AuditVerdict {
+  workflowId: string;
+  runId: string;
+  buckets: (Verdict & {
+    /** `aws in us-west-2`. */
+    bucket: string;
+    /** Why it could not be read. */
+    problem?: string | undefined;
+  })[];
 }
 
 /** What a look at the whole estate has found. */

@@ -61,6 +61,8 @@ export const RecordedPlacement = z.strictObject({
   monthlyCostUsd: z.number(),
   endpoint: z.string().default(''),
   health: z.string().default(''),
+  /** ISO time until which a call whose answer was lost may still take effect; empty where none was. */
+  settlesAt: z.string().default(''),
 });
 export type RecordedPlacement = z.infer<typeof RecordedPlacement>;
 

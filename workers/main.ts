@@ -1,7 +1,7 @@
 /** The worker: one program that serves the queues of the roles it is started in. Reads its settings, makes clients, holds no logic. */
 import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseArgs, parseEnv } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { createEstateActivities } from '../activities/estate/load.ts';
@@ -48,12 +48,16 @@ const pool = new ProviderPool({
   brokerTarball: settings.brokerTarball,
   pollMs: settings.pollMs,
   callDeadlineMs: settings.waits.callDeadlineMs,
-  environment: process.env,
+  secrets: () => ({
+    ...process.env,
+    ...(settings.secretsFile && parseEnv(readFileSync(settings.secretsFile, 'utf8'))),
+  }),
 });
 const providerActivities = createProviderActivities({
   pool,
   pollMs: settings.pollMs,
   callDeadlineMs: settings.waits.callDeadlineMs,
+  recordsDays: settings.recordsDays,
 });
 
 const workers: Worker[] = [];

@@ -11,6 +11,11 @@ export const WorkerSettings = z.strictObject({
   }),
   /** Names that `${NAME}` in a secret field may refer to. Default: the seed's. */
   allowedNames: z.array(z.string()).optional(),
+  /**
+   * File of `NAME=value` lines that `${NAME}` is looked up in before the environment. It is read again when a cloud says that
+   * credentials are no longer valid, so a rotated key needs no restart.
+   */
+  secretsFile: z.string().optional(),
   /** Folder with the dated sheets: `prices/` and `facts/`. */
   sheets: z.string().default('config'),
   /** PEM file of the certificate authority that signs device certificates. */
@@ -30,6 +35,8 @@ export const WorkerSettings = z.strictObject({
       blockedMs: z.number().int().default(300_000),
     })
     .prefault({}),
+  /** How long the records buckets keep the audit trail and the records, days. */
+  recordsDays: z.number().int().min(1).default(400),
   /** Address of the Temporal UI, printed with links to runs. */
   ui: z.string().optional(),
 });

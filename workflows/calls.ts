@@ -31,6 +31,16 @@ export const urgent = (provider: string, summary: string): ProviderActivities =>
     summary,
   });
 
+/** Writes to a records bucket. Few tries: there are others, and what this one misses it gets the next time. */
+export const records = (provider: string, summary: string): ProviderActivities =>
+  wf.proxyActivities<ProviderActivities>({
+    taskQueue: providerQueue(provider),
+    startToCloseTimeout: '20m',
+    heartbeatTimeout: '20s',
+    retry: { initialInterval: '500ms', maximumInterval: '5s', maximumAttempts: 3 },
+    summary,
+  });
+
 export const failure = (type: ErrorType, message: string, ...details: unknown[]): wf.ApplicationFailure =>
   wf.ApplicationFailure.create({ type, message, nonRetryable: true, details });
 

@@ -10,6 +10,7 @@ import {
   type RecordedDecision,
   refusal,
 } from '../model/decisions.ts';
+import { isProof } from '../model/signature.ts';
 import type { Board } from './progress.ts';
 
 export const decide = wf.defineSignal<[Decision]>('decide');
@@ -148,7 +149,19 @@ export class Decisions {
       this.#question,
       this.#rules,
       this.#given.filter(({ obeyed }) => obeyed),
-      false,
+      this.#isProven(decision),
+    );
+  }
+
+  /** Whether a key that the estate file lists for this person has signed this answer to this run. */
+  #isProven({ by, question, answer, plan = '', proof }: Decision): boolean {
+    const { workflowId, runId } = wf.workflowInfo();
+    return this.#rules.approvers.some(
+      ({ name, key }) =>
+        name === by &&
+        key !== undefined &&
+        proof !== undefined &&
+        isProof(proof, key, { workflowId, runId, question, answer, plan }),
     );
   }
 
@@ -169,18 +182,19 @@ export class Decisions {
       };
     }
     const why = this.#refusal(parsed.data);
+    const verified = this.#isProven(parsed.data);
     const recorded = {
       ...parsed.data,
       at,
       via,
-      verified: false,
+      verified,
       obeyed: why === undefined,
       ...(why && { reason: why }),
     };
     this.#given.push(recorded);
     const { question, answer, by, comment } = parsed.data;
     this.#board.record(
-      `${by} (UNVERIFIED)`,
+      `${by} (${verified ? 'VERIFIED' : 'UNVERIFIED'})`,
       `${question}: ${answer}${comment ? ` (${comment})` : ''}${why ? `, not obeyed: ${why}` : ''}`,
     );
     return recorded;

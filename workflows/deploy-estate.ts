@@ -49,6 +49,7 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
     op.board.phase('deploying');
     const changing = planned.services.filter((one) => changesAnything(one) && free.includes(one.service));
     op.board.expect(changing.map(({ service }) => service));
+    op.recordsIn(changing.flatMap(({ placements }) => placements.map(({ placement }) => placement)));
     await settleAll(changing.map((one) => deployChild(op, one)));
     for (const one of planned.services) if (!changing.includes(one)) keepAsIs(op, one);
     await control.recordApplied({

@@ -35,6 +35,12 @@ export class Gate {
     this.#show();
   }
 
+  /** What takes back must not wait for what may never come. */
+  openAll(): void {
+    this.#closed.clear();
+    this.#show();
+  }
+
   /** Ends when nothing is under way any more: the safe point has been reached. */
   async reached(): Promise<void> {
     await wf.condition(() => this.#underWay === 0);

@@ -7,3 +7,4 @@ export { deployService } from './deploy-service.ts';
 export { planEstate } from './plan-estate.ts';
 export { recoverService } from './recover-service.ts';
 export { removeService } from './remove-service.ts';
+export { verifyAudit } from './verify-audit.ts';

@@ -10,13 +10,16 @@ import { Command } from '../model/decisions.ts';
 import type { ErrorType } from '../model/errors.ts';
 import type { OperationResult } from '../model/operations.ts';
 import type { Holder, OperationKind, Orphan, RecordChange, ServiceStatus } from '../model/record.ts';
-import { applicationFailure, control, failure, mayHaveWorked, mayPass } from './calls.ts';
+import { recordsPlacement } from '../model/records.ts';
+import type { Placement } from '../model/service.ts';
+import { applicationFailure, control, failure, mayHaveWorked, mayPass, records } from './calls.ts';
 import { Decisions } from './decisions.ts';
 import { Gate } from './gate.ts';
 import { Locks } from './locks.ts';
 import { Board, reason } from './progress.ts';
 import { Saga } from './saga.ts';
 import { searchAttributes } from './search-attributes.ts';
+import { Trail } from './trail.ts';
 
 export const pause = wf.defineSignal<[Command]>('pause');
 export const resume = wf.defineSignal<[Command]>('resume');
@@ -39,7 +42,8 @@ const Leftovers = z.object({
 });
 
 export class Operation {
-  readonly board = new Board();
+  readonly trail = new Trail();
+  readonly board = new Board((entry) => this.trail.note(entry));
   readonly decisions = new Decisions(this.board);
   /** Where the run may stop between two steps. */
   readonly gate = new Gate(this.board);
@@ -140,8 +144,9 @@ export class Operation {
     }
   }
 
-  #show(service: string, status: ServiceStatus, waitingFor: string): Promise<void> {
-    return this.write(service, { kind: 'status', status, waitingFor: waitingFor.slice(0, 300) });
+  /** A run that is about no service, or not about one alone, shows it in its own details. */
+  async #show(service: string, status: ServiceStatus, waitingFor: string): Promise<void> {
+    if (service) await this.write(service, { kind: 'status', status, waitingFor: waitingFor.slice(0, 300) });
   }
 
   #hear(signal: wf.SignalDefinition<[Command]>, obey: (by: string) => void): void {
@@ -157,6 +162,38 @@ export class Operation {
   #stop(why: wf.ApplicationFailure): void {
     this.#stopped = why;
     this.#scope.cancel();
+  }
+
+  /** Keeps the records of this run, and of what it changes, in the buckets of these placements. */
+  recordsIn(placements: readonly Placement[]): void {
+    this.trail.keepIn(placements.map((one) => recordsPlacement(one.owner, one)));
+  }
+
+  /** Ends when what this run has done so far is in a records bucket. */
+  async keepTrail(service: string): Promise<void> {
+    await this.held(service, () =>
+      this.trail.keep((placement, lines) =>
+        records(placement.provider, 'audit trail').appendAudit({ placement, lines }),
+      ),
+    );
+  }
+
+  /** Closes the trail, and puts a copy of the record of the service beside it. */
+  async #keepRecords(outcome: string): Promise<void> {
+    if (this.trail.buckets.length === 0) return;
+    const service = this.#service ?? '';
+    const { [service]: record } = this.#service ? await control.readServices({ estate: this.#estate }) : {};
+    this.trail.end(outcome);
+    await this.keepTrail(service);
+    await this.trail.settled();
+    if (record)
+      await Promise.all(
+        this.trail.buckets.map((placement) =>
+          records(placement.provider, `record of ${service}`)
+            .keepRecord({ placement, record })
+            .catch((error: unknown) => this.board.record('run', `no copy of the record: ${reason(error)}`)),
+        ),
+      );
   }
 
   achieved(placements: OperationResult['placements'], monthlyCostUsd: number): void {
@@ -193,6 +230,7 @@ export class Operation {
     );
     try {
       const result = await this.#scope.run(story);
+      await this.#keepRecords(result.outcome);
       this.board.phase(result.outcome);
       return result;
     } catch (error) {
@@ -200,8 +238,10 @@ export class Operation {
       const begun = !this.saga.isEmpty;
       this.board.phase(begun ? 'undoing' : 'refused');
       this.board.record('run', `failed: ${reason(error)}`);
+      this.gate.openAll();
       await this.#abandon(await this.saga.undo());
       if (begun) this.board.phase('undone');
+      await wf.CancellationScope.nonCancellable(() => this.#keepRecords(`undone: ${reason(error)}`));
       const cause = this.#stopped ?? applicationFailure(error);
       if (wf.isCancellation(error) && !this.#stopped) throw error;
       const type = (cause?.type ?? 'CompensationFailed') as ErrorType;

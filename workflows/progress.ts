@@ -27,7 +27,11 @@ export class Board {
   #blocked: string | undefined;
   #held: string | undefined;
 
-  constructor() {
+  readonly #note: (entry: AuditEntry) => void;
+
+  /** `note` hears every entry of the audit trail as it is made. */
+  constructor(note: (entry: AuditEntry) => void = () => {}) {
+    this.#note = note;
     wf.setHandler(progress, () => this.snapshot(), { description: 'Phase, steps, percent, what the run waits for' });
     wf.setHandler(audit, () => this.#audit, { description: 'Who did or decided what, when, to which resource' });
   }
@@ -96,7 +100,9 @@ export class Board {
   }
 
   record(who: string, what: string, resource?: string): void {
-    this.#audit.push({ at: now(), who, what, ...(resource !== undefined && { resource }) });
+    const entry = { at: now(), who, what, ...(resource !== undefined && { resource }) };
+    this.#audit.push(entry);
+    this.#note(entry);
   }
 
   get trail(): readonly AuditEntry[] {

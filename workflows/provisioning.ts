@@ -6,7 +6,7 @@ import type { Outputs, ResourceSpec } from '../model/service.ts';
 import { cloud, failure, urgent } from './calls.ts';
 import { inOrder, settleAll } from './graph.ts';
 import type { Operation } from './operation.ts';
-import { createdBy, keep, retainUntil, stepName } from './removal.ts';
+import { createdBy, keep, retainUntil, stepName, sweep } from './removal.ts';
 
 const recorded = (spec: ResourceSpec, id = '', outputs: Outputs = {}): RecordedResource => ({
   key: spec.key,
@@ -27,6 +27,7 @@ export async function provisionService(op: Operation, planned: PlannedService): 
       stepName(service, placement.provider, 'verify'),
     ]),
   );
+  op.recordsIn(planned.placements.map(({ placement }) => placement));
   const intents = planned.placements.map((one) => intent(op, one));
   await op.write(service, { kind: 'intents', type, status: 'deploying', intents });
   await settleAll(planned.placements.map((one) => provisionPlacement(op, one)));
@@ -58,6 +59,7 @@ const placed = ({ placement, monthlyCostUsd }: PlannedPlacement, resources: Reco
   monthlyCostUsd,
   endpoint: '',
   health: '',
+  settlesAt: '',
 });
 
 async function provisionPlacement(op: Operation, planned: PlannedPlacement): Promise<void> {
@@ -69,7 +71,7 @@ async function provisionPlacement(op: Operation, planned: PlannedPlacement): Pro
     step: stepName(service, provider, 'record'),
     orphan: { provider, kind: 'record', name: service },
     undo: async () => {
-      if (op.saga.unsettled && !before) await sweep(op, planned, []);
+      if (op.saga.unsettled && !before) await sweep(op, placement, []);
       const mark = { provider, generation: owner.generation };
       await op.write(service, { kind: 'withdrawn', ...mark, ...(before && { before }), retained });
       return 'record as before';
@@ -77,7 +79,8 @@ async function provisionPlacement(op: Operation, planned: PlannedPlacement): Pro
   });
 
   // The run that began it may have calls under way that nobody waits for any more.
-  let unsettled = planned.begun.length > 0;
+  if (planned.begun.length > 0) op.saga.unsettle();
+  let repeatable = true;
   const resources = await inOrder(
     specs,
     ({ needs }) => needs,
@@ -91,14 +94,14 @@ async function provisionPlacement(op: Operation, planned: PlannedPlacement): Pro
         (made) => described(made, spec.name),
       );
       if (ensured.outcome !== 'unchanged') op.board.record('run', ensured.outcome, `${spec.kind} ${ensured.id}`);
-      unsettled ||= ensured.unsettled;
+      if (ensured.unsettled) op.saga.unsettle();
+      repeatable &&= ensured.repeatable;
       return recorded(spec, ensured.id, ensured.outputs);
     },
   );
-  if (unsettled) {
-    op.saga.unsettle();
+  if (op.saga.unsettled && !repeatable) {
     await op.saga.settle();
-    await sweep(op, planned, resources);
+    await sweep(op, placement, resources);
   }
 
   const verified = await op.board.step(
@@ -121,8 +124,10 @@ async function provisionPlacement(op: Operation, planned: PlannedPlacement): Pro
   const after = {
     ...placed(planned, resources),
     endpoint: verified.endpoint,
+    settlesAt: await op.saga.settlesAt(),
     health: `healthy: ${verified.health}`.slice(0, 200),
   };
+  await op.keepTrail(service);
   await op.write(service, { kind: 'settled', placement: after });
   op.achieved(
     [{ service, provider, region: placement.region, id: resources.at(-1)?.id ?? '' }],
@@ -177,21 +182,6 @@ function compensate(
         return restored.outcome === 'unchanged' ? 'as before' : `restored ${restored.drift.join(', ')}`;
       },
     });
-}
-
-/** Removes what calls with lost answers have made besides: a second one of a kind that the cloud names itself, or one too late. */
-async function sweep(op: Operation, { placement }: PlannedPlacement, keepThese: RecordedResource[]): Promise<void> {
-  const { provider, owner } = placement;
-  const known = keepThese.map(({ kind, name, id }) => ({ kind, name, id }));
-  const strays = await urgent(provider, `look for strays of ${owner.service}`).findStrays({ placement, known });
-  const mine = strays.filter(({ generation }) => generation === owner.generation);
-  if (mine.length === 0) return;
-  await urgent(provider, `remove strays of ${owner.service}`).removeStrays({
-    placement,
-    strays: mine,
-    retainUntil: retainUntil(),
-  });
-  for (const { kind, id } of mine) op.board.record('run', 'removed a stray', `${kind} ${id}`);
 }
 
 /** Counts the placements of a service that needs no change into the result. */

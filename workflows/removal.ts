@@ -1,4 +1,5 @@
 /** Taking resources away: each after everything that needs it; what holds data is kept unless its deletion was confirmed. */
+import type { Stray } from '../activities/providers/strays.ts';
 import type { PlannedPlacement, PlannedService } from '../model/operations.ts';
 import { type RecordedPlacement, type RecordedResource, type RetainedStore, samePlacement } from '../model/record.ts';
 import type { Owner, Placement } from '../model/service.ts';
@@ -77,6 +78,25 @@ export function keep(
   return { provider, kind, name, until, monthlyCostUsd };
 }
 
+/**
+ * Removes what calls with lost answers have made besides: a second one of a kind that the cloud names itself, or one too
+ * late. Returns what it had to keep because it holds data.
+ */
+export async function sweep(op: Operation, placement: Placement, known: readonly RecordedResource[]): Promise<Stray[]> {
+  const { provider, owner } = placement;
+  const { service } = owner;
+  const marks = known.map(({ kind, name, id }) => ({ kind, name, id }));
+  const found = await op.held(service, () =>
+    urgent(provider, `look for strays of ${service}`).findStrays({ placement, known: marks }),
+  );
+  const strays = found.filter(({ generation }) => generation === owner.generation);
+  if (strays.length === 0) return [];
+  for (const { kind, id } of strays) op.board.record('run', 'removes a stray', `${kind} ${id}`);
+  return op.held(service, () =>
+    urgent(provider, `remove strays of ${service}`).removeStrays({ placement, strays, retainUntil: retainUntil() }),
+  );
+}
+
 /** Takes back what a finished child created: its new resources go, what was there before stays as it was recorded. */
 export async function takeBack(op: Operation, planned: PlannedService): Promise<string> {
   const { [planned.service]: record } = await control.readServices({ estate: op.estate });
@@ -91,6 +111,10 @@ export async function takeBack(op: Operation, planned: PlannedService): Promise<
     const resources = recorded.resources.filter(({ key }) => created.has(key));
     removed += resources.length;
     const retained = await removeResources(op, { placement, recorded, resources, deleteData: false, undo: true });
+    if (!before && recorded.settlesAt) {
+      await op.saga.settle(recorded.settlesAt);
+      await sweep(op, placement, []);
+    }
     await op.write(owner.service, { kind: 'withdrawn', ...mark, ...(before && { before }), retained });
   }
   return removed === 0 ? 'nothing to take back' : `${removed} resources taken back`;

@@ -9,10 +9,10 @@ import {
   samePlacement,
 } from '../model/record.ts';
 import { type Owner, statefulTypes } from '../model/service.ts';
-import { cloud, control, failure } from './calls.ts';
+import { control, failure } from './calls.ts';
 import { settleAll } from './graph.ts';
 import { Operation } from './operation.ts';
-import { placementOf, removeResources } from './removal.ts';
+import { placementOf, removeResources, sweep } from './removal.ts';
 
 export async function removeService(raw: unknown): Promise<OperationResult> {
   const op = new Operation('remove');
@@ -62,17 +62,18 @@ export async function removePlacements(
     placements.map(async (recorded) => {
       const { provider, generation, resources } = recorded;
       const placement = placementOf(owner, recorded);
+      op.recordsIn([placement]);
       // What a run only began to create may never have come to be.
       const undo = !record.placements.some((known) => samePlacement(known, recorded));
       const retained = await removeResources(op, { placement, recorded, resources, deleteData, undo });
+      await op.saga.settle(recorded.settlesAt);
+      const left = await sweep(op, placement, []);
+      await op.keepTrail(service);
       await op.write(service, { kind: 'withdrawn', provider, generation, retained });
-      const left = await op.held(service, () =>
-        cloud(provider, `look for what is left of ${service}`).findStrays({ placement, known: [] }),
-      );
       const kept = retained.map(({ name }) => name);
       op.orphans.push(
         ...left
-          .filter((one) => one.generation === generation && !kept.includes(one.name))
+          .filter(({ name }) => !kept.includes(name))
           .map(({ kind, name }) => ({ provider, kind, name, reason: 'still there after the removal' })),
       );
     }),

@@ -53,11 +53,17 @@ export class Saga {
     return this.#unsettledSince !== undefined;
   }
 
-  /** Waits until no call that was made so far can take effect any more: its deadline and the cloud's own delay have passed. */
-  async settle(): Promise<void> {
-    if (this.#unsettledSince === undefined) return;
+  /** When no call that was made so far can take effect any more, ISO; empty where none was lost. */
+  async settlesAt(): Promise<string> {
+    if (this.#unsettledSince === undefined) return '';
     const { callDeadlineMs, settleMs } = await this.#around.waits();
-    const left = this.#unsettledSince + callDeadlineMs + settleMs - Date.now();
+    return new Date(this.#unsettledSince + callDeadlineMs + settleMs).toISOString();
+  }
+
+  /** Waits until then, or until a later time that an earlier run has left in the record. */
+  async settle(earlier = ''): Promise<void> {
+    const own = await this.settlesAt();
+    const left = Date.parse(own > earlier ? own : earlier || new Date().toISOString()) - Date.now();
     if (left <= 0) return;
     this.#around.board.hold(`waits ${Math.ceil(left / 1000)} s for calls whose answers were lost, then looks again`);
     await wf.sleep(left);

@@ -4,6 +4,7 @@ import { CloudError } from '../../model/errors.ts';
 import type { ResourceChange } from '../../model/operations.ts';
 import type { RecordedResource } from '../../model/record.ts';
 import type { Outputs, Placement, ResourceSpec } from '../../model/service.ts';
+import { createRecordsActivities } from '../records/records.ts';
 import type { Call, Cell, Check, Observed, Provider } from './driver.ts';
 import type { ProviderPool } from './pool.ts';
 import { driverOf, type Ensured, guarded, type Pace, type Removed, Resource } from './provision.ts';
@@ -14,6 +15,8 @@ export interface ProviderDependencies {
   pollMs: number;
   /** Longest that one look or one request may take before the attempt is given up, milliseconds. */
   callDeadlineMs: number;
+  /** How long the records buckets keep what is in them. */
+  recordsDays?: number;
 }
 
 export interface Verified {
@@ -24,19 +27,31 @@ export interface Verified {
   endpoint: string;
 }
 
-export function createProviderActivities({ pool, pollMs, callDeadlineMs }: ProviderDependencies) {
+export function createProviderActivities({ pool, pollMs, callDeadlineMs, recordsDays = 400 }: ProviderDependencies) {
   const pace = (): Pace => ({ pollMs, heartbeat: (detail) => Context.current().heartbeat(detail) });
 
   /** Runs one activity body with its provider; its failure leaves as the contract's error types. */
   async function at<T>(name: string, act: (provider: Provider, signal: AbortSignal) => Promise<T>): Promise<T> {
     const context = Context.current();
     const beat = setInterval(() => context.heartbeat(), 5000);
+    const attempt = async (): Promise<T> => {
+      const provider = await pool.get(name);
+      try {
+        return await act(provider, context.cancellationSignal);
+      } catch (error) {
+        if (error instanceof CloudError && error.kind === 'Unauthenticated') await pool.forget(name, provider);
+        throw error;
+      }
+    };
     try {
-      return await act(await pool.get(name), context.cancellationSignal);
+      // Keys may have been rotated: the second try reads them again.
+      return await attempt().catch((error: unknown) => {
+        if (error instanceof CloudError && error.kind === 'Unauthenticated') return attempt();
+        throw error;
+      });
     } catch (error) {
       if (context.cancellationSignal.aborted) throw new CancelledFailure('cancelled');
       if (!(error instanceof CloudError)) throw error;
-      if (error.kind === 'Unauthenticated') pool.forget(name); // keys may have been rotated: read them again
       throw ApplicationFailure.create({
         type: error.kind,
         message: error.message,
@@ -103,6 +118,8 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
   }
 
   return {
+    ...createRecordsActivities({ atPlacement, cellOf, pace, retentionDays: recordsDays }),
+
     /** The account that the credentials really belong to. */
     account({ provider: name }: { provider: string }): Promise<string> {
       return at(name, (provider, signal) => accountOf(name, provider, signal));
@@ -137,8 +154,8 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
     },
 
     /**
-     * Creates or adopts one resource, waits until it is ready, repairs drift. `unsettled` where an earlier attempt may have
-     * made a second one, or may yet.
+     * Creates or adopts one resource, waits until it is ready, repairs drift. `unsettled` where a call of an
+     * earlier attempt may still take effect; not `repeatable` where that makes a second one.
      */
     ensureResource({
       placement,
@@ -148,12 +165,12 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs }: Provi
       placement: Placement;
       spec: ResourceSpec;
       needs: Record<string, Outputs>;
-    }): Promise<Ensured & { unsettled: boolean }> {
+    }): Promise<Ensured & { unsettled: boolean; repeatable: boolean }> {
       return atPlacement(placement, async (provider, signal) => {
         const cell = cellOf(provider, placement);
         const ensured = await new Resource(provider, cell, spec, { placement, needs, signal }).ensure(pace());
-        const again = Context.current().info.attempt > 1;
-        return { ...ensured, unsettled: again && driverOf(cell, spec.kind).identity === 'from the cloud' };
+        const unsettled = Context.current().info.attempt > 1;
+        return { ...ensured, unsettled, repeatable: driverOf(cell, spec.kind).identity === undefined };
       });
     },
 

@@ -124,6 +124,28 @@ export interface Cell {
   readonly permissions: { readonly do: readonly string[]; readonly undo: readonly string[] };
 }
 
+/** Small objects in the store of a `storage` placement: records, manifests, checkpoints. Whole ones only. */
+export interface SmallObjects {
+  /**
+   * Writes an object and returns its version. With a condition only where nothing stands under the key, or over that very
+   * version: the cloud's "precondition failed" is thrown otherwise.
+   */
+  put(
+    placement: Placement,
+    key: string,
+    bytes: Uint8Array,
+    condition: { absent: true } | { version: string } | undefined,
+    signal: AbortSignal,
+  ): Promise<string>;
+  get(
+    placement: Placement,
+    key: string,
+    signal: AbortSignal,
+  ): Promise<{ bytes: Uint8Array; version: string } | undefined>;
+  /** Keys with this prefix. */
+  list(placement: Placement, prefix: string, signal: AbortSignal): Promise<string[]>;
+}
+
 /** What a driver's answer to a thrown error is; the rest of `CloudErrorFields` is known above. */
 export type Classified = Pick<CloudErrorFields, 'kind' | 'requestId' | 'missing' | 'retryAfterMs'>;
 
@@ -131,6 +153,7 @@ export type Classified = Pick<CloudErrorFields, 'kind' | 'requestId' | 'missing'
 export interface Provider {
   readonly type: ProviderType;
   readonly cells: readonly Cell[];
+  readonly objects: SmallObjects;
   /** The account that the credentials really belong to, asked of the cloud. */
   account(signal: AbortSignal): Promise<string>;
   /** Missing ones of these rights, asked of the cloud; an empty list where the cloud offers no way to ask. */

@@ -13,8 +13,8 @@ export interface PoolSettings {
   brokerTarball?: string | undefined;
   pollMs: number;
   callDeadlineMs: number;
-  /** Where `${NAME}` is looked up. */
-  environment: Readonly<Record<string, string | undefined>>;
+  /** Where `${NAME}` is looked up; read again whenever credentials are no longer valid. */
+  secrets: () => Readonly<Record<string, string | undefined>>;
 }
 
 type ProviderEntry = Estate['providers'][number];
@@ -75,11 +75,13 @@ export class ProviderPool {
     return providers[entry.type](this.#providerSettings(entry));
   }
 
-  forget(name: string): void {
+  /** Makes a provider anew when it is next asked for: its credentials are no longer valid. Calls under way may end. */
+  async forget(name: string, stale: Provider): Promise<void> {
     const made = this.#made.get(name);
+    if ((await made?.catch(() => undefined)) !== stale || this.#made.get(name) !== made) return; // another call was faster
     this.#made.delete(name);
     this.#accounts.delete(name);
-    void made?.then((provider) => provider.close());
+    setTimeout(() => void stale.close(), 10 * this.#settings.callDeadlineMs).unref();
   }
 
   async close(): Promise<void> {
@@ -111,17 +113,18 @@ export class ProviderPool {
 
   /** `${NAME}` becomes the value of that variable, here and nowhere earlier: history holds the placeholder. */
   #resolve(provider: string, credentials: Readonly<Record<string, string>>): Record<string, string> {
+    const secrets = this.#settings.secrets();
     return Object.fromEntries(
       Object.entries(credentials).map(([key, placeholder]) => {
         const variable = /^\$\{(\w+)\}$/.exec(placeholder)?.[1] ?? '';
-        const value = this.#settings.environment[variable];
+        const value = secrets[variable];
         if (!value)
           throw new CloudError({
             kind: 'Unauthenticated',
             provider,
             operation: 'connect',
             resource: `providers.${provider}.credentials.${key}`,
-            missing: `environment variable ${variable}`,
+            missing: `${variable} in the worker's secrets file or environment`,
           });
         return [key, value];
       }),

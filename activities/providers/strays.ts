@@ -1,5 +1,6 @@
 /** Resources that carry our tags and that no record knows: what a call with a lost answer has made besides, or too late. */
 import type { RecordedResource } from '../../model/record.ts';
+import { isRecords } from '../../model/records.ts';
 import type { Outputs, Placement, ResourceSpec } from '../../model/service.ts';
 import type { Cell, Found, Provider } from './driver.ts';
 import { driverOf, type Pace, Resource, scan } from './provision.ts';
@@ -19,7 +20,7 @@ export async function findStrays(
   const isKnown = (found: Found): boolean =>
     known.some(({ kind, name, id }) => kind === found.kind && name === found.name && (id === '' || id === found.id));
   return (await scan(provider, placement, signal))
-    .filter((found) => !found.retainedUntil && !isKnown(found))
+    .filter((found) => !found.retainedUntil && !isRecords(found.owner.service) && !isKnown(found))
     .map(({ kind, name, id, owner }) => ({ kind, name, id, service: owner.service, generation: owner.generation }));
 }
 

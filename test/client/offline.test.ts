@@ -8,6 +8,7 @@ import { deploy } from '../../client/cli/commands/deploy.ts';
 import { doctor } from '../../client/cli/commands/doctor.ts';
 import { plan } from '../../client/cli/commands/plan.ts';
 import * as programs from '../../client/cli/commands/programs.ts';
+import { recover } from '../../client/cli/commands/recover.ts';
 import { remove } from '../../client/cli/commands/remove.ts';
 import * as status from '../../client/cli/commands/status.ts';
 import type { EstatePlan } from '../../model/operations.ts';
@@ -28,11 +29,11 @@ test('every command has a help with an example, and the help of all lists them',
     ...Object.values(programs),
     ...Object.values(status),
   ]
-    .concat([plan, deploy, remove, doctor])
+    .concat([plan, deploy, remove, recover, doctor])
     .map((make) => make());
   const { code, out, err } = await multiCloud(['--help']);
   expect([code, err]).toEqual([0, '']);
-  const listed = lines(out).flatMap((line) => /^ {2}([a-z]+) (?:\[\S+\] )*( |$)/.exec(line)?.[1] ?? []);
+  const listed = lines(out).flatMap((line) => /^ {2}([a-z]+) (?:[[<]\S+[\]>] )*( |$)/.exec(line)?.[1] ?? []);
   expect(listed.sort()).toEqual([...commands.map((command) => command.name()), 'help'].sort());
   for (const command of commands) {
     const help: string[] = [];

@@ -19,6 +19,9 @@ import { localRun } from '../local/stack.ts';
 
 export type ProviderActivities = ReturnType<typeof createProviderActivities>;
 
+/** Secrets that a test gives in place of the environment's. */
+export const secrets: Record<string, string> = {};
+
 export interface OwnWorker {
   client: Client;
   pool: ProviderPool;
@@ -51,7 +54,7 @@ export async function ownWorker(
     brokerTarball,
     pollMs,
     callDeadlineMs: waits.callDeadlineMs,
-    environment: process.env,
+    secrets: () => ({ ...process.env, ...secrets }),
   });
   const { namespaceInfo } = await client.workflowService.describeNamespace({ namespace });
   const bundle = workflowsPath

@@ -64,7 +64,7 @@ describe('a worker killed with kill -9', () => {
       estateFile: file,
       pollMs: given.pollMs,
       callDeadlineMs: 20_000,
-      environment: process.env,
+      secrets: () => process.env,
     });
   }, 60_000);
   afterAll(async () => {

@@ -107,6 +107,8 @@ async function record(): Promise<void> {
   await (await start('deployService', 'terminated', { service: 'archive', file: { services: { ...services, archive: { ...services.archive, redundancy: 2, preferred_providers: ['gcp', 'aws'] } } } })).result().catch(() => {});
   await (await start('recoverService', workflowIds.recoverService(estate, 'archive'), { service: 'archive' })).result();
   await (await start('checkEstate', workflowIds.checkEstate(estate, '1'), {})).result();
+  const { runId } = await worker.client.workflow.getHandle('terminated').describe();
+  await (await start('verifyAudit', workflowIds.verifyAudit(estate, '1'), { workflowId: 'terminated', runId })).result();
   await (await start('deployEstate', 'done', { file: { services: { ...services, third: services.bucket } } })).result();
 
   for (const name of readdirSync(import.meta.dirname))

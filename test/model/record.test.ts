@@ -23,6 +23,7 @@ const placement = (provider: 'aws' | 'gcp', generation: number): RecordedPlaceme
   monthlyCostUsd: 10.005,
   endpoint: '',
   health: 'healthy: ok',
+  settlesAt: '',
 });
 const intent = (provider: 'aws' | 'gcp', generation: number, runId = 'r1'): Intent => ({
   workflowId: 'w',

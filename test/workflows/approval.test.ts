@@ -1,4 +1,5 @@
 /** Approvals and their deadlines, on the server that skips time. Files and rules are the real ones; no cloud is reached. */
+import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,21 +14,37 @@ import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { DefaultLogger, Runtime, Worker, type WorkflowBundleOption } from '@temporalio/worker';
 import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
+import { OperationHandle } from '../../client/index.ts';
 import { loadSheets } from '../../config/load.ts';
 import { providerQueue, taskQueue, urgentQueue } from '../../model/operations.ts';
-import type { Progress } from '../../model/progress.ts';
+import type { AuditEntry, Progress } from '../../model/progress.ts';
+import { type Signed, signedText } from '../../model/signature.ts';
 import { workflowBundle } from '../../workers/bundle.ts';
 import { searchAttributes } from '../../workflows/search-attributes.ts';
 
 const root = join(import.meta.dirname, '../..');
 const folder = mkdtempSync(join(tmpdir(), 'approval-'));
 
-function estateFile(onDeadline: 'hold' | 'undo'): string {
-  const file = join(folder, `${onDeadline}.yaml`);
+const [ann, bob] = [generateKeyPairSync('ed25519'), generateKeyPairSync('ed25519')];
+const publicKey = ({ publicKey: key }: typeof ann): string =>
+  key.export({ type: 'spki', format: 'der' }).subarray(-32).toString('base64');
+
+function estateFile(rules: 'hold' | 'undo' | 'signed'): string {
+  const file = join(folder, `${rules}.yaml`);
+  const onDeadline = rules === 'undo' ? 'undo' : 'hold';
   const estate = {
     providers: [{ name: 'aws', type: 'aws', region: 'us-west-2' }],
     services: { firmware: { type: 'storage' } },
-    approvals: { required: 2, approvers: [{ name: 'ann' }, { name: 'bob' }], deadline: '72h', on_deadline: onDeadline },
+    approvals: {
+      required: 2,
+      approvers: [
+        { name: 'ann', key: publicKey(ann) },
+        { name: 'bob', key: publicKey(bob) },
+      ],
+      deadline: '72h',
+      on_deadline: onDeadline,
+      identity: rules === 'signed' ? 'signed' : 'named',
+    },
   };
   writeFileSync(file, JSON.stringify(estate));
   return file;
@@ -71,7 +88,7 @@ describe('the approval of a plan', () => {
 
   /** Runs `act` on a started `deployService` with workers around it. */
   async function withRun(
-    onDeadline: 'hold' | 'undo',
+    rules: 'hold' | 'undo' | 'signed',
     approval: 'manual' | 'none',
     act: (handle: WorkflowHandle) => Promise<void>,
   ): Promise<void> {
@@ -95,18 +112,25 @@ describe('the approval of a plan', () => {
         const refusal = refusals.shift();
         if (refusal) throw refusal;
         provisioned.push(spec.key);
-        return { outcome: 'created', id: 'b', outputs: {}, drift: [], unsettled: false };
+        return { outcome: 'created', id: 'b', outputs: {}, drift: [], unsettled: false, repeatable: true };
       },
       removeResource: async () => 'gone',
+      appendAudit: async () => {},
+      keepRecord: async () => {},
       verifyPlacement: async () => ({ failed: [], healthy: true, health: 'answers', endpoint: 'https://b' }),
     };
     const files = createEstateActivities({
-      estateFile: estateFile(onDeadline),
+      estateFile: estateFile(rules),
       waits: { callDeadlineMs: 1000, settleMs: 1000, blockedMs: 300_000 },
     });
-    const rules = createPlacementActivities({ sheets: loadSheets(join(root, 'config')) });
+    const placing = createPlacementActivities({ sheets: loadSheets(join(root, 'config')) });
     const workers = await Promise.all([
-      Worker.create({ ...common, taskQueue, workflowBundle: bundle, activities: { ...registry, ...files, ...rules } }),
+      Worker.create({
+        ...common,
+        taskQueue,
+        workflowBundle: bundle,
+        activities: { ...registry, ...files, ...placing },
+      }),
       Worker.create({ ...common, taskQueue: providerQueue('aws'), activities: clouds }),
       Worker.create({ ...common, taskQueue: urgentQueue('aws'), activities: clouds }),
     ]);
@@ -162,6 +186,42 @@ describe('the approval of a plan', () => {
       await handle.signal('approvePlan', { by: 'bob', plan });
       expect(await failureOf(handle)).toBe('done');
       expect(provisioned).toEqual(['bucket']);
+    });
+  });
+
+  it('counts only with the signature of a listed key where the estate asks for it', async () => {
+    await withRun('signed', 'manual', async (handle) => {
+      const { plan } = await question(handle);
+      const { runId } = await handle.describe();
+      const { workflowId } = handle;
+      const answer = { workflowId, runId, question: 'plan', answer: 'approve', plan };
+      const proof = (key: KeyObject, change: Partial<Signed> = {}) =>
+        sign(null, signedText({ ...answer, ...change }), key).toString('base64');
+      const yes = { question: 'plan', answer: 'approve', plan };
+      for (const [by, bad] of [
+        ['ann', undefined],
+        ['ann', 'not base64'],
+        ['ann', proof(bob.privateKey)],
+        ['bob', proof(ann.privateKey)],
+        ['eve', proof(ann.privateKey)],
+        ['ann', proof(ann.privateKey, { runId: 'another run' })],
+        ['ann', proof(ann.privateKey, { workflowId: 'another' })],
+        ['ann', proof(ann.privateKey, { answer: 'reject' })],
+        ['ann', proof(ann.privateKey, { plan: '0123456789ab' })],
+      ] as const) {
+        const refused = await decide(handle, { ...yes, by, ...(bad && { proof: bad }) }).catch(
+          (error: unknown) => error,
+        );
+        expect(refused).toBeInstanceOf(WorkflowUpdateFailedError);
+        await handle.signal('decide', { ...yes, by, ...(bad && { proof: bad }) });
+      }
+      expect(provisioned).toEqual([]);
+      const given = await decide(handle, { ...yes, by: 'ann', proof: proof(ann.privateKey) });
+      expect(given).toMatchObject({ verified: true, obeyed: true });
+      await new OperationHandle(handle).approve({ by: 'bob', plan, key: bob.privateKey });
+      expect(await failureOf(handle)).toBe('done');
+      const who = (await handle.query<AuditEntry[]>('audit')).filter(({ what }) => what === 'plan: approve');
+      expect(who.map((entry) => entry.who)).toEqual(['ann (VERIFIED)', 'bob (VERIFIED)']);
     });
   });
 

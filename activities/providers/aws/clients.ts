@@ -15,7 +15,6 @@ interface Settings {
   region: string;
   credentials?: { accessKeyId: string; secretAccessKey: string; sessionToken?: string };
   maxAttempts: number;
-  retryMode: string;
   requestHandler: NodeHttpHandler;
 }
 
@@ -41,8 +40,7 @@ export class Clients {
   }
 
   autoScaling = (region: string): AutoScalingClient => this.#client('autoscaling', AutoScalingClient, region);
-  /** Its network parts get their identity from the cloud: the SDK must not repeat a create by itself, unseen. */
-  ec2 = (region: string): EC2Client => this.#client('ec2', EC2Client, region, 1);
+  ec2 = (region: string): EC2Client => this.#client('ec2', EC2Client, region);
   glue = (region: string): GlueClient => this.#client('glue', GlueClient, region);
   /** IAM is one for all regions; its requests are signed for us-east-1. */
   iam = (): IAMClient => this.#client('iam', IAMClient, 'us-east-1');
@@ -57,21 +55,15 @@ export class Clients {
     this.#made.clear();
   }
 
-  #client<T extends { destroy(): void }>(
-    name: string,
-    Client: new (settings: Settings) => T,
-    region: string,
-    // Two quick repeats; longer patience is the activity's, which also knows the rest of the estate.
-    maxAttempts = 3,
-  ): T {
+  #client<T extends { destroy(): void }>(name: string, Client: new (settings: Settings) => T, region: string): T {
     const key = `${name}/${region}`;
     const known = this.#made.get(key);
     if (known instanceof Client) return known;
     const client = new Client({
       region,
       ...credentialsOf(this.#settings),
-      maxAttempts,
-      retryMode: 'standard',
+      // Repeating is the activity's: a call whose answer was lost must not be repeated unseen, since it may come late.
+      maxAttempts: 1,
       // HTTP/1.1 also for Kinesis, which would speak HTTP/2: proxies between a worker and the cloud often take no other.
       requestHandler: new NodeHttpHandler({
         connectionTimeout: 10_000,

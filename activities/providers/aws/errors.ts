@@ -131,6 +131,10 @@ function kindOf({ name = '', message = '', $metadata }: SdkError): CloudErrorKin
 const missingRight = (message = ''): string | undefined =>
   /not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+)/.exec(message)?.[1];
 
+/** A quota goes by the error that tells of it: AWS names it nowhere else. */
+const missing = (kind: CloudErrorKind, { name, message }: SdkError): string | undefined =>
+  kind === 'PermissionDenied' ? missingRight(message) : kind === 'QuotaExceeded' ? `quota (${name})` : undefined;
+
 export function classify(error: unknown): Classified {
   const failure: SdkError = error instanceof Error ? error : {};
   const kind = kindOf(failure);
@@ -138,7 +142,7 @@ export function classify(error: unknown): Classified {
   return {
     kind,
     requestId: failure.$metadata?.requestId,
-    missing: kind === 'PermissionDenied' ? missingRight(failure.message) : undefined,
+    missing: missing(kind, failure),
     retryAfterMs: seconds > 0 ? seconds * 1000 : undefined,
   };
 }

@@ -1,4 +1,5 @@
 /** AWS as a provider: its cells, whose account it is, which rights are missing. */
+
 import { SimulatePrincipalPolicyCommand } from '@aws-sdk/client-iam';
 import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { resourceName } from '../../../model/names.ts';
@@ -9,6 +10,7 @@ import { compute } from './compute.ts';
 import { dataLake } from './data-lake.ts';
 import { classify, isKind } from './errors.ts';
 import { iotCore } from './iot-core.ts';
+import { smallObjects } from './objects.ts';
 import { storage } from './storage.ts';
 import { allPages } from './tags.ts';
 
@@ -31,6 +33,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
   return {
     type: 'aws',
     cells: [iotCore(clients, settings.deviceCa), compute(clients), dataLake(clients), storage(clients)],
+    objects: smallObjects(clients),
     classify,
 
     async account(signal) {

@@ -14,8 +14,8 @@ import { ContainerClient } from '@azure/storage-blob';
 import { z } from 'zod';
 import type { ProviderSettings } from '../driver.ts';
 
-/** Two quick repeats; longer patience is the activity's, which also knows the rest of the estate. */
-const retryOptions = { maxRetries: 2, retryDelayInMs: 200, maxRetryDelayInMs: 2_000 };
+/** Repeating is the activity's: a call whose answer was lost must not be repeated unseen, since it may come late. */
+const retryOptions = { maxRetries: 0 };
 const armScope = 'https://management.azure.com/.default';
 
 /** What an access token says of whoever asks; only ever read after Entra issued it to us. */
@@ -77,7 +77,7 @@ export class AzureClients {
   container(account: string, container: string): ContainerClient {
     const url = `https://${account}.blob.core.windows.net/${container}`;
     return new ContainerClient(url, this.credential, {
-      retryOptions: { maxTries: 3, tryTimeoutInMs: this.#callDeadlineMs },
+      retryOptions: { maxTries: 1, tryTimeoutInMs: this.#callDeadlineMs },
     });
   }
 

@@ -123,7 +123,12 @@ export function classify(error: unknown): Classified {
   return {
     kind,
     requestId: header('x-ms-request-id') ?? header('x-ms-correlation-request-id'),
-    missing: kind === 'PermissionDenied' || kind === 'QuotaExceeded' ? missingIn(failure.message) : undefined,
+    missing:
+      kind === 'PermissionDenied'
+        ? missingIn(failure.message)
+        : kind === 'QuotaExceeded'
+          ? `quota (${String(failure.code)})`
+          : undefined,
     retryAfterMs: seconds > 0 ? seconds * 1000 : undefined,
   };
 }

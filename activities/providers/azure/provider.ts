@@ -1,4 +1,5 @@
 /** Azure as a provider: its cells, whose subscription it is, which rights are missing. */
+
 import { CloudError } from '../../../model/errors.ts';
 import type { Provider, ProviderSettings } from '../driver.ts';
 import { AzureClients, type Granted } from './clients.ts';
@@ -6,6 +7,7 @@ import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
 import { classify, isKind } from './errors.ts';
 import { iotCoreCell } from './iot-core.ts';
+import { smallObjects } from './objects.ts';
 import { storageCell } from './storage.ts';
 
 export function azureProvider(settings: ProviderSettings): Provider {
@@ -13,6 +15,7 @@ export function azureProvider(settings: ProviderSettings): Provider {
   return {
     type: 'azure',
     cells: [iotCoreCell(clients, settings), computeCell(clients), dataLakeCell(clients), storageCell(clients)],
+    objects: smallObjects(clients),
     classify,
 
     /** The configured subscription if the credentials can see it, else the only one that they can see. */

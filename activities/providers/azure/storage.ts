@@ -7,7 +7,7 @@ import { roleAssignmentDriver } from './role-assignment.ts';
 import { storageDrivers, storageSpecs } from './storage-account.ts';
 import { storageChecks, storagePermissions } from './storage-checks.ts';
 
-const container = 'objects';
+export const container = 'objects';
 
 export function storageCell(clients: AzureClients): Cell {
   return {

@@ -26,6 +26,9 @@ function projectOf({ name, account, credentials }: ProviderSettings): string {
   }
 }
 
+/** For calls that change something: the library must not repeat them by itself. */
+export const once = { retry: null };
+
 interface PubSubClients {
   topics: v1.PublisherClient;
   subscriptions: v1.SubscriberClient;
@@ -52,20 +55,20 @@ export class Clients {
     this.compute = computeClients({ project: this.project, ...this.#key });
   }
 
-  /** A few quick repeats; longer patience is the activity's, which also knows the rest of the estate. */
+  /** Repeating is the activity's: a call whose answer was lost must not be repeated unseen, since it may come late. */
   storage = (): Storage => {
     this.#storage ??= new Storage({
       ...this.#key,
       projectId: this.project,
       timeout: this.deadlineMs,
-      retryOptions: { maxRetries: 2, totalTimeout: 30 },
+      retryOptions: { autoRetry: false, maxRetries: 0 },
     });
     return this.#storage;
   };
 
   bigQuery = (): Promise<BigQuery> => {
     this.#bigQuery ??= import('@google-cloud/bigquery').then(
-      (sdk) => new sdk.BigQuery({ ...this.#key, projectId: this.project, maxRetries: 2 }),
+      (sdk) => new sdk.BigQuery({ ...this.#key, projectId: this.project, autoRetry: false, maxRetries: 0 }),
     );
     return this.#bigQuery;
   };

@@ -1,4 +1,5 @@
 /** Google Cloud as a provider: its cells, which project it is, which rights are missing. */
+
 import { z } from 'zod';
 import type { Provider, ProviderSettings } from '../driver.ts';
 import { bucketDriver, bucketSpec } from './bucket.ts';
@@ -7,6 +8,7 @@ import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
 import { classify } from './errors.ts';
 import { iotCoreCell } from './iot-core.ts';
+import { smallObjects } from './objects.ts';
 import { serviceAccountDriver } from './service-account.ts';
 import { storageCell } from './storage.ts';
 import { subscriptionDriver, subscriptionSpec } from './subscription.ts';
@@ -46,6 +48,7 @@ export function gcpProvider(settings: ProviderSettings): Provider {
         deviceCa: settings.deviceCa,
       }),
     ],
+    objects: smallObjects(clients),
     classify,
 
     async account(signal) {

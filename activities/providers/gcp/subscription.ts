@@ -3,7 +3,7 @@ import type { protos } from '@google-cloud/pubsub';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { ResourceDriver } from '../driver.ts';
-import type { Clients } from './clients.ts';
+import { type Clients, once } from './clients.ts';
 import { abortable } from './compute-resource.ts';
 import { ifFound } from './errors.ts';
 import { cleanLabels, desiredLabels, foundBy, labelsOf, ownership } from './labels.ts';
@@ -73,7 +73,7 @@ export function subscriptionDriver({ project, pubsub }: Pick<Clients, 'project' 
     },
     async create(spec, { signal }) {
       const { subscriptions } = await pubsub();
-      await abortable(signal, subscriptions.createSubscription(wanted(spec)));
+      await abortable(signal, subscriptions.createSubscription(wanted(spec), once));
     },
     async update(spec, _observed, drift, { signal }) {
       const { subscriptions } = await pubsub();
@@ -82,11 +82,11 @@ export function subscriptionDriver({ project, pubsub }: Pick<Clients, 'project' 
       const [present] = await abortable(signal, subscriptions.getSubscription({ subscription: path(spec.name) }));
       subscription.labels = { ...cleanLabels(present.labels), ...labelsOf(spec) };
       const paths = drift.flatMap((property) => masks[property] ?? []);
-      await abortable(signal, subscriptions.updateSubscription({ subscription, updateMask: { paths } }));
+      await abortable(signal, subscriptions.updateSubscription({ subscription, updateMask: { paths } }, once));
     },
     async remove({ name }, _observed, { signal }) {
       const { subscriptions } = await pubsub();
-      await ifFound(abortable(signal, subscriptions.deleteSubscription({ subscription: path(name) })));
+      await ifFound(abortable(signal, subscriptions.deleteSubscription({ subscription: path(name) }, once)));
     },
     // A subscription has no region of its own: all that carry the estate's UID.
     async list({ placement, signal }) {

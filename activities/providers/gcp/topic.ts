@@ -3,7 +3,7 @@ import type { protos } from '@google-cloud/pubsub';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { ResourceDriver } from '../driver.ts';
-import type { Clients } from './clients.ts';
+import { type Clients, once } from './clients.ts';
 import { abortable } from './compute-resource.ts';
 import { ifFound } from './errors.ts';
 import { cleanLabels, desiredLabels, foundBy, labelsOf, ownership } from './labels.ts';
@@ -80,7 +80,7 @@ export function topicDriver({ project, pubsub }: Pick<Clients, 'project' | 'pubs
     },
     async create(spec, { signal }) {
       const { topics } = await pubsub();
-      await abortable(signal, topics.createTopic(wanted(spec)));
+      await abortable(signal, topics.createTopic(wanted(spec), once));
     },
     async update(spec, _observed, drift, { signal }) {
       const { topics } = await pubsub();
@@ -89,11 +89,11 @@ export function topicDriver({ project, pubsub }: Pick<Clients, 'project' | 'pubs
       const [present] = await abortable(signal, topics.getTopic({ topic: path(spec.name) }));
       topic.labels = { ...cleanLabels(present.labels), ...labelsOf(spec) };
       const paths = drift.flatMap((property) => masks[property] ?? []);
-      await abortable(signal, topics.updateTopic({ topic, updateMask: { paths } }));
+      await abortable(signal, topics.updateTopic({ topic, updateMask: { paths } }, once));
     },
     async remove({ name }, _observed, { signal }) {
       const { topics } = await pubsub();
-      await ifFound(abortable(signal, topics.deleteTopic({ topic: path(name) })));
+      await ifFound(abortable(signal, topics.deleteTopic({ topic: path(name) }, once)));
     },
     async list({ placement, signal }) {
       const { topics } = await pubsub();

@@ -1,8 +1,10 @@
 /** Commands for one run: watch, audit, retry, undo, cancel. */
 import { Command } from 'commander';
+import pc from 'picocolors';
 import { printable } from '../../../model/text.ts';
 import type { OperationHandle } from '../../index.ts';
 import { confirm } from '../confirm.ts';
+import { Exit, exitCodes } from '../exit.ts';
 import { findRun } from '../find-run.ts';
 import { follow } from '../follow.ts';
 import { defaultName, type GlobalOptions, inSession, print, printEvent, printJson, type Session } from '../session.ts';
@@ -13,6 +15,7 @@ interface Options extends GlobalOptions {
   wait?: boolean;
   yes?: boolean;
   compensation?: boolean;
+  verify?: boolean;
 }
 
 const forRun = (name: string, what: string, example: string): Command =>
@@ -48,16 +51,45 @@ export const watch = (): Command =>
 
 export const audit = (): Command =>
   acting(
-    forRun('audit', 'who did or decided what, when, to which resource, in one run', 'audit deploy-estate/multi-cloud'),
-    async ({ json }, handle) => {
+    forRun(
+      'audit',
+      'who did or decided what, when, to which resource, in one run',
+      'audit deploy-estate/multi-cloud',
+    ).option(
+      '--verify',
+      'judge the trail that the records buckets keep: exit 1 where a line was changed, dropped or moved',
+    ),
+    async (session, handle, { verify }) => {
+      if (verify) return verifyTrail(session, handle);
       const entries = await handle.audit();
-      if (json) printJson(entries);
+      if (session.json) printJson(entries);
       else
         for (const { at, who, what, resource } of entries)
           print(`${at}  ${printable(who)}  ${printable(what)}${resource ? `  ${printable(resource)}` : ''}`);
     },
     { ended: true },
   );
+
+async function verifyTrail({ estate, json }: Session, { workflowId }: OperationHandle): Promise<void> {
+  const verdict = await estate.verifyAudit(workflowId);
+  const kept = verdict.buckets.filter(({ lines }) => lines > 0);
+  if (json) printJson(verdict);
+  else
+    for (const { bucket, lines, complete, broken, problem } of verdict.buckets)
+      if (problem) print(`${pc.yellow('?')} ${bucket}: ${printable(problem)}`);
+      else if (broken) print(`${pc.red('✘')} ${bucket}: line ${broken.seq}: ${broken.why}`);
+      else if (lines > 0)
+        print(
+          `${pc.green('✔')} ${bucket}: ${lines} lines${complete ? '' : ', without the last one: the run is still at work, or its end was cut off'}`,
+        );
+  if (kept.length === 0)
+    throw new Exit(
+      exitCodes.failed,
+      `No records bucket has a trail of ${workflowId}: it changed nothing in a cloud.`,
+      'IntegrityMismatch',
+    );
+  if (kept.some(({ broken }) => broken)) throw new Exit(exitCodes.failed);
+}
 
 export const retry = (): Command =>
   acting(

@@ -1,3 +1,5 @@
+import { createPrivateKey, type KeyObject } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { printable } from '../../../model/text.ts';
 import { OperationFailed, type OperationHandle } from '../../index.ts';
@@ -11,6 +13,7 @@ interface Options extends GlobalOptions {
   by: string;
   plan?: string;
   comment?: string;
+  key?: string;
   yes?: boolean;
 }
 
@@ -21,11 +24,16 @@ const decision = (answer: 'approve' | 'reject', what: string): Command =>
     .option('--by <name>', 'your name; shown as UNVERIFIED', defaultName())
     .option('--plan <hex>', 'the 12 hex digits of the question; default: of what is shown and asked now')
     .option('--comment <text>', 'for the audit trail')
+    .option('--key <file>', 'your Ed25519 private key in PEM: signs the answer')
     .option('-y, --yes', 'do not ask')
-    .addHelpText('after', `\nExample:\n  npx multi-cloud ${answer} deploy-estate/multi-cloud --by ops-lead`)
+    .addHelpText(
+      'after',
+      `\nWith approvals.identity: signed only answers that a listed key has signed are obeyed. To make one, and to print what\nthe estate file lists as its key:\n  openssl genpkey -algorithm ed25519 -out ops-lead.pem\n  openssl pkey -in ops-lead.pem -pubout -outform DER | tail -c 32 | base64\n\nExample:\n  npx multi-cloud ${answer} deploy-estate/multi-cloud --by ops-lead --key ops-lead.pem`,
+    )
     .action((id: string | undefined, _: unknown, command: Command) =>
       inSession(command, async (session) => {
-        const { by, plan, comment, yes } = command.optsWithGlobals<Options>();
+        const { by, plan, comment, key: file, yes } = command.optsWithGlobals<Options>();
+        const key = file === undefined ? undefined : privateKey(file);
         const handle = await findRun(session, id);
         const [question] = (await handle.progress()).waitingFor;
         if (!question) throw new Exit(exitCodes.wrongUsage, `${handle.workflowId} waits for nobody.`, 'InvalidInput');
@@ -36,7 +44,7 @@ const decision = (answer: 'approve' | 'reject', what: string): Command =>
           yes,
         );
         const recorded = await handle
-          .decide({ question: question.question, answer, by, plan: plan ?? question.plan, comment })
+          .decide({ question: question.question, answer, by, plan: plan ?? question.plan, comment, key })
           .catch((error: unknown) => {
             throw error instanceof OperationFailed
               ? new Exit(exitCodes.wrongUsage, `Refused: ${printable(error.message)}`, error.type)
@@ -49,6 +57,20 @@ const decision = (answer: 'approve' | 'reject', what: string): Command =>
           );
       }),
     );
+
+function privateKey(file: string): KeyObject {
+  try {
+    const key = createPrivateKey(readFileSync(file));
+    if (key.asymmetricKeyType === 'ed25519') return key;
+  } catch {
+    // Said below: what cannot be read and what is no key have the same cure.
+  }
+  throw new Exit(
+    exitCodes.wrongUsage,
+    `--key: ${file} is no Ed25519 private key in PEM. Make one: openssl genpkey -algorithm ed25519 -out ${file}`,
+    'InvalidInput',
+  );
+}
 
 /** What the answer is about, in full. Runs without a plan have a question that stands for itself. */
 async function showPlan(handle: OperationHandle): Promise<void> {

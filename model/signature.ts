@@ -1,0 +1,25 @@
+/** Answers that a key proves: an Ed25519 signature over what is answered, to which question, of which run. */
+import { ed25519 } from '@noble/curves/ed25519.js';
+import { base64 } from '@scure/base';
+
+export interface Signed {
+  workflowId: string;
+  runId: string;
+  question: string;
+  answer: string;
+  /** The 12 hex digits shown with the question. */
+  plan: string;
+}
+
+/** The bytes that are signed: one JSON array, so that no two different answers give the same text. */
+export const signedText = ({ workflowId, runId, question, answer, plan }: Signed): Uint8Array =>
+  new TextEncoder().encode(JSON.stringify(['multi-cloud decision', workflowId, runId, question, answer, plan]));
+
+/** Whether `proof` (base64) is the signature of this answer by the holder of `key` (32 bytes, base64). Never throws. */
+export function isProof(proof: string, key: string, answer: Signed): boolean {
+  try {
+    return ed25519.verify(base64.decode(proof), signedText(answer), base64.decode(key));
+  } catch {
+    return false; // no base64, or no point of the curve
+  }
+}
