@@ -14,13 +14,14 @@ const arrows: Record<string, readonly string[]> = {
   workflows: ['model', 'type:activities'],
   // The records' workflows: their activities send them their messages.
   activities: ['model', 'workflows/cloud-estate.ts', 'workflows/cloud-service.ts', 'type:workflows'],
-  workers: ['model', 'config', 'workflows', 'activities'],
-  client: ['model', 'config', 'type:workflows', 'workflows/search-attributes.ts'],
+  temporal: [],
+  workers: ['model', 'config', 'temporal', 'workflows', 'activities'],
+  client: ['model', 'config', 'temporal', 'type:workflows', 'workflows/search-attributes.ts'],
   broker: ['model'],
   // What the local mode runs it starts as processes; of the others it knows shapes only.
   emulators: ['model', 'type:workers', 'workflows/search-attributes.ts'],
   bin: [],
-  test: ['model', 'config', 'workflows', 'activities', 'workers', 'client', 'broker', 'emulators'],
+  test: ['model', 'config', 'workflows', 'activities', 'temporal', 'workers', 'client', 'broker', 'emulators'],
 };
 const clouds = /^activities\/providers\/(aws|azure|gcp)\//;
 const imports = /(?:^|\n)(?:import|export)\s+(type\s+)?(?:[^;'"]*?from\s+)?'(\.[^']+)'|import\('(\.[^']+)'\)/g;

@@ -33,8 +33,8 @@ export interface ConnectOptions {
   estate?: string;
   /** TLS, API key, metadata: as the Temporal SDK takes them. */
   connection?: Omit<ConnectionOptions, 'address'>;
-  /** The same payload codec as the workers', where they have one. */
-  codec?: Pick<DataConverter, 'payloadCodecs'>['payloadCodecs'];
+  /** The same as the workers', where they have one: `encryptedConverter(readCodecKeys(file))`. */
+  dataConverter?: DataConverter;
 }
 
 /** Sections of an estate file that a run may carry instead of the worker's. */
@@ -64,10 +64,9 @@ export async function connect({
   namespace = 'default',
   estate = 'multi-cloud',
   connection,
-  codec,
+  dataConverter,
 }: ConnectOptions = {}): Promise<EstateClient> {
   const connected = await Connection.connect({ ...connection, address, connectTimeout: '5s' });
-  const dataConverter = codec && { payloadCodecs: codec };
   return new EstateClient(
     new Client({ connection: connected, namespace, ...(dataConverter && { dataConverter }) }),
     estate,

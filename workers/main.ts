@@ -11,6 +11,8 @@ import { ProviderPool } from '../activities/providers/pool.ts';
 import { createRegistryActivities } from '../activities/registry/registry.ts';
 import { loadSheets } from '../config/load.ts';
 import { providerQueue, taskQueue, urgentQueue } from '../model/operations.ts';
+import { encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
+import { temporalAccess } from '../temporal/connection.ts';
 import { workflowBundle } from './bundle.ts';
 import { checkSearchAttributes } from './search-attributes.ts';
 import { readSettings } from './settings.ts';
@@ -35,9 +37,17 @@ const settings = readSettings(values.settings);
 const chosen = values.role ?? [...roles];
 Runtime.install({ logger: new DefaultLogger('WARN') });
 
-const connection = await NativeConnection.connect({ address: settings.temporal.address });
-const { namespace } = settings.temporal;
-const client = new Client({ connection: await Connection.connect({ address: settings.temporal.address }), namespace });
+const { address, namespace, connection: access } = temporalAccess(settings.temporal);
+const dataConverter =
+  settings.codecKeys === undefined ? undefined : encryptedConverter(readCodecKeys(settings.codecKeys));
+const connection = await NativeConnection.connect({ ...access, address });
+const client = new Client({
+  connection: await Connection.connect({ ...access, address }),
+  namespace,
+  ...(dataConverter && { dataConverter }),
+});
+/** What all of these workers have in common. */
+const common = { connection, namespace, ...(dataConverter && { dataConverter }) };
 const { namespaceInfo } = await client.workflowService.describeNamespace({ namespace });
 await checkSearchAttributes(client.connection, namespace);
 
@@ -64,12 +74,11 @@ const workers: Worker[] = [];
 if (chosen.includes('control'))
   workers.push(
     await Worker.create({
-      connection,
-      namespace,
+      ...common,
       taskQueue,
       // A worker that died leaves tasks on its own queue; the next one gets them after this.
       stickyQueueScheduleToStartTimeout: '2s',
-      workflowBundle: await workflowBundle(root, join(root, '.local', 'bundles')),
+      workflowBundle: await workflowBundle(root, join(root, '.local', 'bundles'), dataConverter?.failureConverterPath),
       activities: {
         ...createRegistryActivities({ client, controller: namespaceInfo?.id ?? '' }),
         ...createEstateActivities({
@@ -84,7 +93,7 @@ if (chosen.includes('control'))
 if (chosen.includes('providers'))
   for (const name of pool.names())
     for (const queue of [providerQueue(name), urgentQueue(name)])
-      workers.push(await Worker.create({ connection, namespace, taskQueue: queue, activities: providerActivities }));
+      workers.push(await Worker.create({ ...common, taskQueue: queue, activities: providerActivities }));
 
 process.stdout.write(`ready ${workers.map(({ options }) => options.taskQueue).join(' ')}\n`);
 try {

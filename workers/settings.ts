@@ -6,9 +6,13 @@ export const WorkerSettings = z.strictObject({
   /** The estate file this worker serves; read again by each run's first activity. */
   estateFile: z.string(),
   temporal: z.strictObject({
-    address: z.string().default('127.0.0.1:7233'),
-    namespace: z.string().default('default'),
+    address: z.string().optional(),
+    namespace: z.string().optional(),
+    /** Of Temporal's own configuration file, which also holds TLS and API keys; its environment names count as well. */
+    profile: z.string().optional(),
   }),
+  /** Key file of the payload codec; without one, histories are plain. */
+  codecKeys: z.string().optional(),
   /** Names that `${NAME}` in a secret field may refer to. Default: the seed's. */
   allowedNames: z.array(z.string()).optional(),
   /**

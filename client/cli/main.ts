@@ -5,7 +5,7 @@ import { approve, reject } from './commands/decide.ts';
 import { deploy } from './commands/deploy.ts';
 import { doctor } from './commands/doctor.ts';
 import { plan } from './commands/plan.ts';
-import { local, worker } from './commands/programs.ts';
+import { codecServer, local, worker } from './commands/programs.ts';
 import { recover } from './commands/recover.ts';
 import { remove } from './commands/remove.ts';
 import { costs, status } from './commands/status.ts';
@@ -46,6 +46,7 @@ for (const command of [
   recover,
   doctor,
   worker,
+  codecServer,
   local,
 ])
   program.addCommand(command().exitOverride().showHelpAfterError(true));

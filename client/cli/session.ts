@@ -4,6 +4,8 @@ import { userInfo } from 'node:os';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { encryptedConverter, readCodecKeys } from '../../temporal/codec.ts';
+import { type TemporalAccess, temporalAccess } from '../../temporal/connection.ts';
 import { connect, type EstateClient } from '../index.ts';
 import { unreachable } from './exit.ts';
 
@@ -40,26 +42,20 @@ export interface Session {
   estate: EstateClient;
   address: string;
   namespace: string;
+  connection: TemporalAccess['connection'];
   json: boolean;
   /** Of the local stack, where it serves this address. */
   ui: string | undefined;
 }
 
-export function addressOf(options: GlobalOptions): Pick<Session, 'address' | 'namespace' | 'ui'> {
+export function addressOf(options: GlobalOptions): Pick<Session, 'address' | 'namespace' | 'connection' | 'ui'> {
   const local = localRun();
-  const address =
-    options.address ??
-    process.env.MULTI_CLOUD_ADDRESS ??
-    process.env.TEMPORAL_ADDRESS ??
-    local?.temporal.address ??
-    '127.0.0.1:7233';
-  const namespace =
-    options.namespace ??
-    process.env.MULTI_CLOUD_NAMESPACE ??
-    process.env.TEMPORAL_NAMESPACE ??
-    local?.temporal.namespace ??
-    'default';
-  return { address, namespace, ui: local?.temporal.address === address ? local.temporal.ui : undefined };
+  const asked = options.address ?? process.env.MULTI_CLOUD_ADDRESS ?? process.env.TEMPORAL_ADDRESS;
+  const namespace = options.namespace ?? process.env.MULTI_CLOUD_NAMESPACE ?? process.env.TEMPORAL_NAMESPACE;
+  // The local stack speaks plain gRPC on loopback, whatever a profile of the user's says.
+  if (local && (asked === undefined || asked === local.temporal.address) && !process.env.TEMPORAL_PROFILE)
+    return { ...local.temporal, namespace: namespace ?? local.temporal.namespace, connection: {} };
+  return { ...temporalAccess({ address: asked, namespace }), ui: undefined };
 }
 
 /** Runs a command with a connection that is closed afterwards. */
@@ -67,7 +63,9 @@ export async function inSession(command: Command, act: (session: Session) => Pro
   const options = command.optsWithGlobals<GlobalOptions>();
   const where = addressOf(options);
   const { estate, json = false } = options;
-  const client = await connect({ ...where, estate }).catch(() => {
+  const keys = process.env.MULTI_CLOUD_CODEC_KEYS;
+  const dataConverter = keys ? encryptedConverter(readCodecKeys(keys)) : undefined;
+  const client = await connect({ ...where, estate, ...(dataConverter && { dataConverter }) }).catch(() => {
     throw unreachable(where.address);
   });
   try {

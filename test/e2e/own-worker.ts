@@ -13,6 +13,7 @@ import { ProviderPool } from '../../activities/providers/pool.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
 import { loadSheets } from '../../config/load.ts';
 import { providerQueue, taskQueue, urgentQueue } from '../../model/operations.ts';
+import { type CodecKeys, encryptedConverter } from '../../temporal/codec.ts';
 import { workflowBundle } from '../../workers/bundle.ts';
 import { searchAttributes } from '../../workflows/search-attributes.ts';
 import { localRun } from '../local/stack.ts';
@@ -40,12 +41,15 @@ export async function ownWorker(
   /** Other workflows than the product's own. */
   workflowsPath?: string,
   waits: Waits = defaultWaits,
+  /** Encrypts payloads with these keys. */
+  codecKeys?: CodecKeys,
 ): Promise<OwnWorker> {
   const run = localRun();
   const { address } = run.temporal;
   const connection = await Connection.connect({ address });
   await createNamespace(connection, namespace);
-  const client = new Client({ connection, namespace });
+  const dataConverter = codecKeys && encryptedConverter(codecKeys);
+  const client = new Client({ connection, namespace, ...(dataConverter && { dataConverter }) });
   const native = await NativeConnection.connect({ address });
   const { deviceCa, brokerTarball, pollMs } = JSON.parse(readFileSync(run.settings, 'utf8'));
   const pool = new ProviderPool({
@@ -59,9 +63,9 @@ export async function ownWorker(
   const { namespaceInfo } = await client.workflowService.describeNamespace({ namespace });
   const bundle = workflowsPath
     ? await bundleWorkflowCode({ workflowsPath })
-    : await workflowBundle(root, join(root, '.local', 'bundles'));
+    : await workflowBundle(root, join(root, '.local', 'bundles'), dataConverter?.failureConverterPath);
   const provider = wrap(createProviderActivities({ pool, pollMs, callDeadlineMs: waits.callDeadlineMs }));
-  const common = { connection: native, namespace };
+  const common = { connection: native, namespace, ...(dataConverter && { dataConverter }) };
   const workers = [
     await Worker.create({
       ...common,

@@ -38,7 +38,7 @@ const file = resolve(values.file);
 mkdirSync(dirname(file), { recursive: true });
 if (values.again) rmSync(file, { force: true });
 
-const { status } = spawnSync(process.execPath, [join(root, 'test/local/run.ts'), 'test/faults/matrix'], {
+const { status } = spawnSync(process.execPath, [join(root, 'test/local/run.ts'), 'test/faults'], {
   cwd: root,
   stdio: 'inherit',
   env: {

@@ -40,6 +40,14 @@ export const local = (): Command =>
     (args) => run('emulators/main.ts', args),
   );
 
+export const codecServer = (): Command =>
+  passing(
+    'codec-server',
+    "decodes for Temporal's UI what workers with a payload codec encrypt",
+    'Examples:\n  npx multi-cloud codec-server --keys codec-keys.json --token-file token --origin http://127.0.0.1:8233\n  npx multi-cloud codec-server -- --help',
+    (args) => run('temporal/main.ts', args),
+  );
+
 const preload = (): string => `--import=${resolve(root, 'workers/network.ts')}`;
 
 export const worker = (): Command =>
