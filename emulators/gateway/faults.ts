@@ -1,5 +1,6 @@
 /** What goes wrong on the way to a local cloud: latency added to each call, and faults for the calls that match. */
 import { z } from 'zod';
+import { causes } from './answers.ts';
 import type { Call } from './calls.ts';
 
 export const Fault = z.strictObject({
@@ -25,9 +26,26 @@ export const Fault = z.strictObject({
   /**
    * `lose-request`: the connection breaks before the cloud sees the call. `lose-answer`: the cloud does it, then the
    * connection breaks. `answer`: the cloud never sees it, `status` and `body` are answered. `delay`: it arrives `delayMs` later.
-   * `late`: the connection breaks at once, and the cloud does it `delayMs` later.
+   * `late`: the connection breaks at once, and the cloud does it `delayMs` later. `refuse` and `refuse-after`: the cloud says
+   * `cause` in its own words, without doing it or after having done it. `cut`: half of the answer, then the connection
+   * breaks. `slow`: the answer trickles, for `delayMs` in all. `outage`: no connection to the cloud stands, of any protocol.
    */
-  effect: z.enum(['lose-request', 'lose-answer', 'answer', 'delay', 'late']),
+  effect: z.enum([
+    'lose-request',
+    'lose-answer',
+    'answer',
+    'delay',
+    'late',
+    'refuse',
+    'refuse-after',
+    'cut',
+    'slow',
+    'outage',
+  ]),
+  cause: z.enum(causes).default('unavailable'),
+  retryAfterSeconds: z.number().min(0).default(1),
+  /** ISO time after which it is healed by itself. */
+  until: z.iso.datetime().optional(),
   status: z.number().int().min(400).max(599).default(503),
   headers: z.record(z.string(), z.string()).default({}),
   body: z.string().default(''),
@@ -53,6 +71,7 @@ interface Armed {
 export class Faults {
   #armed: Armed[] = [];
   #last = 0;
+  readonly #listeners: (() => void)[] = [];
   /** Milliseconds added to each call, by cloud; `*` is every other one. */
   latency: z.infer<typeof Latency>;
 
@@ -69,10 +88,16 @@ export class Faults {
     for (const fault of faults) this.arm(fault);
   }
 
+  /** Is told when a fault was added. */
+  onChange(hear: () => void): void {
+    this.#listeners.push(hear);
+  }
+
   /** Adds one fault beside those that others have armed. */
   arm(fault: Fault): Armed {
     const armed = { id: ++this.#last, fault, seen: 0, hits: 0 };
     this.#armed.push(armed);
+    for (const hear of this.#listeners) hear();
     return armed;
   }
 
@@ -92,10 +117,24 @@ export class Faults {
     return this.#armed.some(({ fault }) => fault.match.action !== undefined);
   }
 
+  /** Whether no connection to this cloud stands now. */
+  isAway(cloud: string): boolean {
+    return this.#living().some(
+      ({ fault: { effect, match } }) =>
+        effect === 'outage' && (match.cloud === undefined || matches(match.cloud, cloud)),
+    );
+  }
+
+  #living(): Armed[] {
+    const now = new Date().toISOString();
+    return this.#armed.filter(({ fault: { until } }) => until === undefined || until > now);
+  }
+
   /** The fault that hits this call, if any, and counts it. */
   hit(call: Call): Fault | undefined {
-    for (const armed of this.#armed) {
-      const { match, skip, times } = armed.fault;
+    for (const armed of this.#living()) {
+      const { match, skip, times, effect } = armed.fault;
+      if (effect === 'outage') continue;
       if (match.mutating !== undefined && match.mutating !== call.mutating) continue;
       const fields = ['cloud', 'listener', 'method', 'host', 'path', 'action'] as const;
       if (!fields.every((field) => match[field] === undefined || matches(match[field], call[field]))) continue;

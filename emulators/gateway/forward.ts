@@ -2,8 +2,9 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { answerOf } from './answers.ts';
 import type { Call, Calls } from './calls.ts';
-import type { Faults } from './faults.ts';
+import type { Fault, Faults } from './faults.ts';
 import type { Route } from './routes.ts';
 
 /** Free connections are given up before a Python server (5 s) would close them under a request. */
@@ -65,14 +66,40 @@ export function forwarder(calls: Calls, faults: Faults) {
       sendLate(request, body, route, call);
       return;
     }
+    if (fault?.effect === 'refuse') {
+      const refusal = answerOf(fault.cause, call, fault.retryAfterSeconds);
+      call.status = refusal.status;
+      request.resume();
+      response.writeHead(refusal.status, refusal.headers).end(refusal.body);
+      return;
+    }
     if (fault?.effect === 'answer') {
       call.status = fault.status;
       request.resume();
       response.writeHead(fault.status, fault.headers).end(fault.body);
       return;
     }
-    send(request, response, route, call, fault?.effect === 'lose-answer');
+    send(request, response, route, call, fault);
   };
+}
+
+/** Sends the first half of a body, and breaks off. */
+function cut(answer: IncomingMessage, response: ServerResponse): void {
+  buffer(answer).then(
+    (body) => response.write(body.subarray(0, Math.floor(body.length / 2)), () => response.destroy()),
+    () => response.destroy(),
+  );
+}
+
+/** Sends a body in twenty pieces over so many milliseconds. */
+async function trickle(answer: IncomingMessage, response: ServerResponse, ms: number): Promise<void> {
+  const body = await buffer(answer);
+  const piece = Math.max(1, Math.ceil(body.length / 20));
+  for (let at = 0; at < body.length && !response.destroyed; at += piece) {
+    response.write(body.subarray(at, at + piece));
+    await sleep(ms / 20);
+  }
+  response.end();
 }
 
 /** What the client has long given up reaches the cloud, and takes effect there. */
@@ -99,7 +126,13 @@ function sendLate({ rawHeaders, url }: IncomingMessage, body: Buffer, { to }: Ro
   onward.end(body);
 }
 
-function send(request: IncomingMessage, response: ServerResponse, route: Route, call: Call, loseAnswer: boolean): void {
+function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  route: Route,
+  call: Call,
+  fault: Fault | undefined,
+): void {
   const headers = endToEnd(request.rawHeaders);
   const { 'content-length': length, 'transfer-encoding': encoding, expect } = request.headers;
   // Without either there is no body; Node would announce a chunked one.
@@ -124,14 +157,22 @@ function send(request: IncomingMessage, response: ServerResponse, route: Route, 
   });
   onward.on('response', (answer) => {
     call.status = answer.statusCode ?? 0;
-    if (loseAnswer) {
+    if (fault?.effect === 'lose-answer') {
       answer.resume();
       answer.on('close', () => response.destroy());
       return;
     }
+    if (fault?.effect === 'refuse-after') {
+      const refusal = answerOf(fault.cause, call, fault.retryAfterSeconds);
+      answer.resume();
+      answer.on('close', () => response.writeHead(refusal.status, refusal.headers).end(refusal.body));
+      return;
+    }
     response.writeHead(call.status, answer.statusMessage, endToEnd(answer.rawHeaders));
     answer.on('error', broken);
-    answer.pipe(response);
+    if (fault?.effect === 'cut') cut(answer, response);
+    else if (fault?.effect === 'slow') trickle(answer, response, fault.delayMs).catch(broken);
+    else answer.pipe(response);
   });
   response.on('close', () => {
     if (!response.writableFinished) onward.destroy();

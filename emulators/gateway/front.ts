@@ -47,6 +47,11 @@ export function createFront({ asked, routes, contextFor, calls, faults }: FrontS
     );
   };
   const forward = forwarder(calls, faults);
+  /** Connections that stand, by cloud: an outage breaks them, whatever their protocol. */
+  const open = new Map<net.Socket, string>();
+  faults.onChange(() => {
+    for (const [socket, cloud] of open) if (faults.isAway(cloud)) socket.destroy();
+  });
 
   const web = https.createServer({ SNICallback, ALPNProtocols: ['http/1.1'] });
   web.requestTimeout = 0;
@@ -82,10 +87,12 @@ export function createFront({ asked, routes, contextFor, calls, faults }: FrontS
       socket.off('data', look);
       socket.pause();
       const route = host && routes.find(host, asked);
-      if (!route) {
+      if (!route || faults.isAway(route.cloud)) {
         socket.destroy();
         return;
       }
+      open.set(socket, route.cloud);
+      socket.on('close', () => open.delete(socket));
       socket.unshift(head);
       pass(socket, route);
     };

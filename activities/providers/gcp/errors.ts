@@ -139,7 +139,13 @@ function missingRight(failure: Failure): string | undefined {
 
 function headerOf({ response }: Failure, name: string): string | undefined {
   const headers = response?.headers;
-  if (headers instanceof Headers) return headers.get(name) ?? undefined;
+  // Whose `Headers` they are depends on the library's version of fetch.
+  if (typeof headers === 'object' && headers !== null && 'get' in headers && typeof headers.get === 'function')
+    return z
+      .string()
+      .optional()
+      .catch(undefined)
+      .parse(headers.get(name) ?? undefined);
   return z.record(z.string(), z.unknown()).safeParse(headers).data?.[name]?.toString();
 }
 

@@ -1,0 +1,70 @@
+/** What the gateway lets clouds say and do, seen by the unmodified SDKs through each cloud's own classification. */
+
+import type { Provider } from '../../activities/providers/driver.ts';
+import type { Cause } from '../../emulators/gateway/answers.ts';
+import type { Fault } from '../../emulators/gateway/faults.ts';
+import type { CloudErrorKind } from '../../model/errors.ts';
+import { type ProviderType, providerTypes } from '../../model/service.ts';
+import { testProviders } from '../conformance/providers.ts';
+import { armFault } from './stack.ts';
+
+/** The call that tells whose the credentials are, and nothing that others ask at the same time. */
+const asked: Record<ProviderType, Fault['match']> = {
+  aws: { cloud: 'aws', action: 'GetCallerIdentity' },
+  azure: { cloud: 'azure', path: '/^.subscriptions(.[0-9a-f-]+)?$/' },
+  gcp: { cloud: 'gcp', path: '/^.v[0-9]+.projects.[a-z0-9-]+$/' },
+};
+const kinds: [Cause, CloudErrorKind][] = [
+  ['throttled', 'Throttled'],
+  ['unavailable', 'Unavailable'],
+  ['denied', 'PermissionDenied'],
+  ['quota', 'QuotaExceeded'],
+  ['expired', 'Unauthenticated'],
+  ['skewed', 'ClockSkewed'],
+];
+
+describe.each(providerTypes)('a fault of %s', (type) => {
+  let provider: Provider;
+  beforeAll(() => {
+    provider = testProviders[type].provider();
+  });
+  afterAll(() => provider.close());
+  const account = (ms = 20_000): Promise<string> => provider.account(AbortSignal.timeout(ms));
+  const failing = async (fault: Pick<Fault, 'effect'> & Partial<Fault>): Promise<ReturnType<Provider['classify']>> => {
+    const heal = await armFault({ match: asked[type], ...fault });
+    try {
+      return await account().then(
+        () => Promise.reject(new Error('it succeeded')),
+        (error: unknown) => provider.classify(error),
+      );
+    } finally {
+      expect(await heal()).toBeGreaterThan(0);
+      expect(await account()).not.toBe('');
+    }
+  };
+
+  it.each(kinds)('%s is understood as %s', async (cause, kind) => {
+    const seen = await failing({ effect: 'refuse', cause, retryAfterSeconds: 7 });
+    // A page of a list fails without the answer's own words, which alone tell a wrong clock from a wrong token.
+    const told = type === 'azure' && cause === 'skewed' ? 'Unauthenticated' : kind;
+    expect(seen.kind).toBe(told);
+    if (kind === 'Throttled') expect(seen.retryAfterMs).toBe(7000);
+  });
+
+  it.each(['lose-request', 'lose-answer', 'cut', 'refuse-after', 'late'] as const)(
+    '%s may have worked or not',
+    async (effect) => {
+      expect((await failing({ effect, cause: 'unavailable' })).kind).toBe('Unavailable');
+    },
+  );
+
+  it('slow and delay take their time and work', async () => {
+    for (const effect of ['slow', 'delay'] as const) {
+      const heal = await armFault({ match: asked[type], effect, delayMs: 600 });
+      const started = Date.now();
+      expect(await account()).not.toBe('');
+      expect(Date.now() - started).toBeGreaterThan(500);
+      expect(await heal()).toBeGreaterThan(0);
+    }
+  });
+});
