@@ -8,6 +8,8 @@ const Noted = z.object({ id: z.string(), ok: z.boolean() });
 
 /** Set for the whole matrix: the file where what is done is noted. */
 const file = process.env.MULTI_CLOUD_FAULTS_FILE;
+/** Whether all is gone through, as `npm run test:faults` does, or as much as `npm test` has time for. */
+export const whole = file !== undefined;
 
 /**
  * `MULTI_CLOUD_FAULTS_FILE`: all cases, but for those that stand in that file already; `MULTI_CLOUD_FAULTS_SHARD`: `i/n`, the
