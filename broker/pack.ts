@@ -41,8 +41,8 @@ export async function packBroker(folder = join(root, '.local/broker')): Promise<
     const bytes = gzipSync(Buffer.concat(chunks), { level: 9 });
     const sha256 = createHash('sha256').update(bytes).digest('hex');
     const file = join(folder, 'broker.tar.gz');
-    writeFileSync(`${file}.new`, bytes);
-    renameSync(`${file}.new`, file);
+    writeFileSync(`${file}.${process.pid}`, bytes);
+    renameSync(`${file}.${process.pid}`, file);
     writeFileSync(`${file}.sha256`, `${sha256}\n`);
     return { file, sha256 };
   } finally {

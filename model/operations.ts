@@ -233,6 +233,8 @@ export interface PlannedPlacement {
   begun: string[];
   specs: ResourceSpec[];
   changes: ResourceChange[];
+  /** Rights that the worker lacks to make it or to take it back, in the cloud's own names. */
+  missing: string[];
   monthlyCostUsd: number;
 }
 

@@ -71,9 +71,28 @@ export async function planServices(loaded: LoadedEstate, by: string, only?: read
     ...placed.plan,
     services: plans,
     proposals: [...placed.plan.proposals, ...replacements],
+    warnings: [...placed.plan.warnings, ...lackingRights(services)],
     accounts,
   };
   return { plan: { ...plan, hash: planHash(plan) }, services, records };
+}
+
+/** What a deployment would be denied, a line for each placement. */
+const lackingRights = (services: readonly PlannedService[]): string[] =>
+  services.flatMap(({ service, placements }) =>
+    placements
+      .filter(({ missing }) => missing.length > 0)
+      .map(({ placement, missing }) => `${service} on ${placement.provider}: the worker lacks ${missing.join(', ')}`),
+  );
+
+/** Refuses before anything exists what could not be made, or not be taken back. */
+export function refuseWithoutRights(services: readonly PlannedService[]): void {
+  const lacking = lackingRights(services);
+  if (lacking.length > 0)
+    throw failure(
+      'PermissionDenied',
+      `${lacking.join('; ')}. Grant these rights and start again; nothing was changed.`,
+    );
 }
 
 /** The accounts that the credentials of the enabled providers belong to, as the clouds say. */
@@ -86,7 +105,7 @@ async function accountsOf(providers: LoadedEstate['estate']['providers']): Promi
   return Object.fromEntries(entries);
 }
 
-async function inspect(one: Omit<PlannedPlacement, 'specs' | 'changes'>): Promise<PlannedPlacement> {
+async function inspect(one: Omit<PlannedPlacement, 'specs' | 'changes' | 'missing'>): Promise<PlannedPlacement> {
   const { provider, owner } = one.placement;
   const seen = await cloud(provider, `inspect ${owner.service}`).inspectPlacement({
     placement: one.placement,

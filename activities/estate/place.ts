@@ -31,7 +31,7 @@ export interface Placed {
   services: {
     service: string;
     type: ServiceType;
-    placements: Omit<PlannedPlacement, 'specs' | 'changes'>[];
+    placements: Omit<PlannedPlacement, 'specs' | 'changes' | 'missing'>[];
   }[];
 }
 

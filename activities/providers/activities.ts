@@ -19,6 +19,14 @@ export interface ProviderDependencies {
   recordsDays?: number;
 }
 
+/** What a look at a placement tells before it is changed. */
+export interface Inspected {
+  specs: ResourceSpec[];
+  changes: ResourceChange[];
+  /** Rights that the worker lacks to make the placement or to take it back, in the cloud's own names. */
+  missing: string[];
+}
+
 export interface Verified {
   failed: Check[];
   healthy: boolean;
@@ -125,14 +133,11 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs, records
       return at(name, (provider, signal) => accountOf(name, provider, signal));
     },
 
-    /** The resources of a placement, and how they differ from what is there. A new placement is not looked at: its names are fresh. */
-    inspectPlacement({
-      placement,
-      existing,
-    }: {
-      placement: Placement;
-      existing: boolean;
-    }): Promise<{ specs: ResourceSpec[]; changes: ResourceChange[] }> {
+    /**
+     * The resources of a placement, and how they differ from what is there. A new placement is not looked at, since its names
+     * are fresh; but the rights to make it and to take it back are asked for before anything exists.
+     */
+    inspectPlacement({ placement, existing }: { placement: Placement; existing: boolean }): Promise<Inspected> {
       return atPlacement(placement, async (provider, signal) => {
         const cell = cellOf(provider, placement);
         const specs = cell.design(placement);
@@ -140,6 +145,9 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs, records
           return {
             specs,
             changes: specs.map(({ key, kind, name }) => ({ key, kind, name, action: 'create' as const, drift: [] })),
+            missing: await guarded(provider, 'preflight', placement.owner.service, () =>
+              provider.missingPermissions([...cell.permissions.do, ...cell.permissions.undo], placement, signal),
+            ),
           };
         const { observed } = await observeAll(provider, placement, specs, signal);
         const outputs = Object.fromEntries(Object.entries(observed).map(([key, one]) => [key, one.outputs]));
@@ -149,7 +157,7 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs, records
             return new Resource(provider, cell, spec, { placement, needs, signal }).plan();
           }),
         );
-        return { specs, changes };
+        return { specs, changes, missing: [] };
       });
     },
 

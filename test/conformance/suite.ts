@@ -109,6 +109,12 @@ export function conformance(title: string, test: ConformanceCase): void {
       expect(await provider.account(AbortSignal.timeout(20_000))).toBe(test.account);
     });
 
+    it('has the rights to do and to undo that it names, as far as the cloud tells', async () => {
+      const { do: doing, undo } = cell.permissions;
+      const missing = await provider.missingPermissions([...doing, ...undo], place(), AbortSignal.timeout(20_000));
+      expect(missing).toEqual([]);
+    });
+
     it('names resources within the limits for the longest names, differently for each owner, the same each time', () => {
       const longest = place({ estate: `e${'x'.repeat(23)}`, service: `s${'_y'.repeat(15)}` });
       const specs = cell.design(longest);

@@ -57,6 +57,8 @@ describe('the approval of a plan', () => {
   /** Thrown by the next attempts to provision. */
   let refusals: ApplicationFailure[] = [];
   let statuses: string[] = [];
+  /** Rights that the cloud says the worker lacks. */
+  let lacking: string[] = [];
 
   beforeAll(async () => {
     Runtime.install({ logger: new DefaultLogger('ERROR') });
@@ -84,6 +86,7 @@ describe('the approval of a plan', () => {
     provisioned = [];
     refusals = [];
     statuses = [];
+    lacking = [];
   });
 
   /** Runs `act` on a started `deployService` with workers around it. */
@@ -107,6 +110,7 @@ describe('the approval of a plan', () => {
       inspectPlacement: async () => ({
         specs: [{ key: 'bucket', kind: 'aws.s3.bucket', name: 'b', needs: [], desired: {}, holdsData: true }],
         changes: [{ key: 'bucket', kind: 'aws.s3.bucket', name: 'b', action: 'create', drift: [] }],
+        missing: lacking,
       }),
       ensureResource: async ({ spec }: { spec: { key: string } }) => {
         const refusal = refusals.shift();
@@ -222,6 +226,18 @@ describe('the approval of a plan', () => {
       expect(await failureOf(handle)).toBe('done');
       const who = (await handle.query<AuditEntry[]>('audit')).filter(({ what }) => what === 'plan: approve');
       expect(who.map((entry) => entry.who)).toEqual(['ann (VERIFIED)', 'bob (VERIFIED)']);
+    });
+  });
+
+  it('is not asked for what the worker may not do: the run is refused with every missing right, before anything exists', async () => {
+    lacking = ['s3:CreateBucket', 's3:DeleteBucket'];
+    await withRun('undo', 'manual', async (handle) => {
+      const failed = await handle.result().catch((error: WorkflowFailedError) => error.cause);
+      expect(failed).toMatchObject({
+        type: 'PermissionDenied',
+        message: expect.stringContaining('firmware on aws: the worker lacks s3:CreateBucket, s3:DeleteBucket'),
+      });
+      expect([provisioned, statuses]).toEqual([[], []]);
     });
   });
 
