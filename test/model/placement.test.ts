@@ -64,8 +64,9 @@ describe('scores and costs agree with a calculation by hand', () => {
     expect(result.error?.type).toBe('Unplaceable');
     expect(result.error?.message).toContain('needs 4 clouds of different types; only 3 of different types');
     expect(result.error?.message).toContain('aws-spare removed by enabled');
-    // AWS 7300 h x 0.0832 = 607.36, disks 10 x 30 x 0.08 = 24: 631.36. 0.3 x 0.936864 + 0.25 x 0.989 + 0.25 + 0.2 x 0.9999 = 0.9782892
-    expect(at(result.candidates, 'aws')).toMatchObject({ usd: 631.36, score: '0.9783' });
+    // AWS 7300 h x 0.0832 = 607.36, disks 10 x 30 x 0.08 = 24, addresses 7300 x 0.005 = 36.50: 667.86.
+    // 0.3 x 0.933214 + 0.25 x 0.989 + 0.25 + 0.2 x 0.9999 = 0.9771942
+    expect(at(result.candidates, 'aws')).toMatchObject({ usd: 667.86, score: '0.9772' });
     // GCP 7300 x 0.067011 = 489.18, disks 10 x 20 x 0.10 = 20, NAT 7300 x 0.0014 = 10.22: 519.40. 0.3 x 0.94806 + 0.25 x 0.979 + 0.25 + 0.19998 = 0.979148
     expect(at(result.candidates, 'gcp')).toMatchObject({ usd: 519.4, score: '0.9791' });
   });
@@ -115,15 +116,15 @@ describe('scores and costs agree with a calculation by hand', () => {
       telemetry_archive: ['aws'],
     });
     const cost = costOfEstate(estate, all, sheets);
-    // 502.82 + 529.26 + 4305.48 + 3193.91 + 3244.36 + 631.36 + 519.40 + 2.36 + 166.68
-    expect(cost.runningUsd).toBe(13095.63);
+    // 502.82 + 529.26 + 4305.48 + 3193.91 + 3244.36 + 667.86 + 519.40 + 2.36 + 166.68
+    expect(cost.runningUsd).toBe(13132.13);
     // Each cloud sends 16425/3 x 2 = 10950 GB: 10240 x 0.09 + 710 x 0.085; 10240 x 0.087 + 710 x 0.083; 1024 x 0.12 + 9216 x 0.11 + 710 x 0.08
     expect(cost.replication.map(({ provider, monthlyUsd }) => [provider, monthlyUsd]).sort()).toEqual([
       ['aws', 981.95],
       ['azure', 949.81],
       ['gcp', 1193.44],
     ]);
-    expect(cost.monthlyUsd).toBe(16220.83);
+    expect(cost.monthlyUsd).toBe(16257.33);
     expect(cost.budget?.state).toBe('over');
     expect(cost.oneTimeUsd).toBe(0);
   });
