@@ -30,7 +30,9 @@ describe('a call that changes a cloud and is lost, or comes late', () => {
     all = new CellsEstate(worker, estate);
     // Faults are told apart by cloud: cells of one cloud go one after another, the three clouds side by side.
     for (const provider of providerTypes.filter((one) => clouds.includes(one))) {
-      let before: Promise<unknown> = Promise.resolve();
+      // The first run on a cloud makes its records bucket, which stays: no other one will.
+      const first = cells.find((one) => one.provider === provider)?.service ?? '';
+      let before: Promise<unknown> = liveThrough(first);
       for (const cell of cells.filter((one) => one.provider === provider)) {
         const outcome = before.then(() => throughCases(cell));
         outcomes.set(cell.service, outcome);
@@ -51,12 +53,18 @@ describe('a call that changes a cloud and is lost, or comes late', () => {
     }
   };
 
+  async function liveThrough(service: string): Promise<void> {
+    await all.run('deployService', { service });
+    await all.run('removeService', { service });
+  }
+
   async function throughCases(cell: TestCell): Promise<{ cases: number; broken: string[] }> {
     const { service, provider } = cell;
     const since = Math.max(0, ...(await calls({ cloud: provider })).map(({ id }) => id));
-    await all.run('deployService', { service });
-    await all.run('removeService', { service });
-    const recorded = recordedCalls(await calls({ since, cloud: provider, mutating: true }));
+    await liveThrough(service);
+    const made = await calls({ since, cloud: provider, mutating: true });
+    // Its keys name the run, so no two runs write the same; what becomes of a bucket that is away has a test of its own.
+    const recorded = recordedCalls(made.filter(({ host, path }) => !/records/.test(`${host}${path}`)));
     // In a sample, which effect a cell meets depends on the cell.
     const some = chosen(faultCases(service, recorded), ({ call }) => String(call.label.length % 2));
     const broken: string[] = [];

@@ -3,7 +3,7 @@
  * them, stops them. Jest and all its processes see the local clouds through the connection map, and nothing else: a test
  * that asks for another address is refused.
  */
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -33,10 +33,12 @@ const stack = new LocalStack({
   waits: { blockedMs: 1000 },
 });
 
+let jestProcess: ChildProcess | undefined;
 let stopping = false;
 async function finish(code: number): Promise<void> {
   if (stopping) return;
   stopping = true;
+  jestProcess?.kill('SIGTERM');
   await stack.down();
   process.exit(code);
 }
@@ -61,6 +63,7 @@ try {
       NODE_OPTIONS: `--import ${pathToFileURL(join(root, 'workers/network.ts')).href} --experimental-vm-modules --disable-warning=ExperimentalWarning`,
     },
   });
+  jestProcess = child;
   child.on('exit', (code) => void finish(code ?? 1));
 } catch (error) {
   process.stderr.write(`${(error as Error).message}\n`);
