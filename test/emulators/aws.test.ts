@@ -2,7 +2,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
@@ -32,20 +31,16 @@ import { CreateQueueCommand, ReceiveMessageCommand, SendMessageCommand, SQSClien
 import { connectAsync, type IClientOptions } from 'mqtt';
 import { authority, issueCertificate } from '../../emulators/certificates.ts';
 import type { Listener } from '../../emulators/local-cloud.ts';
+import { localRun } from '../local/stack.ts';
 
 const region = 'us-west-2';
 const state = mkdtempSync(join(tmpdir(), 'local-aws-'));
 let cloud: ChildProcess;
 let ports: Record<string, number>;
 
-/** A run of free ports, as the local cloud wants them. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  return typeof address === 'object' && address ? address.port : 0;
-}
+let runs = 0;
+/** A run of ports behind those of the tests' own local clouds: below the range from which connections get theirs. */
+const freePorts = (): number => Number(localRun().temporal.address.split(':')[1]) + 150 + 10 * runs++;
 
 async function start(port: number): Promise<void> {
   const settings = {
@@ -77,7 +72,7 @@ const settings = (name: string) => ({
 });
 
 beforeAll(async () => {
-  await start(await freePort());
+  await start(freePorts());
 }, 60_000);
 afterAll(async () => {
   cloud.kill('SIGTERM');
@@ -117,7 +112,7 @@ it('keeps every change that it answered over kill -9', async () => {
 
   cloud.kill('SIGKILL');
   await once(cloud, 'exit');
-  await start(await freePort());
+  await start(freePorts());
 
   const again = new S3Client({ ...settings('aws'), forcePathStyle: true });
   expect((await again.send(new GetBucketTaggingCommand({ Bucket }))).TagSet).toEqual([{ Key: 'a', Value: 'b' }]);

@@ -2,7 +2,7 @@
  * Every call that changes a cloud is lost before its effect, lost after it, and carried out too late: each run ends done,
  * or wholly undone, nothing is left over, and the same input succeeds again.
  *
- * `npm test` runs a few cases of each cell, chosen by the commit; `npm run test:faults` all of them.
+ * `npm test` runs one case of each cell, chosen by the commit; `npm run test:faults` all of them.
  */
 import { setTimeout } from 'node:timers/promises';
 import { ApplicationFailure, type WorkflowHandle } from '@temporalio/client';
@@ -65,8 +65,7 @@ describe('a call that changes a cloud and is lost, or comes late', () => {
     const made = await calls({ since, cloud: provider, mutating: true });
     // Its keys name the run, so no two runs write the same; what becomes of a bucket that is away has a test of its own.
     const recorded = recordedCalls(made.filter(({ host, path }) => !/records/.test(`${host}${path}`)));
-    // In a sample, which effect a cell meets depends on the cell.
-    const some = chosen(faultCases(service, recorded), ({ call }) => String(call.label.length % 2));
+    const some = chosen(faultCases(service, recorded), () => 'one');
     const broken: string[] = [];
     for (const one of some) {
       const found = await oneCase(cell, one);
