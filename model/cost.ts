@@ -1,6 +1,16 @@
 /** What one placement costs a month, by list price: quantities of the configuration, billed as the cloud's price sheet says. */
 import { ComputeConfiguration } from './configuration.ts';
-import { type Price, type PriceRow, type PriceSheet, priceIn, priceOf, rowsOf, sumUsd, toCents } from './prices.ts';
+import {
+  doubtOf,
+  type Price,
+  type PriceRow,
+  type PriceSheet,
+  priceIn,
+  priceOf,
+  rowsOf,
+  sumUsd,
+  toCents,
+} from './prices.ts';
 import { type Quantity, quantitiesOf } from './quantities.ts';
 import type { Configuration, ServiceType } from './service.ts';
 import { cheapestKind, unitsFor } from './sizing.ts';
@@ -32,20 +42,18 @@ interface Billed {
   row: PriceRow;
   price: Price;
   quantity: number;
+  /** That the price was not looked up, in words; may be empty. */
+  doubt: string;
 }
 
 /** The price of one unit where a choice among units must be made: the first tier's. */
 const unitPrice = (price: Price): number => (typeof price === 'number' ? price : (price[0]?.usd ?? 0));
 
-function line({ row, price, quantity }: Billed): CostLine {
+function line({ row, price, quantity, doubt }: Billed): CostLine {
   const sized = row.whole
     ? unitsFor(quantity, { capacity: row.per, minUnits: row.min_units, maxUnits: row.max_units })
     : { units: Math.max(quantity / row.per, row.min_units), capped: false };
-  const notes = [
-    row.assumption,
-    sized.capped && `capped at ${sized.units}, which carries less than the peak`,
-    row.checked === 'unverified' && `price of ${row.date}, unverified`,
-  ];
+  const notes = [row.assumption, sized.capped && `capped at ${sized.units}, which carries less than the peak`, doubt];
   return {
     item: row.item,
     quantity: Math.round(sized.units * 1000) / 1000,
@@ -96,7 +104,7 @@ export function estimate(
     const quantity = quantities.get(row.quantity);
     if (!quantity) return { unpriced: `${row.item} bills ${row.quantity}, which ${type} does not have` };
     used.add(quantity);
-    billed.push({ row, price, quantity: quantity.quantity });
+    billed.push({ row, price, quantity: quantity.quantity, doubt: doubtOf(sheet, row, region) });
   }
   const lines = chosenRows(billed).map(line);
   return {
@@ -111,7 +119,7 @@ export function egress(sheet: PriceSheet, region: string, gb: number, note: stri
   const price = priceIn(sheet, sheet.egress.usd, region);
   if (price === undefined)
     return { unpriced: `config/prices/${sheet.provider}.yaml has no price for ${sheet.egress.item} in ${region}` };
-  const notes = [note, sheet.egress.checked === 'unverified' && `price of ${sheet.egress.date}, unverified`];
+  const notes = [note, doubtOf(sheet, sheet.egress, region)];
   return {
     item: sheet.egress.item,
     quantity: Math.round(gb * 1000) / 1000,

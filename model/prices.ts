@@ -12,6 +12,7 @@ export const quantityNames = [
   'stored_gb',
   'ingested_gb',
   'delivered_gb',
+  'stream_gb',
   'peak_mb_per_second',
   'write_requests',
   'devices',
@@ -31,6 +32,15 @@ const Price = z.union([
   z.array(z.strictObject({ up_to: z.number().positive().optional(), usd: z.number().min(0) })).min(1),
 ]);
 export type Price = z.infer<typeof Price>;
+
+/** Where a price comes from. */
+const origin = {
+  /** The day that the source states it for. */
+  date: z.iso.date(),
+  source: z.url(),
+  /** Whether the source was looked up: for all regions, for none, or for these regions and areas. */
+  checked: z.union([z.enum(['verified', 'unverified']), z.array(z.string()).min(1)]),
+};
 
 const PriceRow = z.strictObject({
   item: z.string(),
@@ -54,9 +64,7 @@ const PriceRow = z.strictObject({
   /** By region, or by the area that `areas` gives the region. */
   usd: z.record(z.string(), Price),
   assumption: z.string().default(''),
-  date: z.iso.date(),
-  source: z.url(),
-  checked: z.enum(['verified', 'unverified']),
+  ...origin,
 });
 export type PriceRow = z.infer<typeof PriceRow>;
 
@@ -69,9 +77,7 @@ export const PriceSheet = z.strictObject({
   egress: z.strictObject({
     item: z.string(),
     usd: z.record(z.string(), Price),
-    date: z.iso.date(),
-    source: z.url(),
-    checked: z.enum(['verified', 'unverified']),
+    ...origin,
   }),
 });
 export type PriceSheet = z.infer<typeof PriceSheet>;
@@ -80,6 +86,15 @@ export type Prices = Partial<Record<ProviderType, PriceSheet>>;
 
 export const priceIn = (sheet: PriceSheet, usd: Record<string, Price>, region: string): Price | undefined =>
   usd[region] ?? usd[sheet.areas[region] ?? ''];
+
+/** What `plan` prints beside a price that nobody has compared with its source in this region; otherwise empty. */
+export function doubtOf(sheet: PriceSheet, row: Pick<PriceRow, 'date' | 'checked'>, region: string): string {
+  const { checked, date } = row;
+  const compared = Array.isArray(checked)
+    ? checked.includes(region) || checked.includes(sheet.areas[region] ?? '')
+    : checked === 'verified';
+  return compared ? '' : `price of ${date}, unverified`;
+}
 
 export const rowsOf = (sheet: PriceSheet, type: ServiceType, instanceType: string | undefined): PriceRow[] =>
   sheet.rows.filter(

@@ -24,6 +24,9 @@ const shareOfPeak = 0.05;
 const messageKb = 1;
 const batchKb = 64;
 const objectMb = 64;
+const daysPerMonth = hoursPerMonth / 24;
+/** What comes into a lake waits so many days in its stream at most, on any cloud; the telemetry of devices so many. */
+const waitingDays = { lake: 7, telemetry: 31 };
 
 const month: Quantity[] = [
   { name: 'months', quantity: 1, unit: 'month', assumption: '' },
@@ -38,8 +41,9 @@ const stored = (terabytes: number): Quantity => ({
 });
 
 function iotCore(configuration: Configuration): Quantity[] {
-  const { device_count, message_rate } = IotCoreConfiguration.parse(configuration);
+  const { device_count, message_rate, retention_days } = IotCoreConfiguration.parse(configuration);
   const messages = message_rate * secondsPerMonth;
+  const messageGb = (messages * messageKb) / 1e6;
   return [
     { name: 'devices', quantity: device_count, unit: 'devices', assumption: '' },
     {
@@ -57,12 +61,21 @@ function iotCore(configuration: Configuration): Quantity[] {
     { name: 'messages_per_day', quantity: message_rate * 86_400, unit: 'messages a day', assumption: '' },
     {
       name: 'message_gb',
-      quantity: (messages * messageKb) / 1e6,
+      quantity: messageGb,
       unit: 'GB',
       assumption: `a message has ${messageKb} KB`,
     },
+    inStream(messageGb, Math.min(retention_days, waitingDays.telemetry)),
   ];
 }
+
+/** What a stream holds at any time when it keeps all that comes in for some days, read or not. */
+const inStream = (gbPerMonth: number, days: number): Quantity => ({
+  name: 'stream_gb',
+  quantity: (gbPerMonth * days) / daysPerMonth,
+  unit: 'GB',
+  assumption: `what comes in stays in the stream for ${days} days`,
+});
 
 /** GB that a data lake takes in a month; what replication carries, too. */
 export function ingestedGb(configuration: Configuration): number {
@@ -71,7 +84,8 @@ export function ingestedGb(configuration: Configuration): number {
 }
 
 function dataLake(configuration: Configuration): Quantity[] {
-  const { storage_size_tb, ingestion_rate_mbps, ingestion_gb_per_month } = DataLakeConfiguration.parse(configuration);
+  const { storage_size_tb, ingestion_rate_mbps, ingestion_gb_per_month, retention_days } =
+    DataLakeConfiguration.parse(configuration);
   const ingested = ingestedGb(configuration);
   return [
     stored(storage_size_tb),
@@ -85,6 +99,7 @@ function dataLake(configuration: Configuration): Quantity[] {
           : '',
     },
     { name: 'delivered_gb', quantity: ingested, unit: 'GB', assumption: 'what comes in is read once' },
+    inStream(ingested, Math.min(retention_days ?? waitingDays.lake, waitingDays.lake)),
     {
       name: 'peak_mb_per_second',
       quantity: ingestion_rate_mbps / 8,

@@ -67,8 +67,9 @@ describe('scores and costs agree with a calculation by hand', () => {
     // AWS 7300 h x 0.0832 = 607.36, disks 10 x 30 x 0.08 = 24, addresses 7300 x 0.005 = 36.50: 667.86.
     // 0.3 x 0.933214 + 0.25 x 0.989 + 0.25 + 0.2 x 0.9999 = 0.9771942
     expect(at(result.candidates, 'aws')).toMatchObject({ usd: 667.86, score: '0.9772' });
-    // GCP 7300 x 0.067011 = 489.18, disks 10 x 20 x 0.10 = 20, NAT 7300 x 0.0014 = 10.22: 519.40. 0.3 x 0.94806 + 0.25 x 0.979 + 0.25 + 0.19998 = 0.979148
-    expect(at(result.candidates, 'gcp')).toMatchObject({ usd: 519.4, score: '0.9791' });
+    // GCP 7300 x 0.06701142 = 489.18, disks 10 x 20 x 0.10 = 20, NAT 7300 x 0.0014 = 10.22 and its address 730 x 0.005 = 3.65: 523.05.
+    // 0.3 x 0.947695 + 0.25 x 0.979 + 0.25 + 0.2 x 0.9999 = 0.9790385
+    expect(at(result.candidates, 'gcp')).toMatchObject({ usd: 523.05, score: '0.9790' });
   });
 
   test('a type that a cloud lacks removes that cloud; a type that all lack is NotSupported', () => {
@@ -116,15 +117,16 @@ describe('scores and costs agree with a calculation by hand', () => {
       telemetry_archive: ['aws'],
     });
     const cost = costOfEstate(estate, all, sheets);
-    // 502.82 + 529.26 + 4305.48 + 3193.91 + 3244.36 + 667.86 + 519.40 + 2.36 + 166.68
-    expect(cost.runningUsd).toBe(13132.13);
+    // GCP's lake: 2048 + 1.28 + 2 x 597.54, and 16425 GB x 7 days of 30.417 = 3780 GB = 3520.40 GiB x 0.27 = 950.51 in its topic: 4194.87
+    // 502.82 + 529.26 + 4305.48 + 3193.91 + 4194.87 + 667.86 + 523.05 + 2.36 + 166.68
+    expect(cost.runningUsd).toBe(14086.29);
     // Each cloud sends 16425/3 x 2 = 10950 GB: 10240 x 0.09 + 710 x 0.085; 10240 x 0.087 + 710 x 0.083; 1024 x 0.12 + 9216 x 0.11 + 710 x 0.08
     expect(cost.replication.map(({ provider, monthlyUsd }) => [provider, monthlyUsd]).sort()).toEqual([
       ['aws', 981.95],
       ['azure', 949.81],
       ['gcp', 1193.44],
     ]);
-    expect(cost.monthlyUsd).toBe(16257.33);
+    expect(cost.monthlyUsd).toBe(17211.49);
     expect(cost.budget?.state).toBe('over');
     expect(cost.oneTimeUsd).toBe(0);
   });

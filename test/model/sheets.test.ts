@@ -1,5 +1,6 @@
 import { machineType } from '../../activities/providers/gcp/machine-types.ts';
-import { estimate } from '../../model/cost.ts';
+import { messageRetentionDays } from '../../activities/providers/gcp/topic.ts';
+import { egress, estimate } from '../../model/cost.ts';
 import { sheets } from './estates.ts';
 
 const { facts, prices } = sheets;
@@ -19,4 +20,38 @@ test('every type has a price in every region that is said to offer it, for every
 
 test('what is priced is what the drivers create', () => {
   for (const { name, sizes } of facts.instanceTypes) expect([name, machineType(name)]).toEqual([name, sizes.gcp]);
+});
+
+test('what a topic keeps is billed for as long as the driver keeps it', () => {
+  const asked = { message_rate: 1000, retention_days: 3650 };
+  const answer = estimate(prices.gcp, 'us-central1', 'iot_core', asked);
+  const kept = 'lines' in answer ? answer.lines.find(({ item }) => item.includes('kept in the topic')) : undefined;
+  // 1000 messages of 1 KB a second are 86.4 GB a day.
+  const gib = (86.4 * messageRetentionDays(asked.retention_days)) / 1.073741824;
+  expect(kept?.quantity).toBeCloseTo(gib, 2);
+});
+
+test('32 machines at most pay for a NAT gateway of GCP', () => {
+  const nat = (instance_count: number): number | undefined => {
+    const answer = estimate(prices.gcp, 'us-central1', 'compute', { instance_type: 't3.large', instance_count });
+    return 'lines' in answer ? answer.lines.find(({ item }) => item === 'Cloud NAT')?.monthlyUsd : undefined;
+  };
+  // 32 x 730 h x 0.0014
+  expect([nat(10), nat(32), nat(100)]).toEqual([10.22, 32.7, 32.7]);
+});
+
+test('a price is in doubt in those regions alone where nobody has compared it', () => {
+  const sheet = prices.aws;
+  if (!sheet) throw new Error('there is no price sheet for aws');
+  const noteIn = (region: string, checked: typeof sheet.egress.checked): string => {
+    const answer = egress({ ...sheet, egress: { ...sheet.egress, checked, date: '2026-01-31' } }, region, 1, '');
+    return 'note' in answer ? answer.note : answer.unpriced;
+  };
+  const doubt = 'price of 2026-01-31, unverified';
+  expect([noteIn('us-west-2', 'unverified'), noteIn('us-west-2', 'verified')]).toEqual([doubt, '']);
+  expect(['us-east-1', 'us-west-2', 'eu-west-1'].map((region) => noteIn(region, ['us-east-1', 'eu']))).toEqual([
+    '',
+    doubt,
+    '',
+  ]);
 });
