@@ -5,12 +5,14 @@ import { type ProviderType, providerTypes, type ServiceType, serviceTypes } from
 const CloudType = z.enum(providerTypes);
 const Type = z.enum(serviceTypes);
 
-/** Where a row comes from. `unverified`: nobody has compared it with the source since; `plan` prints that. */
+const Checked = z.enum(['verified', 'unverified']);
+
+/** Where a row comes from. `unverified`: stated from memory, nobody has compared it with the source; `plan` prints that. */
 const origin = {
-  /** The day that the figure is stated for. */
+  /** The day that the source states the figure for; where it names none, the day it was looked up. */
   date: z.iso.date(),
   source: z.url(),
-  checked: z.enum(['verified', 'unverified']),
+  checked: Checked,
 };
 
 /** What stands in for a service type on a cloud, or why nothing does. */
@@ -32,6 +34,7 @@ const RegionFact = z.strictObject({
   types: z.array(Type),
   /** Round trip from the zone's reference city, milliseconds. */
   latency_ms: z.number().min(0),
+  latency_checked: Checked.default('unverified'),
   ...origin,
 });
 

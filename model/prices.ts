@@ -35,7 +35,7 @@ export type Price = z.infer<typeof Price>;
 
 /** Where a price comes from. */
 const origin = {
-  /** The day that the source states it for. */
+  /** The day that the source states it for; where it names none, the day it was looked up. */
   date: z.iso.date(),
   source: z.url(),
   /** Whether the source was looked up: for all regions, for none, or for these regions and areas. */

@@ -39,8 +39,9 @@ export function performance(
     latencyMs: where.latency_ms,
     mbps: through.mbps,
     unverified: [
-      where.checked === 'unverified' &&
-        `latency ${city} to ${region}: ${where.latency_ms} ms (${where.date}, unverified)`,
+      where.latency_checked === 'unverified' &&
+        `latency ${city} to ${region}: ${where.latency_ms} ms (an estimate, unverified)`,
+      where.checked === 'unverified' && `that ${region} offers ${type} (${where.date}, unverified)`,
       through.checked === 'unverified' &&
         `throughput of ${type} on ${provider}: ${through.mbps} Mbit/s (${through.date}, unverified)`,
       sla.checked === 'unverified' && `SLA of ${type} on ${provider}: ${sla.percent} % (${sla.date}, unverified)`,

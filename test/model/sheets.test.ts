@@ -40,6 +40,17 @@ test('32 machines at most pay for a NAT gateway of GCP', () => {
   expect([nat(10), nat(32), nat(100)]).toEqual([10.22, 32.7, 32.7]);
 });
 
+test('what was compared is a region or an area that has a price', () => {
+  const strange = Object.values(prices).flatMap((sheet) =>
+    [sheet.egress, ...sheet.rows].flatMap(({ item, usd, checked }) =>
+      (Array.isArray(checked) ? checked : [])
+        .filter((place) => !usd[place] && !usd[sheet.areas[place] ?? ''])
+        .map((place) => `${item}: ${place}`),
+    ),
+  );
+  expect(strange).toEqual([]);
+});
+
 test('a price is in doubt in those regions alone where nobody has compared it', () => {
   const sheet = prices.aws;
   if (!sheet) throw new Error('there is no price sheet for aws');
