@@ -23,6 +23,8 @@ import { OperationHandle } from './operation-handle.ts';
 export type { AuditVerdict, EstateCheck, EstatePlan, OperationResult } from '../model/operations.ts';
 export type { AuditEntry, Progress } from '../model/progress.ts';
 export type { ServiceRecord, ServiceSummary } from '../model/record.ts';
+export { type CodecKeys, encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
+export { type TemporalAccess, type TemporalSettings, temporalAccess } from '../temporal/connection.ts';
 export { OperationFailed, OperationHandle } from './operation-handle.ts';
 
 export interface ConnectOptions {
@@ -31,7 +33,7 @@ export interface ConnectOptions {
   namespace?: string;
   /** Name of the estate. */
   estate?: string;
-  /** TLS, API key, metadata: as the Temporal SDK takes them. */
+  /** TLS, API key, metadata: as the Temporal SDK takes them, and as `temporalAccess({})` finds them. */
   connection?: Omit<ConnectionOptions, 'address'>;
   /** The same as the workers', where they have one: `encryptedConverter(readCodecKeys(file))`. */
   dataConverter?: DataConverter;

@@ -79,7 +79,9 @@ export class OperationHandle {
   }
 
   async #sign(key: KeyObject, decision: Pick<Signed, 'question' | 'answer' | 'plan'>): Promise<string> {
-    const { runId } = await this.#handle.describe();
+    const { raw, runId: current } = await this.#handle.describe();
+    // Older servers do not say which run was the first; one that was never reset is.
+    const runId = raw.workflowExecutionInfo?.firstRunId || current;
     return sign(null, signedText({ ...decision, workflowId: this.workflowId, runId }), key).toString('base64');
   }
 

@@ -19,6 +19,8 @@ export const RunFile = z.object({
   control: z.string(),
   /** The settings file of the workers. */
   settings: z.string(),
+  /** Key file of the payload codec, where histories are encrypted. */
+  codecKeys: z.string().optional(),
   /** Names and values of the credentials that the local clouds know. */
   credentials: z.record(z.string(), z.string()),
   /** Accounts that exist, by cloud. */

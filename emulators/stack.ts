@@ -31,6 +31,8 @@ export interface StackSettings {
   /** How often workers look at a long-running operation, milliseconds. */
   pollMs: number;
   waits?: Partial<WorkerSettings['waits']>;
+  /** Key file of the payload codec; without one histories are plain. */
+  codecKeys?: string;
   /** Told about progress and about processes that die. */
   report: (text: string) => void;
 }
@@ -64,6 +66,7 @@ export function settingsFrom(environment: NodeJS.ProcessEnv, report: (text: stri
     nameHeldMs: number('MULTI_CLOUD_NAME_HELD_MS', 600_000),
     latencyMs: number('MULTI_CLOUD_LATENCY_MS', 0),
     pollMs: number('MULTI_CLOUD_POLL_MS', 250),
+    ...(environment.MULTI_CLOUD_CODEC_KEYS && { codecKeys: resolve(environment.MULTI_CLOUD_CODEC_KEYS) }),
     report,
   };
 }
@@ -149,7 +152,7 @@ export class LocalStack {
   }
 
   #worker(clouds: Clouds): Child {
-    const { root, state, estateFile, pollMs, waits, report } = this.#settings;
+    const { root, state, estateFile, pollMs, waits, codecKeys, report } = this.#settings;
     const settings = {
       estateFile,
       temporal: { address: `127.0.0.1:${this.#ports.temporal}`, namespace: 'default' },
@@ -158,6 +161,7 @@ export class LocalStack {
       brokerTarball: join(root, '.local/broker/broker.tar.gz'),
       pollMs,
       ...(waits ? { waits } : {}),
+      ...(codecKeys ? { codecKeys } : {}),
       ui: `http://127.0.0.1:${this.#ports.ui}`,
     };
     writeFileSync(this.#settingsFile(), `${JSON.stringify(settings, null, 2)}\n`);
@@ -180,7 +184,7 @@ export class LocalStack {
   }
 
   #describe(): RunFile {
-    const { state, estateFile } = this.#settings;
+    const { state, estateFile, codecKeys } = this.#settings;
     const ports = this.#ports;
     const identities = this.#children.flatMap((child) =>
       child.identity ? [[child.settings.name, child.identity]] : [],
@@ -198,6 +202,7 @@ export class LocalStack {
       network: join(state, 'network.json'),
       control: `http://127.0.0.1:${ports.clouds}`,
       settings: this.#settingsFile(),
+      ...(codecKeys ? { codecKeys } : {}),
       credentials: localCredentials(state),
       accounts: { ...accounts },
       estateFile,

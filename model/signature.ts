@@ -4,6 +4,7 @@ import { base64 } from '@scure/base';
 
 export interface Signed {
   workflowId: string;
+  /** Of the first run of the chain: a reset or a continuation keeps it. */
   runId: string;
   question: string;
   answer: string;

@@ -12,7 +12,7 @@ import { createRegistryActivities } from '../activities/registry/registry.ts';
 import { loadSheets } from '../config/load.ts';
 import { providerQueue, taskQueue, urgentQueue } from '../model/operations.ts';
 import { encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
-import { temporalAccess } from '../temporal/connection.ts';
+import { followApiKey, temporalAccess } from '../temporal/connection.ts';
 import { workflowBundle } from './bundle.ts';
 import { checkSearchAttributes } from './search-attributes.ts';
 import { readSettings } from './settings.ts';
@@ -37,10 +37,16 @@ const settings = readSettings(values.settings);
 const chosen = values.role ?? [...roles];
 Runtime.install({ logger: new DefaultLogger('WARN') });
 
-const { address, namespace, connection: access } = temporalAccess(settings.temporal);
-const dataConverter =
-  settings.codecKeys === undefined ? undefined : encryptedConverter(readCodecKeys(settings.codecKeys));
-const connection = await NativeConnection.connect({ ...access, address });
+const { address, namespace, connection: access, apiKeyFile } = temporalAccess(settings.temporal);
+const codecKeys = settings.codecKeys ?? process.env.MULTI_CLOUD_CODEC_KEYS;
+const dataConverter = codecKeys === undefined ? undefined : encryptedConverter(readCodecKeys(codecKeys));
+const { apiKey, ...security } = access;
+const connection = await NativeConnection.connect({
+  ...security,
+  address,
+  ...(apiKey && { apiKey: apiKey() }),
+});
+const unfollow = apiKeyFile === undefined ? () => {} : followApiKey(apiKeyFile, connection);
 const client = new Client({
   connection: await Connection.connect({ ...access, address }),
   namespace,
@@ -99,6 +105,7 @@ process.stdout.write(`ready ${workers.map(({ options }) => options.taskQueue).jo
 try {
   await Promise.all(workers.map((worker) => worker.run()));
 } finally {
+  unfollow();
   await pool.close();
   await client.connection.close();
   await connection.close();

@@ -1,17 +1,13 @@
 /** What a worker is told when it starts: one JSON file, named by `MULTI_CLOUD_SETTINGS` or `--settings`. Nothing of it comes from a workflow's input. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { TemporalSettings } from '../temporal/connection.ts';
 
 export const WorkerSettings = z.strictObject({
   /** The estate file this worker serves; read again by each run's first activity. */
   estateFile: z.string(),
-  temporal: z.strictObject({
-    address: z.string().optional(),
-    namespace: z.string().optional(),
-    /** Of Temporal's own configuration file, which also holds TLS and API keys; its environment names count as well. */
-    profile: z.string().optional(),
-  }),
-  /** Key file of the payload codec; without one, histories are plain. */
+  temporal: TemporalSettings,
+  /** Key file of the payload codec; without one, histories are plain. Default: `MULTI_CLOUD_CODEC_KEYS`. */
   codecKeys: z.string().optional(),
   /** Names that `${NAME}` in a secret field may refer to. Default: the seed's. */
   allowedNames: z.array(z.string()).optional(),

@@ -155,7 +155,8 @@ export class Decisions {
 
   /** Whether a key that the estate file lists for this person has signed this answer to this run. */
   #isProven({ by, question, answer, plan = '', proof }: Decision): boolean {
-    const { workflowId, runId } = wf.workflowInfo();
+    // Not the run's own ID: after a reset that is another, and what was proven must replay as proven.
+    const { workflowId, firstExecutionRunId: runId } = wf.workflowInfo();
     return this.#rules.approvers.some(
       ({ name, key }) =>
         name === by &&

@@ -9,7 +9,7 @@ import { codecServer, local, worker } from './commands/programs.ts';
 import { recover } from './commands/recover.ts';
 import { remove } from './commands/remove.ts';
 import { costs, status } from './commands/status.ts';
-import { type Exit, exitCodes, explain } from './exit.ts';
+import { Exit, exitCodes, explain } from './exit.ts';
 import { addressOf, type GlobalOptions, printEvent } from './session.ts';
 
 const program = new Command('multi-cloud')
@@ -67,7 +67,7 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? exitCodes.done : exitCodes.wrongUsage;
-  else end(explain(error, addressOf(program.opts<GlobalOptions>())));
+  else end(error instanceof Exit ? error : explain(error, addressOf(program.opts<GlobalOptions>())));
 }
 // A run that was left is still being listened to; nothing may hold the process once all is written.
 for (const stream of [process.stdout, process.stderr])

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { encryptedConverter, readCodecKeys } from '../../temporal/codec.ts';
 import { type TemporalAccess, temporalAccess } from '../../temporal/connection.ts';
 import { connect, type EstateClient } from '../index.ts';
-import { unreachable } from './exit.ts';
+import { Exit, exitCodes, explain, unreachable } from './exit.ts';
 
 export const root = resolve(import.meta.dirname, '../..');
 
@@ -23,6 +23,7 @@ const LocalRun = z.object({
   temporal: z.object({ address: z.string(), namespace: z.string(), ui: z.string() }),
   network: z.string(),
   settings: z.string(),
+  codecKeys: z.string().optional(),
   credentials: z.record(z.string(), z.string()),
 });
 export const stateFolder = (): string => resolve(root, process.env.MULTI_CLOUD_STATE ?? '.local');
@@ -48,26 +49,51 @@ export interface Session {
   ui: string | undefined;
 }
 
-export function addressOf(options: GlobalOptions): Pick<Session, 'address' | 'namespace' | 'connection' | 'ui'> {
+/** Where Temporal is, how to get in, and the key file of its payload codec. */
+interface Access extends Pick<Session, 'address' | 'namespace' | 'connection' | 'ui'> {
+  codecKeys: string | undefined;
+}
+
+export function addressOf(options: GlobalOptions): Access {
   const local = localRun();
   const asked = options.address ?? process.env.MULTI_CLOUD_ADDRESS ?? process.env.TEMPORAL_ADDRESS;
   const namespace = options.namespace ?? process.env.MULTI_CLOUD_NAMESPACE ?? process.env.TEMPORAL_NAMESPACE;
   // The local stack speaks plain gRPC on loopback, whatever a profile of the user's says.
   if (local && (asked === undefined || asked === local.temporal.address) && !process.env.TEMPORAL_PROFILE)
-    return { ...local.temporal, namespace: namespace ?? local.temporal.namespace, connection: {} };
-  return { ...temporalAccess({ address: asked, namespace }), ui: undefined };
+    return {
+      ...local.temporal,
+      namespace: namespace ?? local.temporal.namespace,
+      connection: {},
+      codecKeys: local.codecKeys,
+    };
+  return {
+    ...ofUser(() => temporalAccess({ address: asked, namespace })),
+    ui: undefined,
+    codecKeys: process.env.MULTI_CLOUD_CODEC_KEYS,
+  };
+}
+
+/** What is wrong with a file or a variable of the user's is no failure of ours. */
+function ofUser<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw new Exit(exitCodes.wrongUsage, error instanceof Error ? error.message : String(error), 'InvalidInput');
+  }
 }
 
 /** Runs a command with a connection that is closed afterwards. */
 export async function inSession(command: Command, act: (session: Session) => Promise<void>): Promise<void> {
   const options = command.optsWithGlobals<GlobalOptions>();
-  const where = addressOf(options);
+  const { codecKeys, ...where } = addressOf(options);
   const { estate, json = false } = options;
-  const keys = process.env.MULTI_CLOUD_CODEC_KEYS;
-  const dataConverter = keys ? encryptedConverter(readCodecKeys(keys)) : undefined;
-  const client = await connect({ ...where, estate, ...(dataConverter && { dataConverter }) }).catch(() => {
-    throw unreachable(where.address);
-  });
+  const dataConverter = codecKeys ? ofUser(() => encryptedConverter(readCodecKeys(codecKeys))) : undefined;
+  const client = await connect({ ...where, estate, ...(dataConverter && { dataConverter }) }).catch(
+    (error: unknown) => {
+      const why = explain(error, where);
+      throw why.type === 'PermissionDenied' ? why : unreachable(where.address);
+    },
+  );
   try {
     await act({ ...where, estate: client, json });
   } finally {

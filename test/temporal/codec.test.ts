@@ -1,14 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtempSync, writeFileSync } from 'node:fs';
-import type http from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { defaultPayloadConverter } from '@temporalio/common';
 import fc from 'fast-check';
 import { AesGcmCodec, readCodecKeys } from '../../temporal/codec.ts';
-import { createCodecServer } from '../../temporal/codec-server.ts';
 
 const key = (): string => randomBytes(32).toString('base64');
 const keys = { current: 'new', keys: { old: key(), new: key() } };
@@ -60,50 +56,5 @@ describe('the payload codec', () => {
     writeFileSync(file, JSON.stringify(content));
     expect(() => readCodecKeys(file)).toThrow(field);
     expect(() => readCodecKeys(file)).not.toThrow('c2hvcnQ');
-  });
-});
-
-describe('the codec server', () => {
-  const codec = new AesGcmCodec(keys);
-  const origin = 'http://127.0.0.1:8233';
-  const token = 'a token of the tests';
-  let server: http.Server;
-  let address: string;
-  beforeAll(async () => {
-    server = createCodecServer({ codec, origins: [origin], token }).listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    address = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-  });
-  afterAll(() => void server.close());
-
-  const body = async (): Promise<string> => {
-    const [sealed] = await codec.encode([payload({ secret: 'value' })]);
-    const base64 = (value: Uint8Array | null | undefined) => Buffer.from(value ?? []).toString('base64');
-    const metadata = Object.fromEntries(
-      Object.entries(sealed?.metadata ?? {}).map(([name, value]) => [name, base64(value)]),
-    );
-    return JSON.stringify({ payloads: [{ metadata, data: base64(sealed?.data) }] });
-  };
-  const ask = async (path: string, headers: Record<string, string>, method = 'POST') =>
-    fetch(`${address}${path}`, { method, headers, ...(method === 'POST' && { body: await body() }) });
-  const good = { authorization: `Bearer ${token}`, origin };
-
-  it('decodes for the UI, with its origin and token', async () => {
-    const answer = await ask('/decode', good);
-    expect([answer.status, answer.headers.get('access-control-allow-origin')]).toEqual([200, origin]);
-    const { payloads }: { payloads: { data: string }[] } = JSON.parse(await answer.text());
-    expect(JSON.parse(Buffer.from(payloads[0]?.data ?? '', 'base64').toString())).toEqual({ secret: 'value' });
-    expect((await ask('/decode', good, 'OPTIONS')).status).toBe(204);
-  });
-
-  it.each([
-    ['no token', '/decode', { origin }, 401],
-    ['a wrong token', '/decode', { ...good, authorization: `Bearer ${token}x` }, 401],
-    ['another origin', '/decode', { ...good, origin: 'https://evil.example' }, 403],
-    ['another path', '/secrets', good, 404],
-  ])('refuses %s', async (_, path, headers, status) => {
-    const answer = await ask(path, headers);
-    expect(answer.status).toBe(status);
-    expect(await answer.text()).not.toContain('value"');
   });
 });

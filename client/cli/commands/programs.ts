@@ -44,9 +44,9 @@ export const codecServer = (): Command =>
   passing(
     'codec-server',
     "decodes for Temporal's UI what workers with a payload codec encrypt",
-    'Examples:\n  npx multi-cloud codec-server --keys codec-keys.json --token-file token --origin http://127.0.0.1:8233\n  npx multi-cloud codec-server -- --help',
+    'Examples:\n  npx multi-cloud codec-server --keys codec-keys.json --token-file token --origin http://127.0.0.1:8233',
     (args) => run('temporal/main.ts', args),
-  );
+  ).helpOption(false); // the program's own names its options
 
 const preload = (): string => `--import=${resolve(root, 'workers/network.ts')}`;
 
