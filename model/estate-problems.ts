@@ -26,6 +26,14 @@ const clip = (text: string): string => {
   return clean.length > 60 ? `${clean.slice(0, 57)}...` : clean;
 };
 
+const listed = 20;
+
+/** Names of the file to choose from, which may be as long and as many as the file makes them. */
+export const oneOf = (names: readonly string[]): string =>
+  names.length === 0
+    ? 'nothing: there is none'
+    : `${names.slice(0, listed).map(clip).join(', ')}${names.length > listed ? ` and ${names.length - listed} more` : ''}`;
+
 /** A value as it may be shown: short, and never a secret. */
 export function shown(value: unknown, path: readonly PropertyKey[]): string {
   if (value === undefined) return 'nothing';

@@ -2,7 +2,7 @@
  * Rules between the fields of an estate, on a value that may be wrong elsewhere: each rule reads what it needs with care,
  * so that one run names every mistake. What only planning can judge (redundancy against the clouds that are left) is not here.
  */
-import { type Problem, shown, valueAt } from './estate-problems.ts';
+import { oneOf, type Problem, shown, valueAt } from './estate-problems.ts';
 import { defaultAllowedNames, isSecretPath, placeholderName } from './placeholders.ts';
 import type { ProviderType } from './service.ts';
 
@@ -16,7 +16,6 @@ const entries = (value: unknown): Entries =>
       : [];
 const text = (value: unknown): string | undefined => (typeof value === 'string' ? value : undefined);
 const list = (value: unknown): string[] => entries(value).flatMap(([, item]) => text(item) ?? []);
-const oneOf = (values: readonly string[]): string => (values.length > 0 ? values.join(', ') : 'nothing: there is none');
 
 /** Keys of `credentials` by cloud; the ones that must stand together are marked. */
 const credentialKeys: Record<ProviderType, { required: string[]; optional: string[]; account: string }> = {
