@@ -64,7 +64,8 @@ const visible = 'visible=true';
     await input.blur();
     await page.waitForTimeout(300); // the form reformats the input and grows; a click before that is lost
     await page.getByTestId('start-workflow-button').click();
-    await page.getByRole('link', { name: 'Workflow started successfully' }).click();
+    await page.getByRole('link', { name: 'Workflow started successfully' }).waitFor(); // it slides in and goes; not to be clicked in time
+    await page.goto(`${workflows}/${workflowId}`);
 
     const status = page.getByTestId('execution-status').locator(visible).first();
     await status.waitFor();
