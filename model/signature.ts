@@ -16,10 +16,13 @@ export interface Signed {
 export const signedText = ({ workflowId, runId, question, answer, plan }: Signed): Uint8Array =>
   new TextEncoder().encode(JSON.stringify(['multi-cloud decision', workflowId, runId, question, answer, plan]));
 
-/** Whether `proof` (base64) is the signature of this answer by the holder of `key` (32 bytes, base64). Never throws. */
+/**
+ * Whether `proof` (base64) is the signature of this answer by the holder of `key` (32 bytes, base64). Never throws.
+ * Strict as in RFC 8032: under a key of small order, which the looser rules of ZIP 215 take, one signature would fit any answer.
+ */
 export function isProof(proof: string, key: string, answer: Signed): boolean {
   try {
-    return ed25519.verify(base64.decode(proof), signedText(answer), base64.decode(key));
+    return ed25519.verify(base64.decode(proof), signedText(answer), base64.decode(key), { zip215: false });
   } catch {
     return false; // no base64, or no point of the curve
   }
