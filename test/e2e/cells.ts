@@ -6,6 +6,7 @@ import { findStrays } from '../../activities/providers/strays.ts';
 import { type OperationResult, taskQueue, workflowIds } from '../../model/operations.ts';
 import type { ServiceRecord } from '../../model/record.ts';
 import { type ProviderType, providerTypes, type ServiceType } from '../../model/service.ts';
+import { chosen, whole } from '../faults/choice.ts';
 import { type OwnWorker, writeEstate } from './own-worker.ts';
 
 const types: ServiceType[] = ['storage', 'data_lake', 'compute', 'iot_core'];
@@ -13,6 +14,14 @@ export const cells = providerTypes.flatMap((provider) =>
   types.map((type) => ({ provider, type, service: `${provider}_${type}` })),
 );
 export type TestCell = (typeof cells)[number];
+
+/** One cell of each type, chosen by the commit; with the whole matrix all of them. */
+export const sampledCells: readonly TestCell[] = whole
+  ? cells
+  : chosen(
+      cells.map((cell) => ({ ...cell, id: cell.service })),
+      ({ type }) => type,
+    );
 
 const regions: Record<ProviderType, string> = { aws: 'us-west-2', azure: 'westus2', gcp: 'us-central1' };
 

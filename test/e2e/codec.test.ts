@@ -47,6 +47,8 @@ function open(value: unknown, path = ''): string[] {
   if (typeof value !== 'object' || value === null || value instanceof Uint8Array || path.endsWith('earchAttributes'))
     return [];
   const entries = Object.entries(value);
+  // The server itself says that a worker was late, in words of its own.
+  if ('timeoutFailureInfo' in value && value.timeoutFailureInfo) return [];
   const { metadata } = value as { metadata?: { encoding?: Uint8Array } };
   if (metadata?.encoding instanceof Uint8Array) {
     const encoding = Buffer.from(metadata.encoding).toString();

@@ -1,18 +1,9 @@
 /** A run that is terminated in the middle undoes nothing: what it began is finished, or taken back, by whoever comes next. */
-
-import { chosen, whole } from '../faults/choice.ts';
-import { CellsEstate, cells, cellsEstate, type TestCell } from './cells.ts';
+import { whole } from '../faults/choice.ts';
+import { CellsEstate, cellsEstate, sampledCells, type TestCell } from './cells.ts';
 import { type OwnWorker, ownWorker, quietTemporal } from './own-worker.ts';
 
 const estate = 'recover';
-/** One cell of each type, chosen by the commit; with the whole matrix all of them. */
-const mine = whole
-  ? cells
-  : chosen(
-      cells.map((cell) => ({ ...cell, id: cell.service })),
-      ({ type }) => type,
-    );
-
 describe('a run that was terminated', () => {
   let worker: OwnWorker;
   let all: CellsEstate;
@@ -46,7 +37,7 @@ describe('a run that was terminated', () => {
       },
     }));
     all = new CellsEstate(worker, estate);
-    for (const cell of mine)
+    for (const cell of sampledCells)
       chains.set(
         cell.service,
         throughAllEnds(cell).catch((error: unknown) => [String(error)]),
@@ -99,7 +90,7 @@ describe('a run that was terminated', () => {
     return broken;
   }
 
-  it.each(mine)(
+  it.each(sampledCells)(
     '$type on $provider: is finished, or taken back, with nothing left over',
     async ({ service }) => {
       expect(await chains.get(service)).toEqual([]);

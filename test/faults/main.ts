@@ -1,5 +1,5 @@
 /**
- * `npm run test:faults [-- --shard i/n] [--clouds aws,gcp] [--only calls|runs] [--again]`: the whole matrix, for as long
+ * `npm run test:faults [-- --shard i/n] [--clouds aws,gcp] [--only calls|runs|lives] [--again]`: the whole matrix, for as long
  * as it takes. What is done is noted in a file, so that a run that was stopped goes on where it was.
  */
 import { spawnSync } from 'node:child_process';
@@ -13,7 +13,8 @@ const help = `npm run test:faults [-- OPTIONS]
 
   --shard i/n      the i-th of n equal parts
   --clouds LIST    cells of these clouds only: aws, azure, gcp
-  --only WHAT      calls: every changing call lost or late; runs: every step cancelled, terminated, reset, throttled, away
+  --only WHAT      calls: every changing call lost or late; runs: every step cancelled, terminated, reset, throttled, away;
+                   lives: every cell failing for good or terminated, causes of blocking, many operations at once
   --file FILE      where what is done is noted (default: .local/faults.jsonl)
   --again          forgets what is noted and begins anew
 `;
@@ -36,17 +37,23 @@ if (!/^[1-9]\d*\/[1-9]\d*$/.test(values.shard)) {
   process.stderr.write(`--shard: found ${values.shard}; it takes i/n, as 1/4\n`);
   process.exit(2);
 }
-const files: Record<string, string> = { calls: 'test/faults/matrix', runs: 'test/faults/runs', '': 'test/faults' };
+const lives = ['test/e2e/undo', 'test/e2e/recover', 'test/e2e/locks', 'test/e2e/blocked'];
+const files: Record<string, string[]> = {
+  calls: ['test/faults/matrix'],
+  runs: ['test/faults/runs'],
+  lives,
+  '': ['test/faults', ...lives],
+};
 const tests = files[values.only ?? ''];
 if (!tests) {
-  process.stderr.write(`--only: found ${values.only}; it takes calls or runs\n`);
+  process.stderr.write(`--only: found ${values.only}; it takes calls, runs or lives\n`);
   process.exit(2);
 }
 const file = resolve(values.file);
 mkdirSync(dirname(file), { recursive: true });
 if (values.again) rmSync(file, { force: true });
 
-const { status } = spawnSync(process.execPath, [join(root, 'test/local/run.ts'), tests], {
+const { status } = spawnSync(process.execPath, [join(root, 'test/local/run.ts'), ...tests], {
   cwd: root,
   stdio: 'inherit',
   env: {
@@ -65,4 +72,4 @@ const cases = new Map(lines.map((line) => Noted.parse(JSON.parse(line))).map((on
 const failed = [...cases.values()].filter(({ ok }) => !ok);
 for (const { id, broken } of failed) process.stdout.write(`✘ ${id}\n    ${broken.join('\n    ')}\n`);
 process.stdout.write(`${cases.size - failed.length} cases passed, ${failed.length} failed; noted in ${file}\n`);
-process.exit(status !== 0 || cases.size === 0 ? 1 : 0);
+process.exit(status !== 0 || (cases.size === 0 && values.only !== 'lives') ? 1 : 0);

@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 
 /** Tests of the second lane. */
-const slow = ['test/faults', 'test/e2e/undo', 'test/e2e/recover'];
+const slow = ['test/faults', 'test/e2e/undo', 'test/e2e/recover', 'test/e2e/locks', 'test/e2e/deploy-rules'];
 const firstPort = Number(process.env.MULTI_CLOUD_TEST_PORT ?? '18400');
 const state = process.env.MULTI_CLOUD_TEST_STATE ?? '.local/test';
 const args = process.argv.slice(2);
