@@ -3,6 +3,7 @@ import type { createEstateActivities } from './estate/load.ts';
 import type { createPlacementActivities } from './estate/place.ts';
 import type { createProviderActivities } from './providers/activities.ts';
 import type { createRegistryActivities } from './registry/registry.ts';
+import type { createTransferActivities } from './transfer/activities.ts';
 
 /** On the queue of the workflows: files of the worker, records in Temporal. No cloud. */
 export type Activities = ReturnType<typeof createRegistryActivities> &
@@ -11,3 +12,6 @@ export type Activities = ReturnType<typeof createRegistryActivities> &
 
 /** On the queues of one provider. */
 export type ProviderActivities = ReturnType<typeof createProviderActivities>;
+
+/** On the bulk queues of two providers. */
+export type BulkActivities = ReturnType<typeof createTransferActivities>;

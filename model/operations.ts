@@ -12,6 +12,8 @@ export const taskQueue = 'multi-cloud';
 /** Task queue of the short control calls of one provider, by what they may do and how urgent they are. */
 export const providerQueue = (provider: string): string => `${taskQueue}.${provider}`;
 export const urgentQueue = (provider: string): string => `${taskQueue}.${provider}.urgent`;
+/** Task queue of what reads the one and writes the other for a long time: moving data. */
+export const bulkQueue = (source: string, target: string): string => `${taskQueue}.bulk.${source}-${target}`;
 
 const Name = z.string().regex(/^[a-z][a-z0-9_-]{0,30}$/, 'must match [a-z][a-z0-9_-]{0,30}');
 const Estate = z

@@ -68,8 +68,11 @@ export const refusals = [
 ] as const;
 export type Refusal = (typeof refusals)[number];
 
-/** What of an object the target has no place for; it is kept in the target object's metadata where it fits. */
-export const unnatives = ['metadata', 'tags', 'headers'] as const;
+/**
+ * What of an object the target has no place for: kept in the metadata of the copy, for readers and for the way back. `lost`:
+ * there was no room for it there either.
+ */
+export const unnatives = ['metadata', 'tags', 'headers', 'lost'] as const;
 export type Unnative = (typeof unnatives)[number];
 
 export const PlanTransferInput = Transfer.extend({
@@ -89,8 +92,8 @@ export interface PlannedTransfer extends Amount {
   /** Key prefix of the plan in the records bucket of the target's place. */
   plan: string;
   refused: Partial<Record<Refusal, number>>;
-  /** Key of the file that names each refused object and why, as JSON lines; '' where there are none. */
-  refusedFile: string;
+  /** Key prefix of the files that name each refused object and why, JSON lines; '' where there are none. */
+  refusedFiles: string;
 }
 
 export const CopyShardInput = Transfer.extend({ shard: z.number().int().min(0) });
@@ -112,7 +115,7 @@ export interface CopiedObjects {
   unnative: Partial<Record<Unnative, number>>;
   /** Key prefix of the manifest: JSON lines in gzip, one for each object. */
   manifest: string;
-  /** Key of the file that names each object that could not be copied and why; '' where there are none. */
+  /** Key prefix of the files that name each object that could not be copied and why, JSON lines; '' where there are none. */
   failures: string;
 }
 
@@ -163,7 +166,7 @@ export interface VerifiedTransfer {
   different: Partial<Record<Difference, number>>;
   /** First names of what differs, at most 5. */
   differentNames: string[];
-  /** Key of the report: JSON lines, one for each difference; '' where there are none. */
+  /** Key prefix of the report: JSON lines, one for each difference; '' where there are none. */
   report: string;
 }
 
@@ -185,6 +188,3 @@ export interface TransferActivities {
   verifyTransfer(input: VerifyTransferInput): Promise<VerifiedTransfer>;
   measureStore(input: MeasureStoreInput): Promise<MeasuredStore>;
 }
-
-/** Queue of what reads the one and writes the other. */
-export const bulkQueue = (source: string, target: string): string => `multi-cloud.bulk.${source}-${target}`;

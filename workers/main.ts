@@ -9,8 +9,9 @@ import { createPlacementActivities } from '../activities/estate/place.ts';
 import { createProviderActivities } from '../activities/providers/activities.ts';
 import { ProviderPool } from '../activities/providers/pool.ts';
 import { createRegistryActivities } from '../activities/registry/registry.ts';
+import { createTransferActivities } from '../activities/transfer/activities.ts';
 import { loadSheets } from '../config/load.ts';
-import { providerQueue, taskQueue, urgentQueue } from '../model/operations.ts';
+import { bulkQueue, providerQueue, taskQueue, urgentQueue } from '../model/operations.ts';
 import { encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
 import { followApiKey, temporalAccess } from '../temporal/connection.ts';
 import { workflowBundle } from './bundle.ts';
@@ -18,7 +19,7 @@ import { checkSearchAttributes } from './search-attributes.ts';
 import { readSettings } from './settings.ts';
 
 const root = resolve(import.meta.dirname, '..');
-const roles = ['control', 'providers'] as const;
+const roles = ['control', 'providers', 'bulk'] as const;
 
 const { values } = parseArgs({
   options: { settings: { type: 'string' }, role: { type: 'string', multiple: true }, help: { type: 'boolean' } },
@@ -28,7 +29,8 @@ if (values.help) {
     `worker [--settings FILE] [--role ${roles.join('|')} ...]\n\n` +
       'Serves the task queues of the given roles (default: all of them):\n' +
       '  control    workflows, records and plans; holds no cloud credentials\n' +
-      '  providers  the calls to each cloud of the estate file\n',
+      '  providers  the calls to each cloud of the estate file\n' +
+      '  bulk       moving data from each cloud of the estate file to each other\n',
   );
   process.exit(0);
 }
@@ -69,12 +71,12 @@ const pool = new ProviderPool({
     ...(settings.secretsFile && parseEnv(readFileSync(settings.secretsFile, 'utf8'))),
   }),
 });
-const providerActivities = createProviderActivities({
+const providerDependencies = {
   pool,
   pollMs: settings.pollMs,
   callDeadlineMs: settings.waits.callDeadlineMs,
   recordsDays: settings.recordsDays,
-});
+};
 
 const workers: Worker[] = [];
 if (chosen.includes('control'))
@@ -96,10 +98,21 @@ if (chosen.includes('control'))
       },
     }),
   );
-if (chosen.includes('providers'))
+if (chosen.includes('providers')) {
+  const activities = createProviderActivities(providerDependencies);
   for (const name of pool.names())
-    for (const queue of [providerQueue(name), urgentQueue(name)])
-      workers.push(await Worker.create({ ...common, taskQueue: queue, activities: providerActivities }));
+    for (const taskQueue of [providerQueue(name), urgentQueue(name)])
+      workers.push(await Worker.create({ ...common, taskQueue, activities }));
+}
+if (chosen.includes('bulk')) {
+  const activities = { ...createTransferActivities(providerDependencies) };
+  // Each may hold hundreds of MiB of bodies.
+  const limits = { maxConcurrentActivityTaskExecutions: 1, maxConcurrentActivityTaskPolls: 1 };
+  for (const source of pool.names())
+    for (const target of pool.names())
+      if (source !== target)
+        workers.push(await Worker.create({ ...common, ...limits, taskQueue: bulkQueue(source, target), activities }));
+}
 
 process.stdout.write(`ready ${workers.map(({ options }) => options.taskQueue).join(' ')}\n`);
 try {

@@ -1,13 +1,14 @@
 /** What a workflow asks of one cloud: inspect, ensure, remove, verify, scan. Served on that provider's own queues. */
-import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
+import { Context } from '@temporalio/activity';
 import { CloudError } from '../../model/errors.ts';
 import type { ResourceChange } from '../../model/operations.ts';
 import type { RecordedResource } from '../../model/record.ts';
 import type { Outputs, Placement, ResourceSpec } from '../../model/service.ts';
-import { createRecordsActivities } from '../records/records.ts';
-import type { Call, Cell, Check, Observed, Provider } from './driver.ts';
+import { createRecordsActivities, ensureRecordsBucket } from '../records/records.ts';
+import { cellOf, paceOf, providerCalls } from './calls.ts';
+import type { Call, Check, Observed, Provider } from './driver.ts';
 import type { ProviderPool } from './pool.ts';
-import { driverOf, type Ensured, guarded, type Pace, type Removed, Resource } from './provision.ts';
+import { driverOf, type Ensured, guarded, type Removed, Resource } from './provision.ts';
 import { findStrays, type KnownResource, removeStrays, type Stray } from './strays.ts';
 
 export interface ProviderDependencies {
@@ -36,67 +37,8 @@ export interface Verified {
 }
 
 export function createProviderActivities({ pool, pollMs, callDeadlineMs, recordsDays = 400 }: ProviderDependencies) {
-  const pace = (): Pace => ({ pollMs, heartbeat: (detail) => Context.current().heartbeat(detail) });
-
-  /** Runs one activity body with its provider; its failure leaves as the contract's error types. */
-  async function at<T>(name: string, act: (provider: Provider, signal: AbortSignal) => Promise<T>): Promise<T> {
-    const context = Context.current();
-    const beat = setInterval(() => context.heartbeat(), 5000);
-    const attempt = async (): Promise<T> => {
-      const provider = await pool.get(name);
-      try {
-        return await act(provider, context.cancellationSignal);
-      } catch (error) {
-        if (error instanceof CloudError && error.kind === 'Unauthenticated') await pool.forget(name, provider);
-        throw error;
-      }
-    };
-    try {
-      // Keys may have been rotated: the second try reads them again.
-      return await attempt().catch((error: unknown) => {
-        if (error instanceof CloudError && error.kind === 'Unauthenticated') return attempt();
-        throw error;
-      });
-    } catch (error) {
-      if (context.cancellationSignal.aborted) throw new CancelledFailure('cancelled');
-      if (!(error instanceof CloudError)) throw error;
-      throw ApplicationFailure.create({
-        type: error.kind,
-        message: error.message,
-        nonRetryable: !error.retryable,
-        details: [error.fields],
-        ...(error.fields.retryAfterMs !== undefined && { nextRetryDelay: error.fields.retryAfterMs }),
-      });
-    } finally {
-      clearInterval(beat);
-    }
-  }
-
-  const accountOf = (name: string, provider: Provider, signal: AbortSignal): Promise<string> =>
-    guarded(provider, 'account', name, () =>
-      pool.account(name, AbortSignal.any([signal, AbortSignal.timeout(callDeadlineMs)])),
-    );
-
-  /** The same for a placement, which is looked at and changed with credentials of its own account only. */
-  const atPlacement = <T>(
-    { provider: name, account, owner }: Placement,
-    act: (provider: Provider, signal: AbortSignal) => Promise<T>,
-  ): Promise<T> =>
-    at(name, async (provider, signal) => {
-      const own = await accountOf(name, provider, signal);
-      if (own !== account)
-        throw new CloudError(
-          { kind: 'NotOurs', provider: name, operation: 'account', resource: owner.service },
-          `it is in the account ${account}, and the credentials of the worker belong to ${own}; nothing was changed`,
-        );
-      return act(provider, signal);
-    });
-
-  const cellOf = (provider: Provider, placement: Placement): Cell => {
-    const cell = provider.cells.find(({ type }) => type === placement.type);
-    if (!cell) throw ApplicationFailure.nonRetryable(`${provider.type} has no ${placement.type}`, 'NotSupported');
-    return cell;
-  };
+  const { at, accountOf, atPlacement } = providerCalls({ pool, callDeadlineMs });
+  const pace = paceOf(pollMs);
 
   /** What exists of a placement, level by level, since a look may need the outputs of what comes before. */
   async function observeAll(
@@ -126,7 +68,10 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs, records
   }
 
   return {
-    ...createRecordsActivities({ atPlacement, cellOf, pace, retentionDays: recordsDays }),
+    ...createRecordsActivities({
+      atPlacement,
+      ensureBucket: ensureRecordsBucket({ cellOf, pace, retentionDays: recordsDays }),
+    }),
 
     /** The account that the credentials really belong to. */
     account({ provider: name }: { provider: string }): Promise<string> {

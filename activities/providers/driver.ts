@@ -14,6 +14,8 @@ import type {
   ResourceSpec,
   ServiceType,
 } from '../../model/service.ts';
+import type { PlacementRef } from '../../model/transfer.ts';
+import type { ObjectStore } from './object-store.ts';
 
 /** What surrounds one call to a resource driver. */
 export interface Call {
@@ -154,6 +156,8 @@ export interface Provider {
   readonly type: ProviderType;
   readonly cells: readonly Cell[];
   readonly objects: SmallObjects;
+  /** The store of a `storage` or `data_lake` placement, for moving what is in it. */
+  store(placement: PlacementRef): ObjectStore;
   /** The account that the credentials really belong to, asked of the cloud. */
   account(signal: AbortSignal): Promise<string>;
   /** Missing ones of these rights, asked of the cloud; an empty list where the cloud offers no way to ask. */

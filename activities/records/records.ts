@@ -12,11 +12,11 @@ import { guarded, type Pace, Resource } from '../providers/provision.ts';
 export interface RecordsDependencies {
   /** Runs an act with the provider of a placement; its failure leaves as the contract's error types. */
   atPlacement<T>(placement: Placement, act: (provider: Provider, signal: AbortSignal) => Promise<T>): Promise<T>;
-  cellOf(provider: Provider, placement: Placement): Cell;
-  pace(): Pace;
-  /** How long what is in a records bucket is kept, days. */
-  retentionDays: number;
+  ensureBucket: EnsureBucket;
 }
+
+/** Makes the records bucket of a place where it is missing. */
+export type EnsureBucket = (provider: Provider, placement: Placement, signal: AbortSignal) => Promise<void>;
 
 /** A trail longer than this is read from the bucket with its own tools. */
 const mostLines = 20_000;
@@ -27,11 +27,19 @@ const parseLines = (text: string): AuditLine[] =>
     .filter(Boolean)
     .map((line) => AuditLine.parse(JSON.parse(line)));
 
-export function createRecordsActivities({ atPlacement, cellOf, pace, retentionDays }: RecordsDependencies) {
+/** `retentionDays`: how long what is in a records bucket is kept. */
+export function ensureRecordsBucket({
+  cellOf,
+  pace,
+  retentionDays,
+}: {
+  cellOf(provider: Provider, placement: Placement): Cell;
+  pace(): Pace;
+  retentionDays: number;
+}): EnsureBucket {
   /** Buckets that this worker has seen ready. */
   const ready = new Set<string>();
-
-  async function ensureBucket(provider: Provider, placement: Placement, signal: AbortSignal): Promise<void> {
+  return async (provider, placement, signal) => {
     const key = JSON.stringify([placement.account, placement.owner]);
     if (ready.has(key)) return;
     const cell = cellOf(provider, placement);
@@ -43,8 +51,10 @@ export function createRecordsActivities({ atPlacement, cellOf, pace, retentionDa
       outputs[spec.key] = (await resource.ensure(pace())).outputs;
     }
     ready.add(key);
-  }
+  };
+}
 
+export function createRecordsActivities({ atPlacement, ensureBucket }: RecordsDependencies) {
   const read = async (provider: Provider, placement: Placement, key: string, signal: AbortSignal) =>
     guarded(provider, 'read', key, () => provider.objects.get(placement, key, signal));
 

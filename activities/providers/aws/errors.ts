@@ -20,6 +20,10 @@ const byName: Readonly<Record<string, CloudErrorKind>> = {
   ConditionalRequestConflict: 'PreconditionFailed',
   TooManyBuckets: 'QuotaExceeded',
   SlowDown: 'Throttled',
+  NoSuchUpload: 'NotFound',
+  // What arrived is not what was announced.
+  BadDigest: 'InvalidInput',
+  XAmzContentChecksumMismatch: 'InvalidInput',
   // IAM
   NoSuchEntity: 'NotFound',
   NoSuchEntityException: 'NotFound',

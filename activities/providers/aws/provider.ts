@@ -5,11 +5,14 @@ import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement } from '../../../model/service.ts';
 import type { Provider, ProviderSettings } from '../driver.ts';
+import { outputOf } from '../object-store.ts';
+import { PooledHttp } from '../pooled-http.ts';
 import { Clients } from './clients.ts';
 import { compute } from './compute.ts';
 import { dataLake } from './data-lake.ts';
 import { classify, isKind } from './errors.ts';
 import { iotCore } from './iot-core.ts';
+import { s3Store } from './object-store.ts';
 import { smallObjects } from './objects.ts';
 import { storage } from './storage.ts';
 import { allPages } from './tags.ts';
@@ -27,6 +30,7 @@ export function principalOf(arn: string): string | undefined {
 
 export function awsProvider(settings: ProviderSettings): Provider {
   const clients = new Clients(settings);
+  const http = new PooledHttp(settings.callDeadlineMs);
   const identity = (signal: AbortSignal) =>
     clients.sts(settings.region).send(new GetCallerIdentityCommand({}), { abortSignal: signal });
 
@@ -34,6 +38,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
     type: 'aws',
     cells: [iotCore(clients, settings.deviceCa), compute(clients), dataLake(clients), storage(clients)],
     objects: smallObjects(clients),
+    store: (placement) => s3Store(clients, http, { ...placement, bucket: outputOf(placement, 'bucket', 'bucket') }),
     classify,
 
     async account(signal) {
@@ -61,6 +66,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
 
     async close() {
       clients.close();
+      http.close();
     },
   };
 }

@@ -9,7 +9,12 @@ import { ResourceManagementClient } from '@azure/arm-resources';
 import { SubscriptionClient } from '@azure/arm-resources-subscriptions';
 import { StorageManagementClient } from '@azure/arm-storage';
 import { createPipelineRequest, type PipelinePolicy, RestError } from '@azure/core-rest-pipeline';
-import { ClientSecretCredential, DefaultAzureCredential, type TokenCredential } from '@azure/identity';
+import {
+  type AccessToken,
+  ClientSecretCredential,
+  DefaultAzureCredential,
+  type TokenCredential,
+} from '@azure/identity';
 import { ContainerClient } from '@azure/storage-blob';
 import { z } from 'zod';
 import type { ProviderSettings } from '../driver.ts';
@@ -17,6 +22,9 @@ import type { ProviderSettings } from '../driver.ts';
 /** Repeating is the activity's: a call whose answer was lost must not be repeated unseen, since it may come late. */
 const retryOptions = { maxRetries: 0 };
 const armScope = 'https://management.azure.com/.default';
+const storageScope = 'https://storage.azure.com/.default';
+/** A token is renewed so long before it expires. */
+const renewMs = 5 * 60_000;
 
 /** What an access token says of whoever asks; only ever read after Entra issued it to us. */
 const Claims = z.object({ oid: z.string() });
@@ -52,6 +60,8 @@ export class AzureClients {
   readonly #made = new Map<string, unknown>();
   readonly #options: Options;
   readonly #callDeadlineMs: number;
+  #storageToken: AccessToken | undefined;
+  #asked: Promise<AccessToken | null> | undefined;
 
   constructor(settings: ProviderSettings) {
     this.credential = credentialOf(settings);
@@ -79,6 +89,17 @@ export class AzureClients {
     return new ContainerClient(url, this.credential, {
       retryOptions: { maxTries: 1, tryTimeoutInMs: this.#callDeadlineMs },
     });
+  }
+
+  /** For the byte path: asked of the credential once, not for each object. */
+  async storageToken(): Promise<string> {
+    if (!this.#storageToken || this.#storageToken.expiresOnTimestamp - Date.now() < renewMs) {
+      this.#asked ??= this.credential.getToken(storageScope).finally(() => {
+        this.#asked = undefined;
+      });
+      this.#storageToken = (await this.#asked) ?? undefined;
+    }
+    return this.#storageToken?.token ?? '';
   }
 
   /** Object ID in Entra of the identity that the worker runs as: the holder of role assignments. */

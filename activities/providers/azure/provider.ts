@@ -2,20 +2,29 @@
 
 import { CloudError } from '../../../model/errors.ts';
 import type { Provider, ProviderSettings } from '../driver.ts';
+import { outputOf } from '../object-store.ts';
+import { PooledHttp } from '../pooled-http.ts';
 import { AzureClients, type Granted } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
 import { classify, isKind } from './errors.ts';
 import { iotCoreCell } from './iot-core.ts';
+import { blobStore } from './object-store.ts';
 import { smallObjects } from './objects.ts';
 import { storageCell } from './storage.ts';
 
 export function azureProvider(settings: ProviderSettings): Provider {
   const clients = new AzureClients(settings);
+  const http = new PooledHttp(settings.callDeadlineMs);
   return {
     type: 'azure',
     cells: [iotCoreCell(clients, settings), computeCell(clients), dataLakeCell(clients), storageCell(clients)],
     objects: smallObjects(clients),
+    store: (placement) =>
+      blobStore(clients, http, {
+        account: outputOf(placement, 'account', 'name'),
+        container: outputOf(placement, 'container', 'name'),
+      }),
     classify,
 
     /** The configured subscription if the credentials can see it, else the only one that they can see. */
@@ -51,6 +60,7 @@ export function azureProvider(settings: ProviderSettings): Provider {
 
     async close() {
       clients.close();
+      http.close();
     },
   };
 }

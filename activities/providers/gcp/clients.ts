@@ -66,6 +66,9 @@ export class Clients {
     return this.#storage;
   };
 
+  /** For the byte path; the library keeps it and renews it before it expires. */
+  token = async (): Promise<string> => (await this.storage().authClient.getAccessToken()) ?? '';
+
   bigQuery = (): Promise<BigQuery> => {
     this.#bigQuery ??= import('@google-cloud/bigquery').then(
       (sdk) => new sdk.BigQuery({ ...this.#key, projectId: this.project, autoRetry: false, maxRetries: 0 }),
