@@ -255,8 +255,9 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
     if (received) {
       upload = begun;
       from = received.bytes;
-      for (const [number, part] of [...known.parts, ...received.parts])
-        parts.set(number, { ...parts.get(number), ...part });
+      // Where the cloud keeps parts apart it knows better than the note what it has.
+      const whole = known.parts.filter(([number]) => (number + 1) * begun.partBytes <= from);
+      for (const [number, part] of uploads.order === 'any' ? received.parts : whole) parts.set(number, part);
     }
   }
   if (!upload) {
@@ -275,7 +276,8 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
     if (!noted || Date.now() - writtenAt < noteMs) return;
     writtenAt = Date.now();
     const text = JSON.stringify({ version: object.version, upload: begun, parts: [...parts] });
-    written = written.then(() => files.write(noteName(key), Buffer.from(text)));
+    // Without it an upload begins anew: no reason to end it.
+    written = written.then(() => files.write(noteName(key), Buffer.from(text))).catch(() => {});
   };
   note();
   await written;
@@ -305,34 +307,36 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
     note();
   };
   const missing = Array.from({ length: count }, (_, number) => number).filter((number) => !parts.has(number));
-  if (uploads.order === 'any')
-    await allOrFirstError(
-      missing.map((number) => gate.run(bytesOf(number), async () => send(number, await readPart(number)))),
-    );
-  else await inOrder(missing, (number) => gate.run(2 * bytesOf(number), () => readPart(number)), send);
-  await written;
+  try {
+    if (uploads.order === 'any')
+      await allOrFirstError(
+        missing.map((number) => gate.run(bytesOf(number), async () => send(number, await readPart(number)))),
+      );
+    else await inOrder(missing, (number) => gate.run(2 * bytesOf(number), () => readPart(number)), send);
+  } catch (error) {
+    // Parts of what the source no longer has are of no use to anybody.
+    if (error instanceof SourceMoved)
+      await ask(pairing, target, 'give up the upload', key, () => uploads.abandon(asked, begun, signal));
+    throw error;
+  } finally {
+    await written;
+  }
 
   const all = Array.from({ length: count }, (_, number) => parts.get(number) as Part);
-  const crc32 = all.reduce(
-    (sum, part, number) => (number === 0 ? part.crc32 : crc32Combine(sum, part.crc32, bytesOf(number))),
-    0,
+  const ofAll = (sums: readonly number[], combine: typeof crc32Combine): number =>
+    sums.reduce((sum, part, number) => (number === 0 ? part : combine(sum, part, bytesOf(number))), 0);
+  const crc32 = ofAll(
+    all.map((part) => part.crc32),
+    crc32Combine,
   );
   const done = await toTarget(pairing, 'complete the upload', asked, () =>
     uploads.complete(asked, begun, { parts: all, crc32 }, signal),
   );
-  const crc32c = all.reduce<number | undefined>(
-    (sum, part, number) =>
-      part.crc32c === undefined || sum === undefined
-        ? undefined
-        : number === 0
-          ? part.crc32c
-          : crc32cCombine(sum, part.crc32c, bytesOf(number)),
-    0,
-  );
+  const castagnoli = all.flatMap((part) => part.crc32c ?? []);
+  const crc32c = castagnoli.length === count ? crcBase64(ofAll(castagnoli, crc32cCombine)) : undefined;
   const { checksums } = done;
   const differs =
-    (md5 && checksums.md5 && checksums.md5 !== md5) ||
-    (crc32c !== undefined && checksums.crc32c !== undefined && checksums.crc32c !== crcBase64(crc32c));
+    (md5 && checksums.md5 && checksums.md5 !== md5) || (crc32c && checksums.crc32c && checksums.crc32c !== crc32c);
   if (differs) {
     const { version } = done;
     await ask(pairing, target, 'remove', key, () => target.store.remove({ key, version }, signal));

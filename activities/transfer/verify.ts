@@ -127,7 +127,14 @@ async function compare(verification: Verification, { key, source, target }: Pair
   if (source.checksums.md5 && source.size <= from.vouchedBytes) expected.set('md5', source.checksums.md5);
   for (const sum of ['crc32', 'crc32c'] as const) if (source.checksums[sum]) expected.set(sum, source.checksums[sum]);
   if (current && mark.digest) expected.set(to.digest, mark.digest);
-  if (ours) expected.set('crc32', Buffer.from(ours.crc32, 'hex').toString('base64'));
+  if (ours) {
+    expected.set('crc32', Buffer.from(ours.crc32, 'hex').toString('base64'));
+    // What the target's cloud had calculated when it was written was compared with ours then.
+    for (const sum of ['md5', 'crc32c'] as const) {
+      const then = ours.target.checksums[sum];
+      if (then && !expected.has(sum)) expected.set(sum, then);
+    }
+  }
   if (bodies === 'needed') {
     // Nobody has written it since its parts were checked one by one as they arrived.
     if (ours && to.uploads.checks === 'parts' && ours.target.version === there.version) return same();

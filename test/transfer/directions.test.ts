@@ -1,35 +1,9 @@
 /** Objects go from each cloud to each other, with all that belongs to them; strange names arrive or are reported. */
-import { createHash } from 'node:crypto';
-import { crc32 } from 'node:zlib';
-import type { Attributes, ObjectStore } from '../../activities/providers/object-store.ts';
-import { md5Of } from '../../activities/providers/object-store.ts';
 import { fromLines } from '../../activities/transfer/files.ts';
 import type { CopiedObjects } from '../../model/transfer.ts';
-import { pairs, placed, recordsUnder, run, signal, storeOf } from './stores.ts';
+import { contents, fill, pairs, placed, recordsUnder, run, storeOf } from './stores.ts';
 
 jest.setTimeout(120_000);
-
-const plain: Attributes = { headers: { 'content-type': 'text/plain' }, metadata: {}, tags: {} };
-
-async function fill(store: ObjectStore, key: string, bytes: Buffer, attributes: Attributes = plain): Promise<void> {
-  const piece = { chunks: bytes.length > 0 ? [bytes] : [], bytes: bytes.length };
-  const object = { key, size: bytes.length, attributes, expected: { absent: true as const }, md5: md5Of(piece) };
-  await store.write(object, piece, crc32(bytes), signal);
-}
-
-async function contents(store: ObjectStore): Promise<Map<string, string>> {
-  const found = new Map<string, string>();
-  for (let token: string | undefined; ; ) {
-    const page = await store.page({ after: '', token }, signal);
-    for (const object of page.objects) {
-      const { piece } =
-        object.size > 0 ? await store.read(object, { from: 0, bytes: object.size }, signal) : { piece: { chunks: [] } };
-      found.set(object.key, createHash('sha256').update(Buffer.concat(piece.chunks)).digest('hex'));
-    }
-    if (page.next === undefined) return found;
-    token = page.next;
-  }
-}
 
 const strange = [
   'plain.bin',

@@ -1,6 +1,8 @@
 /** Placements with real stores on the local clouds, and the engine's activities as a worker would run them. */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import { MockActivityEnvironment } from '@temporalio/testing';
+import { type Attributes, md5Of, type ObjectStore } from '../../activities/providers/object-store.ts';
 import { ProviderPool } from '../../activities/providers/pool.ts';
 import { Resource } from '../../activities/providers/provision.ts';
 import { createTransferActivities } from '../../activities/transfer/activities.ts';
@@ -99,4 +101,33 @@ export async function recordsUnder(target: PlacementRef, prefix: string): Promis
     if (object) found.set(key, object.bytes);
   }
   return found;
+}
+
+export const plain: Attributes = { headers: { 'content-type': 'text/plain' }, metadata: {}, tags: {} };
+
+/** Writes an object as another program would, without a mark. */
+export async function fill(
+  store: ObjectStore,
+  key: string,
+  bytes: Buffer,
+  attributes: Attributes = plain,
+): Promise<void> {
+  const piece = { chunks: bytes.length > 0 ? [bytes] : [], bytes: bytes.length };
+  const object = { key, size: bytes.length, attributes, expected: { absent: true as const }, md5: md5Of(piece) };
+  await store.write(object, piece, crc32(bytes), signal);
+}
+
+/** SHA-256 of what stands under each key. */
+export async function contents(store: ObjectStore): Promise<Map<string, string>> {
+  const found = new Map<string, string>();
+  for (let token: string | undefined; ; ) {
+    const page = await store.page({ after: '', token }, signal);
+    for (const object of page.objects) {
+      const { piece } =
+        object.size > 0 ? await store.read(object, { from: 0, bytes: object.size }, signal) : { piece: { chunks: [] } };
+      found.set(object.key, createHash('sha256').update(Buffer.concat(piece.chunks)).digest('hex'));
+    }
+    if (page.next === undefined) return found;
+    token = page.next;
+  }
 }
