@@ -36,7 +36,9 @@ export async function copyRange(
     if (!first) return;
     const outcome = await first.outcome;
     pending.shift();
-    await manifest.add(lineOf(first.pair, outcome, manifest.totals), first.pair.key);
+    const line = lineOf(first.pair, outcome, manifest.totals);
+    // A scan of what is mostly in step says what it has changed.
+    await manifest.add(first.pair.key, line.how === 'in step' && options.gone ? undefined : line);
     options.beat();
   };
 

@@ -15,24 +15,25 @@ export class Gate {
   #concurrency: Concurrency = startConcurrency();
   #calls = 0;
   #bytes = 0;
-  readonly #waiting: (() => void)[] = [];
+  readonly #waiting: { bytes: number; admit: () => void }[] = [];
   readonly #signal: AbortSignal;
 
   constructor(signal: AbortSignal) {
     this.#signal = signal;
   }
 
-  /** Runs `act` once there is room for it and the bytes that it holds in memory. */
+  /** Runs `act` once there is room for it and the bytes that it holds in memory; first come, first served. */
   async run<T>(bytes: number, act: () => Promise<T>): Promise<T> {
-    while (!this.#hasRoom(bytes)) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    this.#calls++;
-    this.#bytes += bytes;
+    await new Promise<void>((admit) => {
+      this.#waiting.push({ bytes, admit });
+      this.#admit();
+    });
     try {
       return await act();
     } finally {
       this.#calls--;
       this.#bytes -= bytes;
-      this.#wake();
+      this.#admit();
     }
   }
 
@@ -58,14 +59,17 @@ export class Gate {
     }
   }
 
-  #hasRoom(bytes: number): boolean {
-    return (
-      this.#calls < Math.floor(this.#concurrency.limit) && (this.#calls === 0 || this.#bytes + bytes <= memoryBytes)
-    );
+  #admit(): void {
+    for (let [next] = this.#waiting; next && this.#hasRoom(next.bytes); [next] = this.#waiting) {
+      this.#waiting.shift();
+      this.#calls++;
+      this.#bytes += next.bytes;
+      next.admit();
+    }
   }
 
-  /** All of them look again: what the first has no room for may be small enough for the next. */
-  #wake(): void {
-    for (const waiting of this.#waiting.splice(0)) waiting();
+  #hasRoom(bytes: number): boolean {
+    if (this.#calls === 0) return true;
+    return this.#calls < Math.floor(this.#concurrency.limit) && this.#bytes + bytes <= memoryBytes;
   }
 }

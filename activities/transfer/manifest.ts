@@ -3,6 +3,7 @@
  * its shard has come, so that the next attempt begins there: it is the position of record, heartbeats are hints.
  */
 import { z } from 'zod';
+import { CloudError } from '../../model/errors.ts';
 import { type CopiedObjects, unnatives } from '../../model/transfer.ts';
 import { type Files, LineFiles, ordinal, packLines, unpackLines } from './files.ts';
 
@@ -111,26 +112,29 @@ export class Manifest {
     }
   }
 
-  /** What became of the next object in the order of keys. */
-  async add(line: ManifestLine, cursor: string): Promise<void> {
-    this.#lines.push(line);
-    if (line.how === 'failed')
-      await this.#failures.add({ key: line.key, size: line.size, reason: line.reason, detail: line.detail });
+  /** What became of the next object in the order of keys; without a line where that is not worth one. */
+  async add(cursor: string, line: ManifestLine | undefined): Promise<void> {
     this.cursor = cursor;
+    if (line) this.#lines.push(line);
+    if (line?.how === 'failed') {
+      const { key, size, reason, detail } = line;
+      await this.#failures.add({ key, size, reason, detail });
+    }
     if (this.#lines.length >= segmentLines || Date.now() - this.#writtenAt > segmentMs) await this.flush();
   }
 
+  /** Writes what has become of objects since the last segment. `done`: of all of them. */
   async flush(done = false): Promise<void> {
-    if (this.#lines.length === 0 && !done) return;
     await this.#failures.flush();
-    const lines = this.#lines.splice(0);
     const { cursor, totals } = this;
     const header: Header = { v: 1, cursor, done, totals, failureFiles: this.#failures.next };
-    // Another attempt that is still at work has written this one: it is told apart by the condition.
-    await this.#files.create(
-      `${this.#scope}/manifest-${ordinal(this.#segment++)}.jsonl.gz`,
-      packLines([header, ...lines]),
-    );
+    const name = `${this.#scope}/manifest-${ordinal(this.#segment++)}.jsonl.gz`;
+    try {
+      await this.#files.create(name, packLines([header, ...this.#lines.splice(0)]));
+    } catch (error) {
+      if (!(error instanceof CloudError) || error.kind !== 'AlreadyExists') throw error;
+      throw new CloudError({ ...error.fields, kind: 'PreconditionFailed' }, 'another attempt is at work on the same');
+    }
     this.#writtenAt = Date.now();
   }
 

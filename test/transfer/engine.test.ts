@@ -6,6 +6,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { Clients } from '../../activities/providers/aws/clients.ts';
 import { type Attributes, md5Of, type ObjectStore } from '../../activities/providers/object-store.ts';
 import { fromLines } from '../../activities/transfer/files.ts';
+import { concurrencyBounds } from '../../model/concurrency.ts';
 import type { ProviderType } from '../../model/service.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
 import { armFault, calls } from '../local/stack.ts';
@@ -24,12 +25,12 @@ async function between(from: ProviderType, to: ProviderType, type: 'storage' | '
 const linesUnder = async (target: PlacementRef, prefix: string) =>
   [...(await recordsUnder(target, prefix)).values()].flatMap(fromLines);
 
-/** Calls that wrote into a store since then, by what they wrote. */
+/** Calls that wrote into a store since then, or may have before their connection was cut, by what they wrote. */
 async function writes(store: ObjectStore, since: number): Promise<Map<string, number>> {
   const name = store.id.split(':')[1]?.split('/')[0] ?? '';
   const found = new Map<string, number>();
   for (const { path, host, method, status, query } of await calls({ since, mutating: true }))
-    if (`${host}${path}`.includes(name) && ['PUT', 'POST'].includes(method) && (status ?? 500) < 300) {
+    if (`${host}${path}`.includes(name) && ['PUT', 'POST'].includes(method) && (status ?? 200) < 300) {
       const what = `${path} ${query.partNumber ?? query.blockid ?? query.comp ?? ''}`.trim();
       found.set(what, (found.get(what) ?? 0) + 1);
     }
@@ -172,7 +173,9 @@ it('a shard that was broken off goes on; nothing is written twice, and a repeat 
   expect(copied.copied.objects + copied.inStep.objects).toBe(1200);
   const all = await writes(there, since);
   expect(all.size).toBe(1200);
-  expect([...all.values()].every((times) => times === 1)).toBe(true);
+  // What was under way when it was broken off may be sent again; nothing else is.
+  expect([...all.values()].reduce((sum, times) => sum + times, 0)).toBeLessThanOrEqual(1200 + concurrencyBounds.most);
+  expect(copied.inStep.objects).toBeGreaterThan(0);
 
   const before = await lastCall();
   expect(await run('copyShard', { ...transfer, shard: 0 })).toEqual(copied);

@@ -106,7 +106,7 @@ function blockOf(upload: string, name: string): { number: number; part: Part } |
 }
 
 export function blobStore(
-  clients: AzureClients,
+  clients: Pick<AzureClients, 'container' | 'storageToken'>,
   http: PooledHttp,
   { account, container }: { account: string; container: string },
 ): ObjectStore {
