@@ -3,7 +3,7 @@
  * what is in memory, and throw what their SDK or the cloud answered. Marks, digests, concurrency, repeats and resuming are
  * above them, in `activities/transfer/`.
  */
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { CloudError } from '../../model/errors.ts';
 import type { PlacementRef, Refusal } from '../../model/transfer.ts';
 
@@ -53,11 +53,20 @@ export interface Piece {
   bytes: number;
 }
 
+/** A piece that was read, and the CRC-32 of its bytes. */
+export interface ReadPiece extends Piece {
+  crc32: number;
+  /** Gives its memory back, once it is not looked at any more; without it the garbage collector does, later. */
+  release(): void;
+}
+
 /** Base64, as the clouds write it. */
 export function md5Of({ chunks }: Piece): string {
-  const hash = createHash('md5');
-  for (const chunk of chunks) hash.update(chunk);
-  return hash.digest('base64');
+  const [only, more] = chunks;
+  if (only && !more) return hash('md5', only, 'base64');
+  const sum = createHash('md5');
+  for (const chunk of chunks) sum.update(chunk);
+  return sum.digest('base64');
 }
 
 /** What stands under the key: nothing, or this very version. */
@@ -156,7 +165,7 @@ export interface ObjectStore {
     object: StoredObject,
     range: { from: number; bytes: number },
     signal: AbortSignal,
-  ): Promise<{ object: StoredObject; piece: Piece }>;
+  ): Promise<{ object: StoredObject; piece: ReadPiece }>;
   /** Writes an object in one call; `md5` must be known where that is the cloud's digest. */
   write(object: NewObject, piece: Piece, crc32: number, signal: AbortSignal): Promise<Written>;
   readonly uploads: Uploads;

@@ -16,12 +16,12 @@ import {
   type NewObject,
   type ObjectStore,
   type Part,
-  type Piece,
+  type ReadPiece,
   type StoredObject,
   type Upload,
 } from '../providers/object-store.ts';
 import { guarded } from '../providers/provision.ts';
-import { crc32cOf, crc32Of, tailOf } from './digest.ts';
+import { crc32cOf, tailOf } from './digest.ts';
 import type { Files } from './files.ts';
 import { type Gate, memoryBytes } from './gate.ts';
 import { attributesAt, inStep } from './mark.ts';
@@ -149,7 +149,7 @@ const detailOf = (reason: Refused, target: ObjectStore): string =>
 const partSize = ({ uploads: { quantum, maxParts } }: ObjectStore, size: number): number =>
   Math.max(partBytes, Math.ceil(size / maxParts / quantum) * quantum);
 export const tooLarge = (target: ObjectStore, size: number): 'size' | undefined =>
-  partSize(target, size) > memoryBytes / 4 ? 'size' : undefined;
+  partSize(target, size) > memoryBytes ? 'size' : undefined;
 
 /** The MD5 by which the source's cloud answers for the bytes. */
 const vouched = ({ store }: Side, { size, checksums }: StoredObject): string | undefined =>
@@ -160,13 +160,13 @@ async function read(
   object: StoredObject,
   from: number,
   bytes: number,
-): Promise<{ object: StoredObject; piece: Piece }> {
+): Promise<{ object: StoredObject; piece: ReadPiece }> {
   const { source, signal } = pairing;
   // There is no range of nothing.
   if (bytes === 0) {
     const now = await headOf(pairing, source, object.key);
     if (!now || now.size > 0) throw new SourceMoved();
-    return { object: now, piece: { chunks: [], bytes: 0 } };
+    return { object: now, piece: { chunks: [], bytes: 0, crc32: 0, release: () => {} } };
   }
   try {
     return await ask(pairing, source, 'read', object.key, async () => {
@@ -203,7 +203,7 @@ async function whole(pairing: Pairing, listed: StoredObject, expected: Expected)
   const { source, target, signal } = pairing;
   const { key, size } = listed;
   const { object, piece } = await read(pairing, listed, 0, size);
-  const crc32 = crc32Of(piece);
+  const { crc32 } = piece;
   const claimed = vouched(source, { ...object, checksums: { ...listed.checksums, ...object.checksums } });
   const md5 = claimed ?? (target.store.digest === 'md5' ? md5Of(piece) : undefined);
   const digest = target.store.digest === 'md5' ? (md5 ?? '') : crcBase64(crc32);
@@ -211,6 +211,7 @@ async function whole(pairing: Pairing, listed: StoredObject, expected: Expected)
   const asked: NewObject = { key, size, attributes, expected, md5 };
   try {
     const written = await toTarget(pairing, 'write', asked, () => target.store.write(asked, piece, crc32, signal));
+    piece.release();
     return { object, crc32: crcHex(crc32), written, unnative };
   } catch (error) {
     // Of what it refuses, a cloud says the same of a wrong checksum as of anything else: our own tells.
@@ -285,7 +286,7 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
   const bytesOf = (number: number): number => Math.min(begun.partBytes, size - number * begun.partBytes);
   const readPart = async (number: number) => {
     const { piece } = await read(pairing, object, number * begun.partBytes, bytesOf(number));
-    const sums = { crc32: crc32Of(piece), ...(uploads.checks === 'crc32c' && !md5 && { crc32c: crc32cOf(piece) }) };
+    const sums = { crc32: piece.crc32, ...(uploads.checks === 'crc32c' && !md5 && { crc32c: crc32cOf(piece) }) };
     return { piece, sums };
   };
   const send = async (number: number, { piece, sums }: Awaited<ReturnType<typeof readPart>>): Promise<void> => {
@@ -303,6 +304,7 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
               signal,
             ),
           );
+    piece.release();
     parts.set(number, { ...part, ...sums });
     note();
   };

@@ -1,9 +1,7 @@
 /** Checksums of bytes in memory. */
-import { crc32 } from 'node:zlib';
 import { crc32c } from '../../model/crc32c.ts';
 import type { Piece } from '../providers/object-store.ts';
 
-export const crc32Of = ({ chunks }: Piece): number => chunks.reduce((crc, chunk) => crc32(chunk, crc), 0);
 export const crc32cOf = ({ chunks }: Piece): number => chunks.reduce((crc, chunk) => crc32c(chunk, crc), 0);
 
 /** The bytes from an offset on. */

@@ -4,7 +4,7 @@ import { afterSuccess, afterThrottled, type Concurrency, startConcurrency } from
 import { CloudError } from '../../model/errors.ts';
 
 /** Bytes of bodies in memory at once. */
-export const memoryBytes = 256 * 1024 * 1024;
+export const memoryBytes = 96 * 1024 * 1024;
 
 /** Throttled answers are waited out by the activity for so long; then it ends, and Temporal calls it again. */
 const mostThrottled = 12;

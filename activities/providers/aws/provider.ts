@@ -30,7 +30,7 @@ export function principalOf(arn: string): string | undefined {
 
 export function awsProvider(settings: ProviderSettings): Provider {
   const clients = new Clients(settings);
-  const http = new PooledHttp(settings.callDeadlineMs);
+  const http = new PooledHttp({ idleMs: settings.callDeadlineMs });
   const identity = (signal: AbortSignal) =>
     clients.sts(settings.region).send(new GetCallerIdentityCommand({}), { abortSignal: signal });
 

@@ -15,7 +15,7 @@ import { storageCell } from './storage.ts';
 
 export function azureProvider(settings: ProviderSettings): Provider {
   const clients = new AzureClients(settings);
-  const http = new PooledHttp(settings.callDeadlineMs);
+  const http = new PooledHttp({ idleMs: settings.callDeadlineMs });
   return {
     type: 'azure',
     cells: [iotCoreCell(clients, settings), computeCell(clients), dataLakeCell(clients), storageCell(clients)],

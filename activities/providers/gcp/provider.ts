@@ -25,7 +25,7 @@ const permissionsPerCall = 100;
 
 export function gcpProvider(settings: ProviderSettings): Provider {
   const clients = new Clients(settings);
-  const http = new PooledHttp(settings.callDeadlineMs);
+  const http = new PooledHttp({ idleMs: settings.callDeadlineMs });
   const { project, rest, storage } = clients;
   const projectUrl = `https://cloudresourcemanager.googleapis.com/v3/projects/${project}`;
   const scope = { project, clients: clients.compute, deadlineMs: settings.callDeadlineMs };
