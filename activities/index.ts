@@ -2,9 +2,7 @@
 import type { createEstateActivities } from './estate/load.ts';
 import type { createPlacementActivities } from './estate/place.ts';
 import type { createProviderActivities } from './providers/activities.ts';
-import type { FenceActivities } from './providers/fence.ts';
 import type { createRegistryActivities } from './registry/registry.ts';
-import type { EndpointActivities } from './traffic/endpoint-records.ts';
 
 /** On the queue of the workflows: files of the worker, records in Temporal. No cloud. */
 export type Activities = ReturnType<typeof createRegistryActivities> &
@@ -12,4 +10,4 @@ export type Activities = ReturnType<typeof createRegistryActivities> &
   ReturnType<typeof createPlacementActivities>;
 
 /** On the queues of one provider. */
-export type ProviderActivities = ReturnType<typeof createProviderActivities> & FenceActivities & EndpointActivities;
+export type ProviderActivities = ReturnType<typeof createProviderActivities>;

@@ -80,6 +80,3 @@ export const fenceKey = ({
   provider: string;
   generation: number;
 }) => `fences/${service}/${provider}-${generation}.json`;
-
-export const sameOwner = (a: FenceOwner, b: FenceOwner): boolean =>
-  a.workflowId === b.workflowId && a.runId === b.runId;

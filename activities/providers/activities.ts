@@ -4,8 +4,10 @@ import { CloudError } from '../../model/errors.ts';
 import type { ResourceChange } from '../../model/operations.ts';
 import type { RecordedResource } from '../../model/record.ts';
 import type { Outputs, Placement, ResourceSpec } from '../../model/service.ts';
+import { recordsBuckets } from '../records/bucket.ts';
 import { createRecordsActivities } from '../records/records.ts';
 import type { Call, Cell, Check, Observed, Provider } from './driver.ts';
+import { type AtPlacement, createFenceActivities } from './fence.ts';
 import type { ProviderPool } from './pool.ts';
 import { driverOf, type Ensured, guarded, type Pace, type Removed, Resource } from './provision.ts';
 import { findStrays, type KnownResource, removeStrays, type Stray } from './strays.ts';
@@ -77,26 +79,30 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs, records
       pool.account(name, AbortSignal.any([signal, AbortSignal.timeout(callDeadlineMs)])),
     );
 
-  /** The same for a placement, which is looked at and changed with credentials of its own account only. */
-  const atPlacement = <T>(
-    { provider: name, account, owner }: Placement,
+  /** The same for what belongs to an account: it is looked at and changed with credentials of that account only. */
+  const atAccount = <T>(
+    { provider: name, account, resource }: { provider: string; account: string; resource: string },
     act: (provider: Provider, signal: AbortSignal) => Promise<T>,
   ): Promise<T> =>
     at(name, async (provider, signal) => {
       const own = await accountOf(name, provider, signal);
       if (own !== account)
         throw new CloudError(
-          { kind: 'NotOurs', provider: name, operation: 'account', resource: owner.service },
+          { kind: 'NotOurs', provider: name, operation: 'account', resource },
           `it is in the account ${account}, and the credentials of the worker belong to ${own}; nothing was changed`,
         );
       return act(provider, signal);
     });
+  const atPlacement: AtPlacement = ({ provider, account, owner }, act) =>
+    atAccount({ provider, account, resource: owner.service }, act);
 
   const cellOf = (provider: Provider, placement: Placement): Cell => {
     const cell = provider.cells.find(({ type }) => type === placement.type);
     if (!cell) throw ApplicationFailure.nonRetryable(`${provider.type} has no ${placement.type}`, 'NotSupported');
     return cell;
   };
+
+  const ensureBucket = recordsBuckets({ cellOf, pace, retentionDays: recordsDays });
 
   /** What exists of a placement, level by level, since a look may need the outputs of what comes before. */
   async function observeAll(
@@ -126,7 +132,8 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs, records
   }
 
   return {
-    ...createRecordsActivities({ atPlacement, cellOf, pace, retentionDays: recordsDays }),
+    ...createRecordsActivities({ atPlacement, ensureBucket }),
+    ...createFenceActivities({ atPlacement, ensureBucket }),
 
     /** The account that the credentials really belong to. */
     account({ provider: name }: { provider: string }): Promise<string> {

@@ -5,6 +5,7 @@
  * in `provision.ts`.
  */
 import type { CloudErrorFields } from '../../model/errors.ts';
+import type { FenceOwner, Settling, Writer } from '../../model/fence.ts';
 import type {
   JsonObject,
   Outputs,
@@ -124,7 +125,7 @@ export interface Cell {
   readonly permissions: { readonly do: readonly string[]; readonly undo: readonly string[] };
 }
 
-/** Small objects in the store of a `storage` placement: records, manifests, checkpoints. Whole ones only. */
+/** Small objects in the store of a `storage` or `data_lake` placement: records, manifests, checkpoints. Whole ones only. */
 export interface SmallObjects {
   /**
    * Writes an object and returns its version. With a condition only where nothing stands under the key, or over that very
@@ -146,6 +147,40 @@ export interface SmallObjects {
   list(placement: Placement, prefix: string, signal: AbortSignal): Promise<string[]>;
 }
 
+/** The fence of a store: refuses writers with what the cloud itself offers. `fence.ts` holds what is the same on every cloud. */
+export interface FenceDriver {
+  /** The cloud's own names of the rights that setting and lifting need. */
+  readonly permissions: { readonly do: readonly string[]; readonly undo: readonly string[] };
+  readonly settles: Settling;
+  read(placement: Placement, signal: AbortSignal): Promise<StoreRights>;
+  /** What a person wants to know before: more than `read` costs. */
+  survey(
+    placement: Placement,
+    signal: AbortSignal,
+  ): Promise<{ writers: Writer[]; uploads: { count: number; first: string[] }; unknown: string[] }>;
+}
+
+/** Who may do what on a store. The rights are data in a shape of the driver's own; what is kept of them lifts the fence. */
+export interface StoreRights {
+  readonly now: JsonObject;
+  /** By rights on the store itself, which the fence takes away for a time. */
+  readonly writers: readonly Writer[];
+  /** By rights from above the store. */
+  readonly escapes: readonly Writer[];
+  /** Pure: the rights with everything that writes taken from everybody but us. The same where the fence stands already. */
+  fenced(rights: JsonObject, mark: FenceMark): JsonObject;
+  /** Pure: without the fence. Exactly `before` where nobody has changed them meanwhile; else with their change. */
+  lifted(rights: JsonObject, before: JsonObject): JsonObject;
+  /** Brings the store from `now` to these; never leaves a reader without rights in between. */
+  apply(wanted: JsonObject): Promise<void>;
+}
+
+/** Written where people look at the store's rights. */
+export interface FenceMark {
+  owner: FenceOwner;
+  expiresAt: string;
+}
+
 /** What a driver's answer to a thrown error is; the rest of `CloudErrorFields` is known above. */
 export type Classified = Pick<CloudErrorFields, 'kind' | 'requestId' | 'missing' | 'retryAfterMs'>;
 
@@ -154,6 +189,7 @@ export interface Provider {
   readonly type: ProviderType;
   readonly cells: readonly Cell[];
   readonly objects: SmallObjects;
+  readonly fence: FenceDriver;
   /** The account that the credentials really belong to, asked of the cloud. */
   account(signal: AbortSignal): Promise<string>;
   /** Missing ones of these rights, asked of the cloud; an empty list where the cloud offers no way to ask. */

@@ -6,16 +6,14 @@ import { CloudError } from '../../model/errors.ts';
 import { ServiceRecord } from '../../model/record.ts';
 import { auditKey, auditPrefix, recordKey } from '../../model/records.ts';
 import type { Placement } from '../../model/service.ts';
-import type { Cell, Provider } from '../providers/driver.ts';
-import { guarded, type Pace, Resource } from '../providers/provision.ts';
+import type { Provider } from '../providers/driver.ts';
+import { guarded } from '../providers/provision.ts';
+import type { EnsureBucket } from './bucket.ts';
 
 export interface RecordsDependencies {
   /** Runs an act with the provider of a placement; its failure leaves as the contract's error types. */
   atPlacement<T>(placement: Placement, act: (provider: Provider, signal: AbortSignal) => Promise<T>): Promise<T>;
-  cellOf(provider: Provider, placement: Placement): Cell;
-  pace(): Pace;
-  /** How long what is in a records bucket is kept, days. */
-  retentionDays: number;
+  ensureBucket: EnsureBucket;
 }
 
 /** A trail longer than this is read from the bucket with its own tools. */
@@ -27,24 +25,7 @@ const parseLines = (text: string): AuditLine[] =>
     .filter(Boolean)
     .map((line) => AuditLine.parse(JSON.parse(line)));
 
-export function createRecordsActivities({ atPlacement, cellOf, pace, retentionDays }: RecordsDependencies) {
-  /** Buckets that this worker has seen ready. */
-  const ready = new Set<string>();
-
-  async function ensureBucket(provider: Provider, placement: Placement, signal: AbortSignal): Promise<void> {
-    const key = JSON.stringify([placement.account, placement.owner]);
-    if (ready.has(key)) return;
-    const cell = cellOf(provider, placement);
-    const kept = { ...placement, configuration: { retention_days: retentionDays } };
-    const outputs: Record<string, Record<string, string>> = {};
-    for (const spec of cell.design(kept)) {
-      const needs = Object.fromEntries(spec.needs.map((need) => [need, outputs[need] ?? {}]));
-      const resource = new Resource(provider, cell, spec, { placement: kept, needs, signal });
-      outputs[spec.key] = (await resource.ensure(pace())).outputs;
-    }
-    ready.add(key);
-  }
-
+export function createRecordsActivities({ atPlacement, ensureBucket }: RecordsDependencies) {
   const read = async (provider: Provider, placement: Placement, key: string, signal: AbortSignal) =>
     guarded(provider, 'read', key, () => provider.objects.get(placement, key, signal));
 

@@ -34,6 +34,8 @@ from ministack.core import persistence, responses  # noqa: E402
 from ministack.core.router import detect_service  # noqa: E402
 from ministack.services import iot, kinesis, s3, sqs  # noqa: E402
 
+import bucket_policy  # noqa: E402, F401  what the policies of buckets deny
+
 OPERATION_S = int(os.environ.get("OPERATION_MS", "0")) / 1000
 NAME_HELD_S = int(os.environ.get("NAME_HELD_MS", "0")) / 1000
 

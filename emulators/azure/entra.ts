@@ -34,10 +34,13 @@ const trimmed = (audience: string): string => audience.replace(/\/+$/, '');
 
 export class Entra {
   readonly #key: KeyObject;
-  readonly #principal: Principal;
+  readonly #tenant: string;
+  readonly #principals: readonly Principal[];
 
-  constructor(folder: string, principal: Principal) {
-    this.#principal = principal;
+  /** All principals are of one tenant. */
+  constructor(folder: string, tenant: string, principals: readonly Principal[]) {
+    this.#tenant = tenant;
+    this.#principals = principals;
     const file = join(folder, 'entra.key');
     mkdirSync(folder, { recursive: true });
     if (!existsSync(file)) {
@@ -67,7 +70,7 @@ export class Entra {
     const reply = (status: number, body: unknown): void => {
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     };
-    const { tenant } = this.#principal;
+    const tenant = this.#tenant;
     const [, asked = '', ...rest] = url.pathname.split('/');
     const path = rest.join('/');
     if (path === 'discovery/instance')
@@ -102,7 +105,8 @@ export class Entra {
   }
 
   #token(form: URLSearchParams): { status: number; body: unknown } {
-    const { client, secret, object, tenant } = this.#principal;
+    const known = this.#principals.find(({ client }) => client === form.get('client_id'));
+    const tenant = this.#tenant;
     const scope = form
       .get('scope')
       ?.split(' ')
@@ -112,7 +116,7 @@ export class Entra {
         status: 400,
         body: refusal('unsupported_grant_type', 70003, 'Only client credentials are served here.'),
       };
-    if (form.get('client_id') !== client)
+    if (!known)
       return {
         status: 400,
         body: refusal(
@@ -121,7 +125,7 @@ export class Entra {
           `Application with identifier '${form.get('client_id')}' was not found.`,
         ),
       };
-    if (form.get('client_secret') !== secret)
+    if (form.get('client_secret') !== known.secret)
       return { status: 401, body: refusal('invalid_client', 7000215, 'Invalid client secret provided.') };
     if (!scope) return { status: 400, body: refusal('invalid_scope', 70011, 'The scope must end with /.default.') };
     const now = Math.floor(Date.now() / 1000);
@@ -131,9 +135,9 @@ export class Entra {
       iat: now,
       nbf: now - 5,
       exp: now + lifetimeSeconds,
-      appid: client,
-      oid: object,
-      sub: object,
+      appid: known.client,
+      oid: known.object,
+      sub: known.object,
       tid: tenant,
       ver: '1.0',
     };

@@ -1,7 +1,7 @@
 /** The local Azure: Entra, Resource Manager, Blob Storage on Azurite, IoT Hub and Event Hubs. See README.md for what is real. */
 import type { Server } from 'node:http';
 import { join } from 'node:path';
-import { azureApplication } from '../environment.ts';
+import { azureApplication, azureVisitor } from '../environment.ts';
 import { announce, settingsFromEnvironment } from '../local-cloud.ts';
 import { ArmApi } from './arm/api.ts';
 import { computeKinds } from './arm/compute.ts';
@@ -30,7 +30,7 @@ const ports = {
   iot: settings.port + 4,
 };
 
-const entra = new Entra(join(settings.state, 'entra'), azureApplication);
+const entra = new Entra(join(settings.state, 'entra'), tenant, [azureApplication, azureVisitor]);
 const store = new ArmStore(join(settings.state, 'arm'));
 const arm: ArmReader = {
   get: (id) => visible(store.get(id)),

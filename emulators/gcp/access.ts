@@ -29,6 +29,12 @@ const roles: Readonly<Record<string, readonly string[]>> = {
   'roles/storage.objectViewer': ['storage.objects.get', 'storage.objects.list'],
   'roles/storage.objectCreator': ['storage.objects.create'],
   'roles/storage.legacyBucketReader': ['storage.buckets.get', 'storage.objects.list'],
+  'roles/storage.legacyBucketWriter': [
+    'storage.buckets.get',
+    'storage.objects.create',
+    'storage.objects.delete',
+    'storage.objects.list',
+  ],
   'roles/storage.bucketViewer': ['storage.buckets.get', 'storage.buckets.list'],
   'roles/pubsub.admin': ['pubsub.*'],
   'roles/pubsub.editor': ['pubsub.*'],
@@ -53,6 +59,26 @@ const patterns = new Map(
     permissions.map((text) => new RegExp(`^${text.replaceAll('.', '\\.').replaceAll('*', '.*')}$`)),
   ]),
 );
+
+/** Of Cloud Storage, as `*` of a role stands for them. https://cloud.google.com/storage/docs/access-control/iam-permissions, read 2026-11. */
+const storagePermissions = [
+  ...['create', 'delete', 'get', 'getIamPolicy', 'list', 'setIamPolicy', 'update'].map(
+    (verb) => `storage.buckets.${verb}`,
+  ),
+  ...['create', 'delete', 'get', 'getIamPolicy', 'list', 'setIamPolicy', 'update'].map(
+    (verb) => `storage.objects.${verb}`,
+  ),
+  ...['restore', 'move', 'setRetention', 'overrideUnlockedRetention'].map((verb) => `storage.objects.${verb}`),
+  ...['abort', 'create', 'list', 'listParts'].map((verb) => `storage.multipartUploads.${verb}`),
+];
+
+/** What a predefined role holds, as `roles.get` answers it: what it spells out, and of `*` the permissions of Cloud Storage. */
+export function permissionsOf(role: string): string[] | undefined {
+  const held = patterns.get(role);
+  const spelled = roles[role]?.filter((permission) => !permission.includes('*')) ?? [];
+  const storage = storagePermissions.filter((permission) => held?.some((pattern) => pattern.test(permission)));
+  return held && [...new Set([...spelled, ...storage])].sort();
+}
 
 const Binding = z.object({
   role: z.string(),

@@ -1,9 +1,9 @@
-/** The local IAM: service accounts of the project. */
+/** The local IAM: service accounts of the project, and what the predefined roles hold. */
 import { createHash, randomInt } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { JsonObject } from '../../model/service.ts';
-import { type Access, asJson, changedPolicy, emptyPolicy, Policy } from './access.ts';
+import { type Access, asJson, changedPolicy, emptyPolicy, Policy, permissionsOf } from './access.ts';
 import { isObject, loadDefinition } from './compute-definition.ts';
 import { GoogleError } from './google-error.ts';
 import { type Answer, type Api, type ApiRequest, matched, page } from './json-api.ts';
@@ -46,6 +46,7 @@ export class Iam implements Api {
   handle(request: ApiRequest): Answer {
     const { id, path, content } = matched(this.#definition, request);
     const verb = id.split('.').at(-1) ?? '';
+    if (id === 'iam.roles.get') return { status: 200, body: predefinedRole(`roles/${path.rolesId}`) };
     if (path.projectsId !== this.#project && path.projectsId !== '-')
       throw new GoogleError('forbidden', `Permission denied on project ${path.projectsId}`);
     if (verb !== 'testIamPermissions')
@@ -144,6 +145,12 @@ export class Iam implements Api {
       ...texts,
     };
   }
+}
+
+function predefinedRole(name: string): JsonObject {
+  const includedPermissions = permissionsOf(name);
+  if (!includedPermissions) throw new GoogleError('notFound', `The role named ${name} was not found.`);
+  return { name, includedPermissions, stage: 'GA', etag: 'AA==' };
 }
 
 function checkTexts({ displayName, description }: JsonObject): void {

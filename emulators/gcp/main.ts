@@ -11,6 +11,7 @@ import type { Api } from './json-api.ts';
 import { Projects } from './projects.ts';
 import { PubSub } from './pubsub.ts';
 import { SecretManager } from './secret-manager.ts';
+import { visitor } from './service-account-key.ts';
 import { readJson, reply, Storage } from './storage.ts';
 
 const settings = settingsFromEnvironment();
@@ -18,7 +19,8 @@ const { state, account: project, nameHeldMs } = settings;
 
 const iam = new Iam(state, project);
 const identity = new Identity(state, (email) => iam.exists(email));
-const access = new Access(state, project, () => identity.keyed());
+const owners = () => identity.keyed().filter((email) => !email.startsWith(`${visitor}@`));
+const access = new Access(state, project, owners);
 iam.use(access);
 const pubsub = new PubSub(state, project, access);
 const storage = new Storage({

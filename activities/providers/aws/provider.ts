@@ -9,6 +9,7 @@ import { Clients } from './clients.ts';
 import { compute } from './compute.ts';
 import { dataLake } from './data-lake.ts';
 import { classify, isKind } from './errors.ts';
+import { bucketFence } from './fence.ts';
 import { iotCore } from './iot-core.ts';
 import { smallObjects } from './objects.ts';
 import { storage } from './storage.ts';
@@ -34,6 +35,10 @@ export function awsProvider(settings: ProviderSettings): Provider {
     type: 'aws',
     cells: [iotCore(clients, settings.deviceCa), compute(clients), dataLake(clients), storage(clients)],
     objects: smallObjects(clients),
+    fence: bucketFence(clients, async (signal) => {
+      const { UserId = '', Arn = '' } = await identity(signal);
+      return { userId: UserId, principal: principalOf(Arn) };
+    }),
     classify,
 
     async account(signal) {

@@ -23,7 +23,6 @@ const Claims = z.object({ oid: z.string() });
 
 /** What a role lets its holder do, with `*` for any characters. */
 const Granted = z.object({ actions: z.array(z.string()).default([]), notActions: z.array(z.string()).default([]) });
-export type Granted = z.infer<typeof Granted>;
 
 /** `credentials` of the estate file in the SDK's words; left out, the SDK's default chain is used (workload identity). */
 function credentialOf({ credentials }: ProviderSettings): TokenCredential {
@@ -89,7 +88,7 @@ export class AzureClients {
   }
 
   /** What the worker's roles allow in the subscription. The client has this for resource groups only, and ours does not exist yet. */
-  async permissions(subscription: string, signal: AbortSignal): Promise<Granted[]> {
+  async permissions(subscription: string, signal: AbortSignal): Promise<z.infer<typeof Granted>[]> {
     const url = `https://management.azure.com/subscriptions/${subscription}/providers/Microsoft.Authorization/permissions?api-version=2022-04-01`;
     const request = createPipelineRequest({ url, abortSignal: signal });
     const answer = await this.authorization(subscription).sendRequest(request);

@@ -46,7 +46,7 @@ export function dataLakeCell(clients: AzureClients): Cell {
       const stream = { name: 'ingest', partitions: standardTier.maxPartitions };
       return [
         resourceGroupSpec(placement),
-        ...storageSpecs(placement, 'lake', retention_days),
+        ...storageSpecs(placement, retention_days),
         ...streamSpecs(placement, stream, ingestLoad(placement)),
         roleSpec(placement, 'worker-sends', 'Azure Event Hubs Data Sender', 'stream', worker),
         roleSpec(placement, 'worker-reads', 'Azure Event Hubs Data Receiver', 'stream', worker),

@@ -2,10 +2,12 @@
 
 import { CloudError } from '../../../model/errors.ts';
 import type { Provider, ProviderSettings } from '../driver.ts';
-import { AzureClients, type Granted } from './clients.ts';
+import { AzureClients } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
 import { classify, isKind } from './errors.ts';
+import { accountFence } from './fence.ts';
+import { allows } from './granted.ts';
 import { iotCoreCell } from './iot-core.ts';
 import { smallObjects } from './objects.ts';
 import { storageCell } from './storage.ts';
@@ -16,6 +18,7 @@ export function azureProvider(settings: ProviderSettings): Provider {
     type: 'azure',
     cells: [iotCoreCell(clients, settings), computeCell(clients), dataLakeCell(clients), storageCell(clients)],
     objects: smallObjects(clients),
+    fence: accountFence(clients),
     classify,
 
     /** The configured subscription if the credentials can see it, else the only one that they can see. */
@@ -53,13 +56,4 @@ export function azureProvider(settings: ProviderSettings): Provider {
       clients.close();
     },
   };
-}
-
-const literal = (text: string): string => text.replace(/[.\\+?^${}()|[\]]/g, '\\$&');
-
-/** https://learn.microsoft.com/azure/role-based-access-control/role-definitions#actions */
-export function allows({ actions, notActions }: Granted, action: string): boolean {
-  const matches = (pattern: string): boolean =>
-    new RegExp(`^${pattern.split('*').map(literal).join('.*')}$`, 'i').test(action);
-  return actions.some(matches) && !notActions.some(matches);
 }

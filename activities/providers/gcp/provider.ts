@@ -7,6 +7,7 @@ import { Clients } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
 import { classify } from './errors.ts';
+import { bucketFence } from './fence.ts';
 import { iotCoreCell } from './iot-core.ts';
 import { smallObjects } from './objects.ts';
 import { serviceAccountDriver } from './service-account.ts';
@@ -49,6 +50,7 @@ export function gcpProvider(settings: ProviderSettings): Provider {
       }),
     ],
     objects: smallObjects(clients),
+    fence: bucketFence(clients),
     classify,
 
     async account(signal) {

@@ -1,4 +1,6 @@
 /** The HTTP API of ARM over its core: which path means what. */
+
+import { roleDefinition } from '../iot-hub/role-assignments.ts';
 import { asObject, type Properties, Refusal } from './accept.ts';
 import type { ArmCore, Outcome } from './core.ts';
 import type { Conditions } from './envelope.ts';
@@ -78,6 +80,12 @@ export class ArmApi {
       return {
         status: 200,
         body: { value: [{ actions: ['*'], notActions: [], dataActions: [], notDataActions: [] }] },
+      };
+    const role = /^Microsoft\.Authorization\/roleDefinitions$/i.test(type) && name ? roleDefinition(name) : undefined;
+    if (role)
+      return {
+        status: 200,
+        body: { id: path, name, type: 'Microsoft.Authorization/roleDefinitions', properties: role },
       };
     const kind = this.#core.kind(type);
     if (kind && name !== undefined) return this.#resource(request, kind);
