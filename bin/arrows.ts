@@ -21,6 +21,7 @@ const arrows: Record<string, readonly string[]> = {
   // What the local mode runs it starts as processes; of the others it knows shapes only.
   emulators: ['model', 'type:workers', 'workflows/search-attributes.ts'],
   bin: [],
+  docs: ['client'],
   test: ['model', 'config', 'workflows', 'activities', 'temporal', 'workers', 'client', 'broker', 'emulators'],
 };
 const clouds = /^activities\/providers\/(aws|azure|gcp)\//;

@@ -20,11 +20,19 @@ import { type AuditVerdict, type EstateCheck, type EstatePlan, taskQueue, workfl
 import { type EstateRecord, type ServiceRecord, ServiceSummary } from '../model/record.ts';
 import { OperationHandle } from './operation-handle.ts';
 
+export type { Endpoint, EndpointRecord } from '../model/endpoint-record.ts';
 export type { AuditVerdict, EstateCheck, EstatePlan, OperationResult } from '../model/operations.ts';
 export type { AuditEntry, Progress } from '../model/progress.ts';
 export type { ServiceRecord, ServiceSummary } from '../model/record.ts';
 export { type CodecKeys, encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
 export { type TemporalAccess, type TemporalSettings, temporalAccess } from '../temporal/connection.ts';
+export {
+  type EndpointOptions,
+  type FollowedEndpoint,
+  type FollowOptions,
+  followEndpoint,
+  resolveEndpoint,
+} from './endpoint.ts';
 export { OperationFailed, OperationHandle } from './operation-handle.ts';
 
 export interface ConnectOptions {

@@ -15,6 +15,9 @@ export const accounts = {
   gcp: 'multi-cloud-local',
 } as const;
 
+/** The DNS zone of the sample estate: it exists on each local cloud. */
+export const sampleZone = 'iot.example.com';
+
 /** The Entra tenant and application that the local Azure knows; `object` is its service principal's ID. */
 export const azureApplication = {
   tenant: '00000000-0000-4000-8000-0000000074e0',

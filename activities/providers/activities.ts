@@ -6,6 +6,7 @@ import type { RecordedResource } from '../../model/record.ts';
 import type { Outputs, Placement, ResourceSpec } from '../../model/service.ts';
 import { recordsBuckets } from '../records/bucket.ts';
 import { createRecordsActivities } from '../records/records.ts';
+import { createEndpointActivities } from '../traffic/endpoint-records.ts';
 import type { Call, Cell, Check, Observed, Provider } from './driver.ts';
 import { type AtPlacement, createFenceActivities } from './fence.ts';
 import type { ProviderPool } from './pool.ts';
@@ -134,6 +135,7 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs, records
   return {
     ...createRecordsActivities({ atPlacement, ensureBucket }),
     ...createFenceActivities({ atPlacement, ensureBucket }),
+    ...createEndpointActivities({ atAccount, isRepeated: () => Context.current().info.attempt > 1 }),
 
     /** The account that the credentials really belong to. */
     account({ provider: name }: { provider: string }): Promise<string> {

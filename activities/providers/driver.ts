@@ -181,6 +181,36 @@ export interface FenceMark {
   expiresAt: string;
 }
 
+/** What stands under a name of type TXT. */
+export interface TxtRecords {
+  ttlSeconds: number;
+  /** One text a record, its strings joined. */
+  values: string[];
+  /** The cloud's own name of this state, where it has one. */
+  version: string;
+}
+
+/** TXT records in a public DNS zone of the user's own, which must exist. Names come without a dot at their end. */
+export interface DnsDriver {
+  /** What stands there, or undefined. Throws "not found" where there is no such zone, saying how to make one. */
+  find(at: TxtName, signal: AbortSignal): Promise<TxtRecords | undefined>;
+  /**
+   * Replaces what was found in one step, and returns once the zone's name servers answer with it. Where something else has come
+   * to stand there, the cloud's refusal is thrown: "already exists", "precondition failed" or "not found".
+   */
+  replace(
+    change: TxtName & { before: TxtRecords | undefined; after: Omit<TxtRecords, 'version'> | undefined },
+    signal: AbortSignal,
+  ): Promise<void>;
+}
+
+export interface TxtName {
+  zone: string;
+  name: string;
+  /** Account that the zone is in. */
+  account: string;
+}
+
 /** What a driver's answer to a thrown error is; the rest of `CloudErrorFields` is known above. */
 export type Classified = Pick<CloudErrorFields, 'kind' | 'requestId' | 'missing' | 'retryAfterMs'>;
 
@@ -190,6 +220,7 @@ export interface Provider {
   readonly cells: readonly Cell[];
   readonly objects: SmallObjects;
   readonly fence: FenceDriver;
+  readonly dns: DnsDriver;
   /** The account that the credentials really belong to, asked of the cloud. */
   account(signal: AbortSignal): Promise<string>;
   /** Missing ones of these rights, asked of the cloud; an empty list where the cloud offers no way to ask. */

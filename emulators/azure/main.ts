@@ -1,11 +1,13 @@
 /** The local Azure: Entra, Resource Manager, Blob Storage on Azurite, IoT Hub and Event Hubs. See README.md for what is real. */
 import type { Server } from 'node:http';
 import { join } from 'node:path';
-import { azureApplication, azureVisitor } from '../environment.ts';
-import { announce, settingsFromEnvironment } from '../local-cloud.ts';
+import { serveDns } from '../dns-server.ts';
+import { azureApplication, azureVisitor, sampleZone } from '../environment.ts';
+import { announce, dnsPort, settingsFromEnvironment } from '../local-cloud.ts';
 import { ArmApi } from './arm/api.ts';
 import { computeKinds } from './arm/compute.ts';
 import { ArmCore } from './arm/core.ts';
+import { azureZones, dnsKinds, ensureZone } from './arm/dns.ts';
 import { insightsKinds } from './arm/insights.ts';
 import type { ArmReader } from './arm/kind.ts';
 import { networkKinds } from './arm/network.ts';
@@ -73,6 +75,7 @@ const core = new ArmCore({
     ...networkKinds,
     ...computeKinds,
     ...insightsKinds,
+    ...dnsKinds,
     ...eventHubKinds((stream) => services().dropStream(stream)),
     ...iotHubKinds({
       devices: (registry) => services().devices(registry),
@@ -115,6 +118,8 @@ const front = blobFront({
     port: ports.iot,
   }),
   azurite.ready(),
+  ensureZone(core, sampleZone),
+  serveDns({ port: dnsPort(settings), lookup: azureZones(arm) }),
   listen(armServer({ api: new ArmApi(core), verify: entra.verify, owner: object }), ports.arm),
   listen(entra.server(), ports.entra),
   listen(front, ports.blob),

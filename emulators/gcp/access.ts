@@ -46,6 +46,7 @@ const roles: Readonly<Record<string, readonly string[]>> = {
   'roles/bigquery.dataEditor': ['bigquery.datasets.create', 'bigquery.datasets.get', 'bigquery.tables.*'],
   'roles/bigquery.dataViewer': ['bigquery.datasets.get', 'bigquery.tables.get', 'bigquery.tables.list'],
   'roles/compute.admin': ['compute.*'],
+  'roles/dns.admin': ['dns.*'],
   'roles/iam.serviceAccountAdmin': ['iam.serviceAccounts.*'],
   'roles/iam.serviceAccountUser': ['iam.serviceAccounts.actAs', 'iam.serviceAccounts.get', 'iam.serviceAccounts.list'],
   'roles/secretmanager.admin': ['secretmanager.*'],

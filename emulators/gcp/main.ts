@@ -1,9 +1,12 @@
 /** The local Google Cloud: one HTTP port behind which each API answers under its own host name. */
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
-import { announce, type Listener, settingsFromEnvironment } from '../local-cloud.ts';
+import { serveDns } from '../dns-server.ts';
+import { sampleZone } from '../environment.ts';
+import { announce, dnsPort, type Listener, settingsFromEnvironment } from '../local-cloud.ts';
 import { Access } from './access.ts';
 import { BigQuery } from './bigquery.ts';
 import { startCompute } from './compute-service.ts';
+import { CloudDns } from './dns.ts';
 import { GoogleError } from './google-error.ts';
 import { Iam } from './iam.ts';
 import { GrantError, Identity } from './identity.ts';
@@ -33,11 +36,14 @@ const storage = new Storage({
 
 const compute = await startCompute({
   settings,
-  ports: { first: settings.port + 1, count: settings.ports - 1 },
+  ports: { first: settings.port + 1, count: settings.ports - 2 },
   require: (caller, permission) => access.require(caller, permission),
   token: (serviceAccount) => identity.issue(serviceAccount),
   portOf: () => settings.port,
 });
+
+const dns = new CloudDns({ state, project, access, operationMs: settings.operationMs, zone: sampleZone });
+await serveDns({ port: dnsPort(settings), lookup: dns.lookup });
 
 const apis: Record<string, Api> = {
   'pubsub.googleapis.com': pubsub,
@@ -45,6 +51,7 @@ const apis: Record<string, Api> = {
   'iam.googleapis.com': iam,
   'cloudresourcemanager.googleapis.com': new Projects(project, access),
   'compute.googleapis.com': compute,
+  'dns.googleapis.com': dns,
   'secretmanager.googleapis.com': new SecretManager(state, project, access),
 };
 const storageHost = 'storage.googleapis.com';

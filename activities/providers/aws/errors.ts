@@ -52,6 +52,11 @@ const byName: Readonly<Record<string, CloudErrorKind>> = {
   ResourceInUseException: 'AlreadyExists',
   AlreadyExistsException: 'AlreadyExists',
   ResourceNumberLimitExceededException: 'QuotaExceeded',
+  // Route 53: a batch that does not fit what stands in the zone; what is malformed is InvalidInput there.
+  InvalidChangeBatch: 'PreconditionFailed',
+  NoSuchHostedZone: 'NotFound',
+  NoSuchChange: 'NotFound',
+  PriorRequestNotComplete: 'Throttled',
   // EC2, Auto Scaling
   AlreadyExists: 'AlreadyExists',
   AlreadyExistsFault: 'AlreadyExists',

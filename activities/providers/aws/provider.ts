@@ -8,6 +8,7 @@ import type { Provider, ProviderSettings } from '../driver.ts';
 import { Clients } from './clients.ts';
 import { compute } from './compute.ts';
 import { dataLake } from './data-lake.ts';
+import { route53 } from './dns.ts';
 import { classify, isKind } from './errors.ts';
 import { bucketFence } from './fence.ts';
 import { iotCore } from './iot-core.ts';
@@ -35,6 +36,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
     type: 'aws',
     cells: [iotCore(clients, settings.deviceCa), compute(clients), dataLake(clients), storage(clients)],
     objects: smallObjects(clients),
+    dns: route53(clients, settings.pollMs),
     fence: bucketFence(clients, async (signal) => {
       const { UserId = '', Arn = '' } = await identity(signal);
       return { userId: UserId, principal: principalOf(Arn) };

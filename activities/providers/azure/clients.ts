@@ -1,6 +1,7 @@
 /** SDK clients of one provider, made on first use, one for each service and subscription. Endpoints are the SDK's own. */
 import { AuthorizationManagementClient } from '@azure/arm-authorization';
 import { ComputeManagementClient } from '@azure/arm-compute';
+import { DnsManagementClient } from '@azure/arm-dns';
 import { EventHubManagementClient } from '@azure/arm-eventhub';
 import { IotHubClient } from '@azure/arm-iothub';
 import { MonitorClient } from '@azure/arm-monitor';
@@ -64,6 +65,7 @@ export class AzureClients {
   authorization = (subscription: string): AuthorizationManagementClient =>
     this.#client(AuthorizationManagementClient, subscription);
   compute = (subscription: string): ComputeManagementClient => this.#client(ComputeManagementClient, subscription);
+  dns = (subscription: string): DnsManagementClient => this.#client(DnsManagementClient, subscription);
   eventHub = (subscription: string): EventHubManagementClient => this.#client(EventHubManagementClient, subscription);
   iotHub = (subscription: string): IotHubClient => this.#client(IotHubClient, subscription);
   monitor = (subscription: string): MonitorClient => this.#client(MonitorClient, subscription);

@@ -5,6 +5,7 @@ import type { Provider, ProviderSettings } from '../driver.ts';
 import { AzureClients } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
+import { azureDns } from './dns.ts';
 import { classify, isKind } from './errors.ts';
 import { accountFence } from './fence.ts';
 import { allows } from './granted.ts';
@@ -18,6 +19,7 @@ export function azureProvider(settings: ProviderSettings): Provider {
     type: 'azure',
     cells: [iotCoreCell(clients, settings), computeCell(clients), dataLakeCell(clients), storageCell(clients)],
     objects: smallObjects(clients),
+    dns: azureDns(clients),
     fence: accountFence(clients),
     classify,
 

@@ -6,6 +6,7 @@ import { bucketDriver, bucketSpec } from './bucket.ts';
 import { Clients } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
+import { cloudDns } from './dns.ts';
 import { classify } from './errors.ts';
 import { bucketFence } from './fence.ts';
 import { iotCoreCell } from './iot-core.ts';
@@ -50,6 +51,7 @@ export function gcpProvider(settings: ProviderSettings): Provider {
       }),
     ],
     objects: smallObjects(clients),
+    dns: cloudDns(clients, settings.pollMs),
     fence: bucketFence(clients),
     classify,
 

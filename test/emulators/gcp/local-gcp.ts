@@ -37,7 +37,7 @@ export class LocalGcp {
     const settings: LocalCloudSettings = {
       state: join(this.#folder, 'gcp'),
       port: this.#port,
-      ports: 2,
+      ports: 3,
       certificates,
       operationMs: 0,
       nameHeldMs: 60_000,
