@@ -16,7 +16,10 @@ const Endpoint = z.strictObject({
   /** Name of the provider in the estate file. */
   provider: Key,
   region: z.string().regex(/^[a-z0-9-]{1,40}$/, 'must match [a-z0-9-]{1,40}'),
-  url: z.string().regex(/^[a-z][a-z0-9+.-]*:\/\/[!#-[\]-~]{1,800}$/, 'must be a URL of printable ASCII without quotes'),
+  /** A URL, or what the cloud calls the place: `projects/…/topics/…`, an ARN. */
+  url: z
+    .string()
+    .regex(/^[!#-[\]-~]{1,800}$/, 'must be printable ASCII without spaces, quotes and backslashes, at most 800'),
 });
 export type Endpoint = z.infer<typeof Endpoint>;
 
@@ -82,3 +85,7 @@ export function parseEndpointRecord(values: readonly string[]): EndpointRecord |
   if (!first || endpoints.length !== parsed.length) return undefined;
   return EndpointRecord.safeParse({ uid: first.uid, service: first.service, ttlSeconds: first.ttl, endpoints }).data;
 }
+
+/** Whether two records tell the same, in whatever order. */
+export const sameEndpoints = (a: EndpointRecord | null, b: EndpointRecord | null): boolean =>
+  JSON.stringify(a && endpointValues(a)) === JSON.stringify(b && endpointValues(b));

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { Reverted } from './applied.ts';
 import type { Verdict } from './audit.ts';
+import type { EndpointRecord, EndpointZone } from './endpoint-record.ts';
 import type { EstateCost } from './estate-cost.ts';
 import type { Step } from './progress.ts';
 import type { Orphan, RecordedPlacement, ServiceStatus } from './record.ts';
@@ -166,6 +167,8 @@ export interface ServicePlan {
     costLines: { item: string; quantity: number; unit: string; monthlyUsd: number; note: string }[];
     changes: ResourceChange[];
   }[];
+  /** What will be done to its endpoint record; absent where that is nothing. */
+  endpoint?: 'create' | 'update' | undefined;
   assumptions: string[];
 }
 
@@ -238,14 +241,29 @@ export interface PlannedPlacement {
   monthlyCostUsd: number;
 }
 
+/** A service's endpoint record: where it stands, and what stands there. */
+export interface PlannedEndpoint {
+  at: EndpointZone;
+  /** Of the estate. */
+  uid: string;
+  ttlSeconds: number;
+  /** What an undo restores. */
+  before: EndpointRecord | null;
+  /** It does not tell what the service's record does. */
+  stale: boolean;
+}
+
 /** One service's slice of a plan; the child of `deployEstate` gets this and never the file. */
 export interface PlannedService {
   service: string;
   type: ServiceType;
   placements: PlannedPlacement[];
+  /** Absent where no endpoint record is kept. */
+  endpoint?: PlannedEndpoint | undefined;
 }
 
 export const changesAnything = (planned: PlannedService): boolean =>
+  planned.endpoint?.stale === true ||
   planned.placements.some(
     ({ before, begun, changes }) =>
       !before || begun.length > 0 || changes.some(({ action }) => action === 'create' || action === 'update'),

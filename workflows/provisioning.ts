@@ -1,9 +1,11 @@
 /** Bringing planned placements about: a graph of resources, each created after what it needs, then verified and recorded. */
 import type { Ensured } from '../activities/providers/provision.ts';
+import type { Endpoint } from '../model/endpoint-record.ts';
 import type { PlannedPlacement, PlannedService } from '../model/operations.ts';
 import type { Intent, RecordedPlacement, RecordedResource, RetainedStore } from '../model/record.ts';
 import type { Outputs, ResourceSpec } from '../model/service.ts';
 import { cloud, failure, urgent } from './calls.ts';
+import { publishEndpoint } from './endpoints.ts';
 import { inOrder, settleAll } from './graph.ts';
 import type { Operation } from './operation.ts';
 import { createdBy, keep, retainUntil, stepName, sweep } from './removal.ts';
@@ -30,7 +32,12 @@ export async function provisionService(op: Operation, planned: PlannedService): 
   op.recordsIn(planned.placements.map(({ placement }) => placement));
   const intents = planned.placements.map((one) => intent(op, one));
   await op.write(service, { kind: 'intents', type, status: 'deploying', intents });
-  await settleAll(planned.placements.map((one) => provisionPlacement(op, one)));
+  const endpoints = await settleAll(planned.placements.map((one) => provisionPlacement(op, one)));
+  await publishEndpoint(
+    op,
+    planned,
+    endpoints.filter(({ url }) => url),
+  );
 }
 
 const intent = (op: Operation, planned: PlannedPlacement): Intent => ({
@@ -62,7 +69,8 @@ const placed = ({ placement, monthlyCostUsd }: PlannedPlacement, resources: Reco
   settlesAt: '',
 });
 
-async function provisionPlacement(op: Operation, planned: PlannedPlacement): Promise<void> {
+/** Returns where it is. */
+async function provisionPlacement(op: Operation, planned: PlannedPlacement): Promise<Endpoint> {
   const { placement, specs, before } = planned;
   const { provider, owner } = placement;
   const { service } = owner;
@@ -133,6 +141,7 @@ async function provisionPlacement(op: Operation, planned: PlannedPlacement): Pro
     [{ service, provider, region: placement.region, id: resources.at(-1)?.id ?? '' }],
     planned.monthlyCostUsd,
   );
+  return { provider, region: placement.region, url: verified.endpoint };
 }
 
 const described = ({ outcome, drift }: Ensured, name: string): string =>

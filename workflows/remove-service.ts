@@ -10,6 +10,7 @@ import {
 } from '../model/record.ts';
 import { type Owner, statefulTypes } from '../model/service.ts';
 import { control, failure } from './calls.ts';
+import { withdrawEndpoint } from './endpoints.ts';
 import { settleAll } from './graph.ts';
 import { Operation } from './operation.ts';
 import { placementOf, removeResources, sweep } from './removal.ts';
@@ -37,6 +38,7 @@ export async function removeService(raw: unknown): Promise<OperationResult> {
     op.board.phase('removing');
     const identity = await control.openEstate({ estate: estate.name });
     const owner = { estate: estate.name, service, uid: identity.uid, controller: identity.controller };
+    await withdrawEndpoint(op, estate, service, identity.uid);
     await removePlacements(op, owner, record, withInterrupted(record), confirmed);
     return op.result('done');
   });

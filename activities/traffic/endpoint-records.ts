@@ -7,6 +7,7 @@ import {
   endpointName,
   endpointValues,
   parseEndpointRecord,
+  sameEndpoints,
 } from '../../model/endpoint-record.ts';
 import { CloudError } from '../../model/errors.ts';
 import type { Provider, TxtRecords } from '../providers/driver.ts';
@@ -18,6 +19,12 @@ import { guarded } from '../providers/provision.ts';
  */
 export interface EndpointActivities {
   readEndpointRecord(input: { at: EndpointZone; service: string; uid: string }): Promise<EndpointRecord | null>;
+  /** Records of several services; what is in the way of writing one is told instead of thrown, and its service left out. */
+  inspectEndpointRecords(input: {
+    at: EndpointZone;
+    uid: string;
+    services: readonly string[];
+  }): Promise<{ found: Record<string, EndpointRecord | null>; problems: string[] }>;
   /**
    * Replaces the record in one step and waits until the zone's name servers answer with it; nothing is done where it stands
    * there already. With `expected` only over that very record (null: over none), else `TrafficSwitchFailed`: read first, and
@@ -87,7 +94,7 @@ export function createEndpointActivities({ atAccount, isRepeated }: EndpointDepe
       // The earlier attempt's change may not be everywhere yet: the same one again is waited for.
       if (stands && !(before && isRepeated()))
         return { before: expected === undefined ? record : expected, changed: false };
-      if (!stands && expected !== undefined && !isDeepStrictEqual(valuesOf(record), valuesOf(expected)))
+      if (!stands && expected !== undefined && !sameEndpoints(record, expected))
         throw ApplicationFailure.nonRetryable(
           `${at.provider}: ${name} is ${shown(record)}, and ${shown(expected)} was expected; nothing was changed. Somebody else has switched it meanwhile: look at it, then start again or undo.`,
           'TrafficSwitchFailed',
@@ -109,6 +116,21 @@ export function createEndpointActivities({ atAccount, isRepeated }: EndpointDepe
         { ...input.at, resource: input.service },
         async (provider, signal) => (await find(provider, input, signal)).record,
       ),
+
+    inspectEndpointRecords: ({ at, uid, services }) =>
+      atAccount({ ...at, resource: at.zone }, async (provider, signal) => {
+        const found: Record<string, EndpointRecord | null> = {};
+        const problems: string[] = [];
+        for (const service of services)
+          try {
+            found[service] = (await find(provider, { at, service, uid }, signal)).record;
+          } catch (error) {
+            if (!(error instanceof CloudError) || !['NotFound', 'NotOurs'].includes(error.kind)) throw error;
+            problems.push(error.message);
+            if (error.kind === 'NotFound') break; // the zone: it would be the same for each
+          }
+        return { found, problems };
+      }),
 
     writeEndpointRecord: ({ at, record: given, expected }) => {
       const parsed = EndpointRecord.safeParse(given);
@@ -132,7 +154,6 @@ export function createEndpointActivities({ atAccount, isRepeated }: EndpointDepe
 /** The order of a record's values means nothing. */
 const plain = (records: Omit<TxtRecords, 'version'> | undefined): unknown =>
   records && [records.ttlSeconds, records.values.toSorted()];
-const valuesOf = (record: EndpointRecord | null): string[] => (record ? endpointValues(record) : []);
 
 const shown = (record: EndpointRecord | null): string =>
   record ? record.endpoints.map(({ provider, url }) => `${provider} (${url})`).join(', ') : 'no record';

@@ -16,10 +16,7 @@ def denial(method: str, path: str, headers: dict, body: bytes, query: dict) -> t
     if not found or not found[0] or not action:
         return None
     account, region = responses.get_account_id(), responses.get_region()
-    access_key = iam_actions._query_param(query, "X-Amz-Credential").partition("/")[0]
-    caller = iam_evaluator.resolve_principal(access_key or _signing_key(headers), account)
-    if isinstance(caller, iam_evaluator.AuthError):
-        return iam_actions.access_denied_response("s3", action, "", "", error_code=caller.code, message=caller.message)
+    caller = _caller(iam_actions._query_param(query, "X-Amz-Credential").partition("/")[0] or _signing_key(headers))
     resource = iam_actions.extract_resource_arn("s3", method, path, headers, body, query, region, account)
     needed = [(f"s3:{action}", resource), *iam_actions.s3_additional_checks(method, path, headers, body, query)]
     for name, arn in needed:
@@ -41,6 +38,15 @@ def denial(method: str, path: str, headers: dict, body: bytes, query: dict) -> t
                 "s3", name, caller.arn, "", explicit_deny=True, resource_arn=arn, resource_policy_arn=arn
             )
     return None
+
+
+def _caller(access_key: str) -> iam_evaluator.PrincipalInfo:
+    if not access_key:
+        return iam_evaluator.PrincipalInfo(arn="*", type="Anonymous", account="", policies=[], keys={}, limits=[])
+    account = responses.get_account_id()
+    known = iam_evaluator.resolve_principal(access_key, account)
+    # Access keys are not checked here: whoever has one that nobody was given is the account itself.
+    return iam_evaluator.resolve_principal("", account) if isinstance(known, iam_evaluator.AuthError) else known
 
 
 def _signing_key(headers: dict) -> str:
