@@ -2,9 +2,13 @@
 import * as wf from '@temporalio/workflow';
 import { CheckEstateInput, type EstateCheck } from '../model/operations.ts';
 import type { Place, ServiceRecord } from '../model/record.ts';
+import type { Owner } from '../model/service.ts';
 import { applicationFailure, cloud, control, failure } from './calls.ts';
+import { standingFences } from './fences.ts';
 import { Board, reason } from './progress.ts';
 import { searchAttributes } from './search-attributes.ts';
+
+type EstateOwner = Pick<Owner, 'estate' | 'uid' | 'controller'>;
 
 export async function checkEstate(raw: unknown): Promise<EstateCheck> {
   const board = new Board();
@@ -20,8 +24,39 @@ export async function checkEstate(raw: unknown): Promise<EstateCheck> {
   const clouds = await board.step('clouds', () => Promise.all(enabled.map(({ name }) => reach(name))));
   const records = await board.step('records', () => control.readServices({ estate: estate.name }));
   const reached = clouds.filter(({ problem }) => problem === '').map(({ provider }) => provider);
-  const orphans = await board.step('orphans', () => scan(estate.name, Object.values(records), reached));
-  return { estate: estate.name, clouds, services: Object.values(records).map(judge), orphans };
+  const { uid, controller } = await control.openEstate({ estate: estate.name });
+  const owner = { estate: estate.name, uid, controller };
+  const orphans = await board.step('orphans', () => scan(owner, Object.values(records), reached));
+  const fenced = await board.step('fences', () => fences(owner, Object.values(records), reached));
+  const services = Object.values(records).map((record) => {
+    const judged = judge(record);
+    const problem = fenced[record.service];
+    return judged.problem || !problem
+      ? judged
+      : { ...judged, problem, command: `multi-cloud recover ${record.service}` };
+  });
+  return { estate: estate.name, clouds, services, orphans };
+}
+
+/** By service: fences around stores of clouds that answer, where no operation is at work. */
+async function fences(
+  owner: EstateOwner,
+  records: readonly ServiceRecord[],
+  reached: readonly string[],
+): Promise<Record<string, string>> {
+  const idle = records.filter(
+    ({ holder, placements }) => !holder && placements.every(({ provider }) => reached.includes(provider)),
+  );
+  const found = await Promise.all(
+    idle.map(async (record) => {
+      const [standing] = await standingFences({ ...owner, service: record.service }, record);
+      if (!standing) return [];
+      const { placement, fence } = standing;
+      const text = `writers are refused on ${placement.provider} by a fence of ${fence.owner.workflowId} until ${fence.expiresAt}, and no operation is at work`;
+      return [[record.service, text]];
+    }),
+  );
+  return Object.fromEntries(found.flat());
 }
 
 async function reach(provider: string): Promise<EstateCheck['clouds'][number]> {
@@ -59,11 +94,10 @@ function judge({
 
 /** What carries the estate's tags, wherever a service has ever been, and stands in no record. Notes it in the records. */
 async function scan(
-  estate: string,
+  owner: EstateOwner,
   records: readonly ServiceRecord[],
   reached: readonly string[],
 ): Promise<EstateCheck['orphans']> {
-  const { uid, controller } = await control.openEstate({ estate });
   const places = new Map<string, Place>();
   for (const record of records)
     for (const place of record.places)
@@ -72,8 +106,8 @@ async function scan(
     [...places.values()].map(async (place) => {
       const { provider } = place;
       const known = records.flatMap((record) => knownOn(record, provider));
-      const owner = { estate, uid, controller, service: '', generation: 1 };
-      const placement = { ...place, type: 'storage' as const, configuration: {}, owner };
+      const everything = { ...owner, service: '', generation: 1 };
+      const placement = { ...place, type: 'storage' as const, configuration: {}, owner: everything };
       const strays = await cloud(provider, `scan ${provider} ${place.region}`).findStrays({
         placement,
         known,
@@ -92,7 +126,7 @@ async function scan(
   for (const { service, holder, orphans: listed } of records) {
     const mine = orphans.filter((one) => one.service === service).map(({ service: _, ...orphan }) => orphan);
     if (holder || (mine.length === 0 && listed.length === 0)) continue;
-    await control.noteOrphans({ estate, service, orphans: mine });
+    await control.noteOrphans({ estate: owner.estate, service, orphans: mine });
   }
   return orphans;
 }

@@ -3,6 +3,7 @@ import { type OperationResult, type PlannedPlacement, RecoverServiceInput } from
 import { type Intent, type Orphan, type RecordedResource, type ServiceRecord, samePlacement } from '../model/record.ts';
 import type { Owner } from '../model/service.ts';
 import { cloud, control, failure, urgent } from './calls.ts';
+import { liftFences } from './fences.ts';
 import { Operation } from './operation.ts';
 import { provisionService } from './provisioning.ts';
 import { placementOf, removeResources, retainUntil } from './removal.ts';
@@ -43,6 +44,7 @@ export async function recoverService(raw: unknown): Promise<OperationResult> {
     if (direction === 'undo') for (const intent of others) await takeBack(op, owner, record, intent);
     else await finish(op, owner, record, others);
 
+    await liftFences(op, owner, record);
     await removeOrphans(op, owner, service);
     return op.result('done');
   });
