@@ -7,7 +7,13 @@ import { Resource } from '../../activities/providers/provision.ts';
 import { recordsBuckets } from '../../activities/records/bucket.ts';
 import { CloudError } from '../../model/errors.ts';
 import { recordsPlacement } from '../../model/records.ts';
-import { type Outputs, type Placement, providerTypes, type ServiceType } from '../../model/service.ts';
+import {
+  type Outputs,
+  type Placement,
+  type ProviderType,
+  providerTypes,
+  type ServiceType,
+} from '../../model/service.ts';
 import { cases } from '../conformance/cases.ts';
 import { testProviders } from '../conformance/providers.ts';
 import { type Made, statusOf, type Visitor, visitors } from './visitors.ts';
@@ -23,6 +29,32 @@ const cellOf = (provider: Provider, { type }: Placement): Cell => {
   if (!cell) throw new Error(`no cell for ${type}`);
   return cell;
 };
+
+const placementOn = (
+  provider: ProviderType,
+  type: ServiceType,
+  { region, account }: { region: string; account: string },
+): Placement => ({
+  owner: {
+    estate: 'fence',
+    uid: randomBytes(16).toString('hex'),
+    service: type,
+    controller: 'test-controller',
+    generation: 1,
+  },
+  type,
+  provider,
+  providerType: provider,
+  region,
+  account,
+  configuration: cases.find((one) => one.type === type)?.configuration ?? {},
+});
+
+const fencesWith = (provider: Provider): FenceActivities =>
+  createFenceActivities({
+    atPlacement: (_, act) => act(provider, signal()),
+    ensureBucket: recordsBuckets({ cellOf, pace: () => pace, retentionDays: 1 }),
+  });
 
 /** Writes every 25 ms, until it is stopped. */
 class LiveWriter {
@@ -62,29 +94,34 @@ class LiveWriter {
   }
 }
 
+it('on aws lets no upload be completed that was begun before, and tells of it beforehand', async () => {
+  const { region, account, provider: makeProvider } = testProviders.aws;
+  const provider = makeProvider();
+  const placement = placementOn('aws', 'storage', { region, account });
+  const [bucket] = cellOf(provider, placement).design(placement);
+  if (!bucket) throw new Error('no bucket');
+  const call = { placement, needs: {}, signal: signal() };
+  const resource = new Resource(provider, cellOf(provider, placement), bucket, call);
+  const made = { bucket: (await resource.ensure(pace)).outputs };
+  const fences = fencesWith(provider);
+  const visitor = await visitors.aws(placement, made);
+  const complete = await visitor.beginUpload?.('begun');
+  expect((await fences.proveFence({ placement })).uploads).toEqual({ count: 1, first: ['begun'] });
+  await fences.fenceStore({ placement, owner, expiresAt });
+  expect(await complete?.().catch(statusOf)).toBe(403);
+  await fences.liftFence({ placement, owner });
+  expect(await complete?.().then(() => visitor.read('begun'))).toBe('begun');
+  await visitor.leave();
+  await resource.remove(pace, { deleteData: true, retainUntil: '2099-01-01' });
+  await provider.close();
+}, 60_000);
+
 describe.each(providerTypes)('a fence on %s', (providerType) => {
   describe.each<ServiceType>(['storage', 'data_lake'])('around a %s', (type) => {
-    const { region, account, provider: makeProvider } = testProviders[providerType];
+    const { provider: makeProvider, ...place } = testProviders[providerType];
     const provider = makeProvider();
-    const atPlacement = <T>(_: Placement, act: (at: Provider, signal: AbortSignal) => Promise<T>) =>
-      act(provider, signal());
-    const ensureBucket = recordsBuckets({ cellOf, pace: () => pace, retentionDays: 1 });
-    const fences: FenceActivities = createFenceActivities({ atPlacement, ensureBucket });
-    const placement: Placement = {
-      owner: {
-        estate: 'fence',
-        uid: randomBytes(16).toString('hex'),
-        service: type,
-        controller: 'test-controller',
-        generation: 1,
-      },
-      type,
-      provider: providerType,
-      providerType,
-      region,
-      account,
-      configuration: cases.find((one) => one.type === type)?.configuration ?? {},
-    };
+    const fences = fencesWith(provider);
+    const placement = placementOn(providerType, type, place);
     const made: Record<string, Outputs> = {};
     let visitor: Visitor;
     let writer: LiveWriter;

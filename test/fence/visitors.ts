@@ -10,7 +10,15 @@ import {
   IAMClient,
   PutUserPolicyCommand,
 } from '@aws-sdk/client-iam';
-import { GetBucketPolicyCommand, GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
+import {
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  GetBucketPolicyCommand,
+  GetObjectCommand,
+  PutObjectCommand,
+  S3Client,
+  UploadPartCommand,
+} from '@aws-sdk/client-s3';
 import { AuthorizationManagementClient } from '@azure/arm-authorization';
 import { ClientSecretCredential } from '@azure/identity';
 import { ContainerClient } from '@azure/storage-blob';
@@ -22,6 +30,8 @@ import { localRun } from '../local/stack.ts';
 export interface Visitor {
   write(key: string, text: string): Promise<unknown>;
   read(key: string): Promise<string>;
+  /** Begins an upload in parts and puts one; the answer completes it. Only where the cloud lists those in progress. */
+  beginUpload?(key: string): Promise<() => Promise<unknown>>;
   /** Who may do what on the store, byte for byte as the cloud tells its owner. */
   rights(): Promise<string>;
   leave(): Promise<unknown>;
@@ -58,6 +68,13 @@ async function onAws({ region }: Placement, made: Made): Promise<Visitor> {
   return {
     write: (Key, Body) => s3.send(new PutObjectCommand({ Bucket, Key, Body })),
     read: async (Key) => (await s3.send(new GetObjectCommand({ Bucket, Key }))).Body?.transformToString() ?? '',
+    async beginUpload(Key) {
+      const { UploadId } = await s3.send(new CreateMultipartUploadCommand({ Bucket, Key }));
+      const part = { Bucket, Key, UploadId, PartNumber: 1 };
+      const { ETag } = await s3.send(new UploadPartCommand({ ...part, Body: Key }));
+      const MultipartUpload = { Parts: [{ ETag, PartNumber: 1 }] };
+      return () => s3.send(new CompleteMultipartUploadCommand({ Bucket, Key, UploadId, MultipartUpload }));
+    },
     rights: async () => (await owner.send(new GetBucketPolicyCommand({ Bucket }))).Policy ?? '',
     async leave() {
       await iam.send(new DeleteAccessKeyCommand({ UserName, AccessKeyId: accessKeyId }));

@@ -36,7 +36,8 @@ export function dataLake(clients: Clients): Cell {
       const shards = summary.StreamDescriptionSummary?.OpenShardCount;
       return { healthy: status === 'ACTIVE', detail: `stream ${StreamName} is ${status} with ${shards} shards` };
     },
-    endpoint: (_placement, observed) => observed.stream?.outputs.arn ?? '',
+    // Objects are what a migration carries, and what its readers and writers look for.
+    endpoint: (_placement, observed) => observed.bucket?.outputs.url ?? '',
     permissions: {
       do: [
         ...bucketRights.do,

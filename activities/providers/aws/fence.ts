@@ -166,8 +166,10 @@ export function bucketFence(clients: Clients, identity: (signal: AbortSignal) =>
       });
       const us = await identity(abortSignal);
       const found = await identitiesThatWrite(bucket.Bucket, us, abortSignal).catch((error: unknown) => {
-        if (!isKind(error, 'PermissionDenied')) throw error;
-        return { writers: [], unknown: ['which identities of the account can write: the worker may not list them'] };
+        // Asking about each identity is what IAM throttles first; a large account is not worth a preflight that fails.
+        const why = isKind(error, 'Throttled') ? 'IAM throttles the question' : 'the worker may not list them';
+        if (!isKind(error, 'Throttled') && !isKind(error, 'PermissionDenied')) throw error;
+        return { writers: [], unknown: [`which identities of the account can write: ${why}`] };
       });
       return {
         writers: found.writers,

@@ -73,7 +73,8 @@ export function dataLakeCell(clients: Clients): Cell {
         detail: attached ? `${topic} takes messages and is read` : `${topic} is not read: its subscription is detached`,
       };
     },
-    endpoint: (_placement, observed) => observed.stream?.outputs.topic ?? '',
+    // Objects are what a migration carries, and what its readers and writers look for.
+    endpoint: (_placement, observed) => observed.bucket?.outputs.url ?? '',
     permissions: {
       do: [
         ...bucketRights.do,
