@@ -163,6 +163,8 @@ export interface FenceDriver {
 /** Who may do what on a store. The rights are data in a shape of the driver's own; what is kept of them lifts the fence. */
 export interface StoreRights {
   readonly now: JsonObject;
+  /** Whether something of a fence is among them, whoever set it. */
+  readonly marked: boolean;
   /** By rights on the store itself, which the fence takes away for a time. */
   readonly writers: readonly Writer[];
   /** By rights from above the store. */

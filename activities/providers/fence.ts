@@ -167,8 +167,12 @@ export function createFenceActivities({ atPlacement, ensureBucket }: FenceDepend
         if (standing && !isDeepStrictEqual(standing.owner, owner)) throw store.error('NotOurs', whose(standing.owner));
         const fence = standing ? { ...asked.data, setAt: standing.setAt } : asked.data;
         const rights = await store.read();
+        if (rights.marked && !kept)
+          throw store.error('NotOurs', 'a fence stands there and its record is gone; look at the rights of the store');
         if (!kept || standing?.expiresAt !== expiresAt) {
-          const before = standing?.before ?? rights.now;
+          // A call of a fence that was lifted meanwhile may have come late: what it did is no part of what was before.
+          const unfenced = rights.marked && kept ? rights.lifted(rights.now, kept.record.before) : rights.now;
+          const before = standing?.before ?? unfenced;
           kept = await store.keep({ v: 1, uid: placement.owner.uid, ...fence, state: 'set', before }, kept);
         }
         const wanted = rights.fenced(rights.now, fence);
@@ -179,24 +183,27 @@ export function createFenceActivities({ atPlacement, ensureBucket }: FenceDepend
 
     liftFence: ({ placement, owner }) =>
       at(placement, async (store) => {
-        const kept = await store.record();
-        if (kept?.record.state !== 'set') return { outcome: 'none' };
-        const { record } = kept;
-        if (!isDeepStrictEqual(record.owner, owner)) throw store.error('NotOurs', whose(record.owner));
-        const rights = await store.read();
-        const wanted = rights.lifted(rights.now, record.before);
+        const [kept, rights] = await Promise.all([store.record(), store.read()]);
+        const standing = standingOf(kept, rights);
+        if (!kept || !standing) return { outcome: 'none' };
+        if (!isDeepStrictEqual(standing.owner, owner)) throw store.error('NotOurs', whose(standing.owner));
+        const wanted = rights.lifted(rights.now, standing.before);
         if (!isDeepStrictEqual(wanted, rights.now)) await store.apply(rights, wanted);
-        await store.keep({ ...record, state: 'lifted' }, kept);
+        if (standing.state === 'set') await store.keep({ ...standing, state: 'lifted' }, kept);
         return { outcome: 'lifted' };
       }),
 
     fenceState: ({ placement }) =>
       at(placement, async (store) => {
         const [kept, rights] = await Promise.all([store.record(), store.read()]);
-        return stateOf(rights, kept?.record.state === 'set' ? kept.record : undefined);
+        return stateOf(rights, standingOf(kept, rights));
       }),
   };
 }
+
+/** Also of a fence that was lifted, where a call that was given up has set it again too late. */
+const standingOf = (kept: Kept | undefined, { marked }: StoreRights): FenceRecord | undefined =>
+  kept && (kept.record.state === 'set' || marked) ? kept.record : undefined;
 
 /** For the trial of a preflight: nothing of it is ever written. */
 const trial: FenceMark = { owner: { workflowId: 'preflight', runId: 'preflight' }, expiresAt: '2000-01-01T00:00:00Z' };

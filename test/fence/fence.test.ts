@@ -222,6 +222,17 @@ describe.each(providerTypes)('a fence on %s', (providerType) => {
       expect(await fences.fenceState({ placement })).toEqual({ fence: null, inForce: false, escapes: [] });
     });
 
+    it('that comes late, after it was lifted, is found and lifted again', async () => {
+      const refused = writer.until(403);
+      const late = await provider.fence.read(placement, signal());
+      await late.apply(late.fenced(late.now, { owner, expiresAt }));
+      await refused;
+      expect(await fences.fenceState({ placement })).toMatchObject({ fence: { owner } });
+      await expect(fences.liftFence({ placement, owner: another })).rejects.toMatchObject({ kind: 'NotOurs' });
+      expect(await fences.liftFence({ placement, owner })).toEqual({ outcome: 'lifted' });
+      expect(await visitor.rights()).toBe(before);
+    });
+
     it('can be set anew by another run after that', async () => {
       const refused = writer.until(403);
       await fences.fenceStore({ placement, owner: another, expiresAt });

@@ -140,6 +140,7 @@ export function bucketFence(clients: Clients, identity: (signal: AbortSignal) =>
       const now = { policy: found?.Policy ?? null };
       return {
         now,
+        marked: parse(now).Statement.some(isOurs),
         writers: allowedBy(parse(now).Statement),
         // No allowance, whoever gives it, outweighs the denial; who may change the policy is not stopped from that.
         escapes: [],

@@ -160,6 +160,7 @@ export function accountFence(clients: AzureClients): FenceDriver {
 
       return {
         now: sorted(now),
+        marked: Object.values(now).some(isOurs),
         writers: Object.values(now)
           .filter((one) => one.writes && !same(one.principalId, us))
           .map((one) => ({

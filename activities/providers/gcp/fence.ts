@@ -168,6 +168,7 @@ export function bucketFence(clients: Clients): FenceDriver {
 
       return {
         now,
+        marked: marks.length > 0,
         writers: writers(own, 'bucket'),
         escapes: projects
           ? writers(projects, 'project')
