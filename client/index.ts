@@ -20,7 +20,7 @@ import { type AuditVerdict, type EstateCheck, type EstatePlan, taskQueue, workfl
 import { type EstateRecord, type ServiceRecord, ServiceSummary } from '../model/record.ts';
 import { OperationHandle } from './operation-handle.ts';
 
-export type { AuditVerdict, EstateCheck, EstatePlan, OperationResult } from '../model/operations.ts';
+export type { AuditVerdict, EstateCheck, EstatePlan, OperationResult, Rebuilt } from '../model/operations.ts';
 export type { AuditEntry, Progress } from '../model/progress.ts';
 export type { ServiceRecord, ServiceSummary } from '../model/record.ts';
 export { type CodecKeys, encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
@@ -119,6 +119,19 @@ export class EstateClient {
     by?: string | undefined;
   }): Promise<OperationHandle> {
     return this.#start('recoverService', workflowIds.recoverService(this.name, input.service), input);
+  }
+
+  /**
+   * After a lost Temporal database: makes the records again from the records buckets, read-only until `confirm` is called with
+   * the UID that the result names. `uid` says which estate of this name is meant, where the accounts hold several.
+   */
+  rebuild(input: { uid?: string | undefined; by?: string | undefined } = {}): Promise<OperationHandle> {
+    return this.#start('rebuildEstate', workflowIds.rebuildEstate(this.name), input);
+  }
+
+  confirm(input: { uid: string; by?: string | undefined }): Promise<OperationHandle> {
+    const { uid: confirm, by } = input;
+    return this.#start('rebuildEstate', workflowIds.rebuildEstate(this.name), { confirm, by });
   }
 
   /** Looks at every cloud and every record: what is the matter, and what to do. Changes nothing in the clouds. */

@@ -24,6 +24,7 @@ export const operationErrorTypes = [
   'NotCompliant',
   'OverBudget',
   'OperationInProgress',
+  'Unconfirmed',
   'ServiceNotFound',
   'NotOurs',
   'Protected',

@@ -18,6 +18,7 @@ const Estate = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,23}$/, 'must match [a-z][a-z0-9-]{0,23}')
   .optional();
+const Uid = z.string().regex(/^[0-9a-f]{32}$/, 'must be 32 hex digits');
 const Approval = z.enum(['none', 'manual']).default('none');
 /** Sections of an estate file that an input may carry; their content is checked with the worker's own file beside it. */
 const File = z.strictObject({
@@ -77,6 +78,15 @@ export const RecoverServiceInput = z.strictObject({
   direction: z.enum(['finish', 'undo']).default('finish'),
   by: z.string().max(200).default(''),
 });
+export const RebuildEstateInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  /** Which estate of this name, where the accounts hold several. */
+  uid: Uid.optional(),
+  /** UID of the rebuilt records: ends their read-only time instead of rebuilding them. */
+  confirm: Uid.optional(),
+  by: z.string().max(200).default(''),
+});
 export const CheckEstateInput = z.strictObject({
   v: z.literal(1).default(1),
   estate: Estate,
@@ -126,6 +136,7 @@ export const workflowIds = {
   recoverService: (estate: string, service: string) => `recover/${estate}/${service}`,
   checkEstate: (estate: string, id: string) => `check/${estate}-${id}`,
   verifyAudit: (estate: string, id: string) => `verify-audit/${estate}-${id}`,
+  rebuildEstate: (estate: string) => `rebuild/${estate}`,
   cloudEstate: (estate: string) => `estate/${estate}`,
   cloudService: (estate: string, service: string) => `service/${estate}/${service}`,
   planEstate: (estate: string, id: string) => `plan/${estate}-${id}`,
@@ -201,6 +212,22 @@ export interface AuditVerdict {
   })[];
 }
 
+/** What was found of an estate whose records were lost. */
+export interface Rebuilt {
+  uid: string;
+  services: {
+    service: string;
+    status: ServiceStatus;
+    placements: { provider: string; region: string; generation: number }[];
+    /** The bucket whose copy counts; empty where there is none. */
+    source: string;
+    /** In what other copies, and what really runs, differ from it. */
+    differences: string[];
+  }[];
+  /** Copies that do not count, and why. */
+  refused: { bucket: string; key: string; why: string }[];
+}
+
 /** What a look at the whole estate has found. */
 export interface EstateCheck {
   estate: string;
@@ -220,6 +247,8 @@ export interface EstateCheck {
   }[];
   /** Resources that carry the estate's tags and stand in no record, by service. */
   orphans: (Orphan & { service: string })[];
+  /** Estates of this name that the clouds hold and of which there are no records, by UID. */
+  lost?: { uid: string; resources: number; services: string[] }[] | undefined;
 }
 
 export type { Step };

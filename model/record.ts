@@ -152,6 +152,12 @@ export const EstateRecord = z.strictObject({
     })
     .optional(),
   services: z.array(z.string()).default([]),
+  /** Counts the files that were applied: the newest of two copies is known by it. */
+  revision: z.number().int().default(0),
+  /** The `controller` tag of its resources where that is not this namespace's ID: it was rebuilt after its database was lost. */
+  controller: z.string().default(''),
+  /** Rebuilt from its records buckets, and read-only until a person has confirmed it. */
+  unconfirmed: z.boolean().default(false),
 });
 export type EstateRecord = z.infer<typeof EstateRecord>;
 

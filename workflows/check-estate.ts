@@ -1,9 +1,12 @@
 /** `checkEstate`: looks at every cloud and every record, and says what is the matter and what to do. Takes no lock. */
 import * as wf from '@temporalio/workflow';
+import type { Estate } from '../model/estate.ts';
 import { CheckEstateInput, type EstateCheck } from '../model/operations.ts';
 import type { Place, ServiceRecord } from '../model/record.ts';
+import { isRecords } from '../model/records.ts';
 import { applicationFailure, cloud, control, failure } from './calls.ts';
 import { Board, reason } from './progress.ts';
+import { anywhere, servicesOf } from './rebuild-estate.ts';
 import { searchAttributes } from './search-attributes.ts';
 
 export async function checkEstate(raw: unknown): Promise<EstateCheck> {
@@ -21,7 +24,33 @@ export async function checkEstate(raw: unknown): Promise<EstateCheck> {
   const records = await board.step('records', () => control.readServices({ estate: estate.name }));
   const reached = clouds.filter(({ problem }) => problem === '').map(({ provider }) => provider);
   const orphans = await board.step('orphans', () => scan(estate.name, Object.values(records), reached));
-  return { estate: estate.name, clouds, services: Object.values(records).map(judge), orphans };
+  const looks = wf.patched('lost records');
+  const known = looks ? await control.readEstate({ estate: estate.name }) : undefined;
+  const empty = Object.values(records).every(({ placements }) => placements.length === 0);
+  const lost = looks && empty ? await board.step('lost records', () => lostEstates(estate, clouds)) : [];
+  const unconfirmed = known?.unconfirmed ? known.uid : undefined;
+  const services = Object.values(records).map((record) => judge(record, unconfirmed));
+  return { estate: estate.name, clouds, services, orphans, lost };
+}
+
+/** Where nothing runs as far as Temporal knows: what the clouds hold of other estates of this name. Its database may be new. */
+async function lostEstates(estate: Estate, clouds: EstateCheck['clouds']): Promise<NonNullable<EstateCheck['lost']>> {
+  const { uid } = await control.openEstate({ estate: estate.name });
+  const found = await Promise.all(
+    (await control.searchPlaces({ estate })).map((place) => {
+      const { provider, region } = place;
+      const account = clouds.find((one) => one.provider === provider)?.account;
+      if (!account) return [];
+      const placement = anywhere({ ...place, account }, estate.name, '');
+      return cloud(provider, `search ${provider} ${region}`).findOwned({ placement });
+    }),
+  );
+  const others = found.flat().filter(({ owner }) => owner.uid !== uid && !isRecords(owner.service));
+  return [...Map.groupBy(others, ({ owner }) => owner.uid)].map(([other, all]) => ({
+    uid: other,
+    resources: new Set(all.map(({ kind, id }) => `${kind} ${id}`)).size,
+    services: servicesOf(all),
+  }));
 }
 
 async function reach(provider: string): Promise<EstateCheck['clouds'][number]> {
@@ -33,16 +62,18 @@ async function reach(provider: string): Promise<EstateCheck['clouds'][number]> {
   }
 }
 
-function judge({
-  service,
-  status,
-  waitingFor,
-  holder,
-  intents,
-  orphans,
-}: ServiceRecord): EstateCheck['services'][number] {
+/** `unconfirmed`: the estate's UID where its records were rebuilt and nobody has confirmed them. */
+function judge(
+  { service, status, waitingFor, holder, intents, orphans }: ServiceRecord,
+  unconfirmed: string | undefined,
+): EstateCheck['services'][number] {
   const held = holder ? ` by ${holder.operation} (${holder.workflowId})` : '';
   const says = (problem: string, command: string) => ({ service, status, problem, command });
+  if (unconfirmed !== undefined)
+    return says(
+      'its record was rebuilt and is read-only until it is confirmed',
+      `multi-cloud recover --confirm ${unconfirmed}`,
+    );
   if (status === 'blocked') return says(`blocked${held}: ${waitingFor}`, `multi-cloud retry ${service}`);
   if (status === 'needs-operator')
     return says(`needs an operator${held}: ${waitingFor}`, `multi-cloud retry ${service} --compensation`);

@@ -2,7 +2,7 @@
 import * as wf from '@temporalio/workflow';
 import { z } from 'zod';
 import type { Activities } from '../activities/index.ts';
-import { type Acquired, ask, isHolder } from '../model/lock.ts';
+import { type Acquired, ask, describeHolder, isHolder } from '../model/lock.ts';
 import {
   applyChange,
   Holder,
@@ -14,6 +14,7 @@ import {
   type ServiceSummary,
   summarise,
 } from '../model/record.ts';
+import { failure } from './calls.ts';
 import { searchAttributes } from './search-attributes.ts';
 
 export interface WriteRequest {
@@ -27,6 +28,7 @@ export const acquire = wf.defineUpdate<Acquired, [Holder]>('acquire');
 export const release = wf.defineUpdate<{ revision: number }, [Pick<Holder, 'workflowId' | 'runId'>]>('release');
 export const write = wf.defineUpdate<{ revision: number }, [WriteRequest]>('write');
 export const noteOrphans = wf.defineUpdate<void, [Orphan[]]>('noteOrphans');
+export const rebuild = wf.defineUpdate<void, [ServiceRecord]>('rebuild');
 export const record = wf.defineQuery<ServiceRecord>('record');
 
 /** A history of this many updates is closed and continued; the server's limit is 2,000. */
@@ -128,6 +130,22 @@ export async function cloudService(input: ServiceRecord): Promise<void> {
         show();
       }),
     { validator: (orphans) => void z.array(Orphan).parse(orphans) },
+  );
+
+  wf.setHandler(
+    rebuild,
+    (record) =>
+      turns.next(async () => {
+        updates++;
+        if (state.holder)
+          throw failure(
+            'OperationInProgress',
+            `${state.service} is held by ${describeHolder(state.holder)}; its record was not rebuilt.`,
+          );
+        state = record;
+        show();
+      }),
+    { validator: (record) => void ServiceRecord.parse(record) },
   );
 
   show();

@@ -53,7 +53,7 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
     op.recordsIn(changing.flatMap(({ placements }) => placements.map(({ placement }) => placement)));
     await settleAll(changing.map((one) => deployChild(op, one)));
     for (const one of planned.services) if (!changing.includes(one)) keepAsIs(op, one);
-    await control.recordApplied({
+    const changed = await control.recordApplied({
       estate: estate.name,
       file: {
         hash: loaded.hash,
@@ -63,6 +63,9 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
         replicationUsd: planned.plan.cost.replicationUsd,
       },
     });
+    // What is applied now is kept wherever something runs, although nothing there has changed.
+    if (changed)
+      op.recordsIn(planned.services.flatMap(({ placements }) => placements.map(({ placement }) => placement)));
     return op.result('done');
   });
 }

@@ -5,6 +5,7 @@ export { cloudService } from './cloud-service.ts';
 export { deployEstate } from './deploy-estate.ts';
 export { deployService } from './deploy-service.ts';
 export { planEstate } from './plan-estate.ts';
+export { rebuildEstate } from './rebuild-estate.ts';
 export { recoverService } from './recover-service.ts';
 export { removeService } from './remove-service.ts';
 export { verifyAudit } from './verify-audit.ts';

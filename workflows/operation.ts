@@ -10,7 +10,7 @@ import { Command } from '../model/decisions.ts';
 import type { ErrorType } from '../model/errors.ts';
 import type { OperationResult } from '../model/operations.ts';
 import type { Holder, OperationKind, Orphan, RecordChange, ServiceStatus } from '../model/record.ts';
-import { recordsPlacement } from '../model/records.ts';
+import { evidence, type Kept, recordsPlacement } from '../model/records.ts';
 import type { Placement } from '../model/service.ts';
 import { applicationFailure, control, failure, mayHaveWorked, mayPass, records } from './calls.ts';
 import { Decisions } from './decisions.ts';
@@ -178,22 +178,31 @@ export class Operation {
     );
   }
 
-  /** Closes the trail, and puts a copy of the record of the service beside it. */
+  /** Closes the trail, and puts a copy of the record of the service, or of the estate, beside it. */
   async #keepRecords(outcome: string): Promise<void> {
     if (this.trail.buckets.length === 0) return;
     const service = this.#service ?? '';
-    const { [service]: record } = this.#service ? await control.readServices({ estate: this.#estate }) : {};
+    const record = await this.#record();
+    if (record) {
+      const { what, resource } = evidence(record);
+      this.board.record('run', what, resource);
+    }
     this.trail.end(outcome);
     await this.keepTrail(service);
     await this.trail.settled();
     if (record)
       await Promise.all(
         this.trail.buckets.map((placement) =>
-          records(placement.provider, `record of ${service}`)
+          records(placement.provider, `record of ${service || 'the estate'}`)
             .keepRecord({ placement, record })
             .catch((error: unknown) => this.board.record('run', `no copy of the record: ${reason(error)}`)),
         ),
       );
+  }
+
+  async #record(): Promise<Kept['record'] | undefined> {
+    if (this.#service) return (await control.readServices({ estate: this.#estate }))[this.#service];
+    return wf.patched('copy of the estate record') ? control.readEstate({ estate: this.#estate }) : undefined;
   }
 
   achieved(placements: OperationResult['placements'], monthlyCostUsd: number): void {
@@ -224,7 +233,7 @@ export class Operation {
   }
 
   /** Runs the story; when it cannot be completed, takes back what it did, and ends with why. */
-  async run(story: () => Promise<OperationResult>): Promise<OperationResult> {
+  async run<R extends OperationResult>(story: () => Promise<R>): Promise<R> {
     this.decisions.onUndo(() =>
       this.#stop(failure('UndoRequested', 'An undo was asked for; everything that this run had done was taken back.')),
     );

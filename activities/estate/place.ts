@@ -6,7 +6,14 @@ import type { EstatePlan, PlannedPlacement } from '../../model/operations.ts';
 import { placeService } from '../../model/placement.ts';
 import { planView } from '../../model/plan-view.ts';
 import { type Proposal, removedFromFile, typeChanged } from '../../model/proposals.ts';
-import { begunPlacements, type EstateRecord, type RecordedPlacement, type ServiceRecord } from '../../model/record.ts';
+import {
+  begunPlacements,
+  type EstateRecord,
+  type Place,
+  type RecordedPlacement,
+  type ServiceRecord,
+} from '../../model/record.ts';
+import { regionsOf } from '../../model/region.ts';
 import type { Placement, ServiceType } from '../../model/service.ts';
 import type { Sheets } from '../../model/sheets.ts';
 import type { Identity } from '../registry/registry.ts';
@@ -37,6 +44,19 @@ export interface Placed {
 
 export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
   return {
+    /** Where the estate may have put something: the regions of each enabled provider, its own and those of the zones. */
+    async searchPlaces({ estate }: { estate: Estate }): Promise<Omit<Place, 'account'>[]> {
+      return estate.providers
+        .filter(({ enabled }) => enabled)
+        .flatMap((provider) =>
+          regionsOf(estate, provider, sheets.facts).map((region) => ({
+            provider: provider.name,
+            providerType: provider.type,
+            region,
+          })),
+        );
+    },
+
     async placeServices({ loaded, only, records, identity, accounts, lastApplied, by }: PlaceRequest): Promise<Placed> {
       const { estate, proposals } = asItRuns(loaded.estate, records);
       const placed = only.map((service) => placeService(estate, service, sheets, current(records[service])));

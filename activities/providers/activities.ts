@@ -5,9 +5,9 @@ import type { ResourceChange } from '../../model/operations.ts';
 import type { RecordedResource } from '../../model/record.ts';
 import type { Outputs, Placement, ResourceSpec } from '../../model/service.ts';
 import { createRecordsActivities } from '../records/records.ts';
-import type { Call, Cell, Check, Observed, Provider } from './driver.ts';
+import type { Call, Cell, Check, Found, Observed, Provider } from './driver.ts';
 import type { ProviderPool } from './pool.ts';
-import { driverOf, type Ensured, guarded, type Pace, type Removed, Resource } from './provision.ts';
+import { driverOf, type Ensured, guarded, type Pace, type Removed, Resource, scan } from './provision.ts';
 import { findStrays, type KnownResource, removeStrays, type Stray } from './strays.ts';
 
 export interface ProviderDependencies {
@@ -273,6 +273,11 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs, records
         const strays = await findStrays(provider, placement, known, signal);
         return everyService ? strays : strays.filter(({ service }) => service === placement.owner.service);
       });
+    },
+
+    /** All that bears the estate's UID in the placement's account and region; with an empty UID, its name. */
+    findOwned({ placement }: { placement: Placement }): Promise<Found[]> {
+      return atPlacement(placement, (provider, signal) => scan(provider, placement, signal));
     },
 
     /** Removes strays of the placement's service; returns those that were kept because they hold data. */

@@ -1,6 +1,6 @@
 /**
  * Records the committed histories: starts a stack, runs each workflow type on a small estate, and writes what the server
- * kept. `node bin/run.mjs test/histories/record.ts` after a change of workflows that old histories cannot follow (until
+ * kept. `node bin/run.mjs test/histories/record.ts [TYPE ...]` after a change of workflows that old histories cannot follow (until
  * the first release; from then on such a change is made behind `patched`, and old histories stay).
  */
 import { spawn } from 'node:child_process';
@@ -22,6 +22,8 @@ import { ownWorker, writeEstate } from '../e2e/own-worker.ts';
 const root = resolve(import.meta.dirname, '../..');
 const state = join(root, '.local/histories');
 const estate = 'histories';
+const types = process.argv.slice(2);
+const isWanted = (type: string): boolean => types.length === 0 || types.includes(type);
 
 /** The stack, and in a process that sees the local clouds only, this program again. */
 async function withStack(): Promise<void> {
@@ -35,7 +37,7 @@ async function withStack(): Promise<void> {
   });
   const run = await stack.up();
   try {
-    const child = spawn(process.execPath, [import.meta.filename], {
+    const child = spawn(process.execPath, [import.meta.filename, ...types], {
       cwd: root,
       stdio: 'inherit',
       env: {
@@ -111,11 +113,17 @@ async function record(): Promise<void> {
   await (await start('verifyAudit', workflowIds.verifyAudit(estate, '1'), { workflowId: 'terminated', runId })).result();
   await (await start('deployEstate', 'done', { file: { services: { ...services, third: services.bucket } } })).result();
 
+  // A database that was lost is a namespace that knows nothing.
+  const fresh = await ownWorker('histories-2', file);
+  const id = workflowIds.rebuildEstate(estate);
+  await (await fresh.client.workflow.start('rebuildEstate', { taskQueue, workflowId: id, args: [{}] })).result();
+
   for (const name of readdirSync(import.meta.dirname))
-    if (name.endsWith('.json.gz')) rmSync(join(import.meta.dirname, name));
+    if (name.endsWith('.json.gz') && isWanted(name.slice(0, name.indexOf('-')))) rmSync(join(import.meta.dirname, name));
   const secrets = Object.entries(process.env).filter(([name]) => /SECRET|PRIVATE/.test(name));
   const seen: Record<string, number> = {};
-  for (const { workflowId, type, history } of (await allHistories(worker.client)).reverse()) {
+  const histories = [...(await allHistories(worker.client)), ...(await allHistories(fresh.client))].reverse();
+  for (const { workflowId, type, history } of histories.filter((one) => isWanted(one.type))) {
     const text = textOf(history);
     for (const [name, value] of secrets)
       if (value && value.length > 6 && text.includes(value)) throw new Error(`${workflowId} holds ${name}`);
@@ -129,6 +137,7 @@ async function record(): Promise<void> {
   }
   process.stderr.write(`${JSON.stringify(seen)}\n`);
   await worker.close();
+  await fresh.close();
 }
 
 await (process.env.MULTI_CLOUD_RUN ? record() : withStack());

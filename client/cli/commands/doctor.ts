@@ -111,6 +111,11 @@ async function workersView(session: Session): Promise<Finding[]> {
         ok: false,
         found: `${provider} ${kind} ${name}: ${reason}; run: npx multi-cloud recover ${service}`,
       })),
+      ...(seen.lost ?? []).map(({ uid, resources, services }) => ({
+        check: 'records',
+        ok: false,
+        found: `Temporal knows of nothing that runs, and the clouds hold ${resources} resources of an estate ${session.estate.name} (UID ${uid}: ${services.join(', ')}). Where its database was lost, run: npx multi-cloud recover --rebuild ${uid}`,
+      })),
     ];
   } catch (error) {
     if (!(error instanceof OperationFailed)) throw error;
