@@ -73,7 +73,10 @@ export class CloudError extends Error {
   override readonly name = 'CloudError';
   readonly fields: CloudErrorFields;
 
-  constructor(fields: CloudErrorFields, explanation?: string) {
+  constructor({ requestId: claimed, ...known }: CloudErrorFields, explanation?: string) {
+    // Taken from a header that anything between us and the cloud may have written.
+    const requestId = claimed !== undefined && /^[\w-]{1,256}$/.test(claimed) ? claimed : undefined;
+    const fields = { ...known, ...(requestId !== undefined && { requestId }) };
     super(
       [
         `${fields.provider}: ${fields.operation} on ${fields.resource}: ${fields.kind}`,
