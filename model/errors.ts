@@ -51,6 +51,16 @@ export const blockingKinds: readonly CloudErrorKind[] = [
   'ClockSkewed',
 ];
 
+/** What the people on duty can do about it. A message that explains itself needs none. */
+const remedies: Partial<Record<CloudErrorKind, string>> = {
+  Unauthenticated:
+    'renew the credentials where the worker reads them: its secrets file, or its environment and a restart',
+  PermissionDenied: "grant this right to the worker's identity",
+  QuotaExceeded: 'have the quota raised, or remove what nobody needs',
+  ClockSkewed: "set the clock of the worker's machine: its time service does not run",
+  Unavailable: "the cloud does not answer: see its status page, and the worker's network",
+};
+
 export interface CloudErrorFields {
   kind: CloudErrorKind;
   provider: string;
@@ -81,7 +91,7 @@ export class CloudError extends Error {
       [
         `${fields.provider}: ${fields.operation} on ${fields.resource}: ${fields.kind}`,
         fields.missing && `missing ${fields.missing}`,
-        explanation,
+        explanation ?? remedies[fields.kind],
         fields.requestId && `request ${fields.requestId}`,
       ]
         .filter(Boolean)

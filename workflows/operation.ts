@@ -137,8 +137,11 @@ export class Operation {
         this.board.block(why);
         await this.#show(service, 'blocked', why);
         const { blockedMs } = await this.waits();
-        await this.decisions.pauseForRepair(blockedMs);
-        this.board.block(undefined);
+        try {
+          await this.decisions.pauseForRepair(blockedMs);
+        } finally {
+          this.board.block(undefined); // an undo, or a cancellation, ends the wait as well
+        }
         await this.#show(service, atWork[this.kind], '');
       }
     }
@@ -252,9 +255,12 @@ export class Operation {
       if (begun) this.board.phase('undone');
       await wf.CancellationScope.nonCancellable(() => this.#keepRecords(`undone: ${reason(error)}`));
       const cause = this.#stopped ?? applicationFailure(error);
-      if (wf.isCancellation(error) && !this.#stopped) throw error;
+      const cancelled = wf.isCancellation(error) && !this.#stopped;
+      // A run that ends Cancelled tells nothing: whoever started it must hear of what is left.
+      if (cancelled && this.orphans.length === 0) throw error;
       const type = (cause?.type ?? 'CompensationFailed') as ErrorType;
-      throw failure(type, cause ? cause.message : reason(error), this.result('undone'));
+      const left = 'The run was cancelled, and not everything that it had done could be taken back.';
+      throw failure(type, cancelled ? left : (cause?.message ?? reason(error)), this.result('undone'));
     } finally {
       await wf.CancellationScope.nonCancellable(() => this.locks.release());
     }

@@ -178,7 +178,7 @@ export class Resource {
     throw this.#error(
       'NotOurs',
       'observe',
-      'it exists and does not carry the tags of this estate; it was not touched. Rename or remove it, or give the estate another name',
+      'it exists and does not carry the tags of this estate; it was not touched. A new placement takes another name when it is deployed again; in the place of an existing one it must be removed by its owner',
     );
   }
 

@@ -11,7 +11,7 @@ import { budgetText } from './plan-text.ts';
 
 export function statusText(services: readonly ServiceSummary[]): string {
   if (services.length === 0)
-    return 'Nothing runs. Look at what would: npx multi-cloud plan. Where something should run: npx multi-cloud doctor';
+    return 'Nothing runs.\n  what would: npx multi-cloud plan\n  where something should: npx multi-cloud doctor';
   return columns(['service', 'type', 'status', 'cloud', 'region', '$/month', 'health'], services.flatMap(statusRows));
 }
 

@@ -5,7 +5,7 @@ import { printable } from '../../../model/text.ts';
 import { searchAttributes } from '../../../workflows/search-attributes.ts';
 import { OperationFailed } from '../../index.ts';
 import { Exit, exitCodes } from '../exit.ts';
-import { inSession, print, printJson, type Session } from '../session.ts';
+import { explainIn, inSession, print, printJson, type Session } from '../session.ts';
 
 interface Finding {
   check: string;
@@ -118,8 +118,9 @@ async function workersView(session: Session): Promise<Finding[]> {
       })),
     ];
   } catch (error) {
-    if (!(error instanceof OperationFailed)) throw error;
-    return [{ check, ok: false, found: `${error.type}: ${error.message}` }];
+    const found =
+      error instanceof OperationFailed ? `${error.type}: ${error.message}` : (await explainIn(session, error)).message;
+    return [{ check, ok: false, found }];
   } finally {
     clearTimeout(timer);
   }
