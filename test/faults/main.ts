@@ -1,5 +1,5 @@
 /**
- * `npm run test:faults [-- --shard i/n] [--clouds aws,gcp] [--only calls|runs] [--again]`: the whole matrix, for as long
+ * `npm run test:faults [-- --shard i/n] [--clouds aws,gcp] [--only calls|runs|activities] [--again]`: the whole matrix, for as long
  * as it takes. What is done is noted in a file, so that a run that was stopped goes on where it was.
  */
 import { spawnSync } from 'node:child_process';
@@ -13,7 +13,8 @@ const help = `npm run test:faults [-- OPTIONS]
 
   --shard i/n      the i-th of n equal parts
   --clouds LIST    cells of these clouds only: aws, azure, gcp
-  --only WHAT      calls: every changing call lost or late; runs: every step cancelled, terminated, reset, throttled, away
+  --only WHAT      calls: every changing call lost or late; runs: every step cancelled, terminated, reset, throttled, away;
+                   activities: every type killed, timed out, cancelled, or its Temporal server killed
   --file FILE      where what is done is noted (default: .local/faults.jsonl)
   --again          forgets what is noted and begins anew
 `;
@@ -36,10 +37,15 @@ if (!/^[1-9]\d*\/[1-9]\d*$/.test(values.shard)) {
   process.stderr.write(`--shard: found ${values.shard}; it takes i/n, as 1/4\n`);
   process.exit(2);
 }
-const files: Record<string, string> = { calls: 'test/faults/matrix', runs: 'test/faults/runs', '': 'test/faults' };
+const files: Record<string, string> = {
+  calls: 'test/faults/matrix',
+  runs: 'test/faults/runs',
+  activities: 'test/faults/activities',
+  '': 'test/faults',
+};
 const tests = files[values.only ?? ''];
 if (!tests) {
-  process.stderr.write(`--only: found ${values.only}; it takes calls or runs\n`);
+  process.stderr.write(`--only: found ${values.only}; it takes calls, runs or activities\n`);
   process.exit(2);
 }
 const file = resolve(values.file);
