@@ -210,6 +210,18 @@ export function conformance(title: string, test: ConformanceCase): void {
         expect(await scan(provider, place(), AbortSignal.timeout(30_000))).toEqual([]);
       }, 60_000);
 
+      it('is found by the name of its estate alone, where nobody knows its UID any more', async () => {
+        const unknown = { ...placement, owner: { ...placement.owner, uid: '' } };
+        const [known, found] = await Promise.all(
+          [placement, unknown].map((one) => scan(provider, one, AbortSignal.timeout(30_000))),
+        );
+        const mine = found?.filter(({ owner }) => owner.uid === placement.owner.uid);
+        const ids = (some: typeof known) => some?.map(({ kind, id }) => `${kind} ${id}`).sort();
+        expect(ids(mine)).toEqual(ids(known));
+        const other = { ...unknown, owner: { ...unknown.owner, estate: 'unheard-of' } };
+        expect(await scan(provider, other, AbortSignal.timeout(30_000))).toEqual([]);
+      }, 60_000);
+
       it('refuses to touch what is not ours', async () => {
         const stranger: Placement = { ...placement, owner: { ...placement.owner, controller: 'another-installation' } };
         const { outputs } = await observeAll(placement);

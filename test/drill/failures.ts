@@ -195,9 +195,10 @@ export const failures: Failure[] = [
       await stage.down();
       const folder = join(state, 'temporal');
       rmSync(folder, { recursive: true, force: true });
-      if (!stage.mount(folder, '24m')) return { skipped: 'this user may mount no file system of its own' };
+      const mounted = stage.mount(folder, '24m');
+      await stage.up();
+      if (!mounted) return { skipped: 'this user may mount no file system of its own' };
       try {
-        await stage.up();
         await stage.runs(deploy);
         fill(join(folder, 'ballast'));
         says(await stage.types(deploy), 'the disk of its database is full');
@@ -209,7 +210,6 @@ export const failures: Failure[] = [
         await removeAll(stage);
       } finally {
         await stage.down();
-        await stage.unmount(folder);
       }
       await stage.up();
       return undefined;

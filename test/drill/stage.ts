@@ -23,6 +23,7 @@ export interface Said {
 
 export class Stage {
   #stack: LocalStack | undefined;
+  #mounted: string | undefined;
   /** Markdown. */
   readonly log: string[] = [];
   readonly #file = join(state, 'estate.yaml');
@@ -55,6 +56,8 @@ export class Stage {
   async down(): Promise<void> {
     await this.#stack?.down();
     this.#stack = undefined;
+    if (this.#mounted) await unmount(this.#mounted);
+    this.#mounted = undefined;
   }
 
   /** What is done behind the back of the night shift, or by somebody else for them. */
@@ -108,11 +111,12 @@ export class Stage {
     return this.types([`npx ${command.replace(/[.:]$/, '')}`, ...more].join(' '));
   }
 
-  /** A small file system of its own for the database of Temporal; undefined where this user may not mount one. */
+  /** A small file system of its own, until the stage is taken down; false where this user may not mount one. */
   mount(folder: string, size: string): boolean {
     mkdirSync(folder, { recursive: true });
     try {
       execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder], { stdio: 'ignore' });
+      this.#mounted = folder;
       return true;
     } catch {
       return false;
@@ -130,17 +134,17 @@ export class Stage {
       },
     });
   }
+}
 
-  /** Files of a process that has just ended may hold it for a moment. */
-  async unmount(folder: string): Promise<void> {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        execFileSync('umount', [folder], { stdio: 'ignore' });
-        return;
-      } catch (error) {
-        if (attempt >= 20) throw error;
-        await new Promise((done) => setTimeout(done, 500));
-      }
+/** Files of a process that has just ended may hold it for a moment. */
+async function unmount(folder: string): Promise<void> {
+  for (let attempt = 0; ; attempt++) {
+    try {
+      execFileSync('umount', [folder], { stdio: 'ignore' });
+      return;
+    } catch (error) {
+      if (attempt >= 20) throw error;
+      await new Promise((done) => setTimeout(done, 500));
     }
   }
 }
