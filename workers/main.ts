@@ -9,7 +9,7 @@ import { createPlacementActivities } from '../activities/estate/place.ts';
 import { createProviderActivities } from '../activities/providers/activities.ts';
 import { ProviderPool } from '../activities/providers/pool.ts';
 import { createRegistryActivities } from '../activities/registry/registry.ts';
-import { loadSheets } from '../config/load.ts';
+import { loadPermissions, loadSheets } from '../config/load.ts';
 import { providerQueue, taskQueue, urgentQueue } from '../model/operations.ts';
 import { encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
 import { followApiKey, temporalAccess } from '../temporal/connection.ts';
@@ -18,7 +18,7 @@ import { checkSearchAttributes } from './search-attributes.ts';
 import { readSettings } from './settings.ts';
 
 const root = resolve(import.meta.dirname, '..');
-const roles = ['control', 'providers'] as const;
+const roles = ['control', 'providers', 'provision', 'undo'] as const;
 
 const { values } = parseArgs({
   options: { settings: { type: 'string' }, role: { type: 'string', multiple: true }, help: { type: 'boolean' } },
@@ -28,7 +28,9 @@ if (values.help) {
     `worker [--settings FILE] [--role ${roles.join('|')} ...]\n\n` +
       'Serves the task queues of the given roles (default: all of them):\n' +
       '  control    workflows, records and plans; holds no cloud credentials\n' +
-      '  providers  the calls to each cloud of the estate file\n',
+      '  providers  the calls to each cloud of the estate file: the two that follow, with one set of credentials\n' +
+      '  provision  what creates, repairs and verifies, with the credentials of the identity "control"\n' +
+      '  undo       what takes back and removes, with those of the identity "undo"\n',
   );
   process.exit(0);
 }
@@ -69,10 +71,17 @@ const pool = new ProviderPool({
     ...(settings.secretsFile && parseEnv(readFileSync(settings.secretsFile, 'utf8'))),
   }),
 });
+/** The queues of one provider that are served here, by the identity whose calls they are. */
+const queues = {
+  control: chosen.includes('providers') || chosen.includes('provision') ? providerQueue : undefined,
+  undo: chosen.includes('providers') || chosen.includes('undo') ? urgentQueue : undefined,
+};
 const providerActivities = createProviderActivities({
   pool,
   pollMs: settings.pollMs,
   callDeadlineMs: settings.waits.callDeadlineMs,
+  permissions: loadPermissions(settings.sheets),
+  identities: (['control', 'undo'] as const).filter((identity) => queues[identity]),
   recordsDays: settings.recordsDays,
 });
 
@@ -96,10 +105,10 @@ if (chosen.includes('control'))
       },
     }),
   );
-if (chosen.includes('providers'))
-  for (const name of pool.names())
-    for (const queue of [providerQueue(name), urgentQueue(name)])
-      workers.push(await Worker.create({ ...common, taskQueue: queue, activities: providerActivities }));
+for (const queue of [queues.control, queues.undo])
+  if (queue)
+    for (const name of pool.names())
+      workers.push(await Worker.create({ ...common, taskQueue: queue(name), activities: providerActivities }));
 
 process.stdout.write(`ready ${workers.map(({ options }) => options.taskQueue).join(' ')}\n`);
 try {

@@ -16,7 +16,7 @@ export const WorkerSettings = z.strictObject({
    * credentials are no longer valid, so a rotated key needs no restart.
    */
   secretsFile: z.string().optional(),
-  /** Folder with the dated sheets: `prices/` and `facts/`. */
+  /** Folder with the dated sheets: `prices/`, `facts/` and `permissions/`. */
   sheets: z.string().default('config'),
   /** PEM file of the certificate authority that signs device certificates. */
   deviceCa: z.string().optional(),

@@ -2,6 +2,7 @@
 import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
 import { CloudError } from '../../model/errors.ts';
 import type { ResourceChange } from '../../model/operations.ts';
+import { type Identity, neededRights, type Permissions } from '../../model/permissions.ts';
 import type { RecordedResource } from '../../model/record.ts';
 import type { Outputs, Placement, ResourceSpec } from '../../model/service.ts';
 import { createRecordsActivities } from '../records/records.ts';
@@ -15,6 +16,9 @@ export interface ProviderDependencies {
   pollMs: number;
   /** Longest that one look or one request may take before the attempt is given up, milliseconds. */
   callDeadlineMs: number;
+  /** What each identity needs, and whom this worker is by the queues that it serves: looked at before anything is created. */
+  permissions: Permissions;
+  identities: readonly Identity[];
   /** How long the records buckets keep what is in them. */
   recordsDays?: number;
 }
@@ -35,7 +39,8 @@ export interface Verified {
   endpoint: string;
 }
 
-export function createProviderActivities({ pool, pollMs, callDeadlineMs, recordsDays = 400 }: ProviderDependencies) {
+export function createProviderActivities(dependencies: ProviderDependencies) {
+  const { pool, pollMs, callDeadlineMs, permissions, identities, recordsDays = 400 } = dependencies;
   const pace = (): Pace => ({ pollMs, heartbeat: (detail) => Context.current().heartbeat(detail) });
 
   /** Runs one activity body with its provider; its failure leaves as the contract's error types. */
@@ -146,7 +151,11 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs, records
             specs,
             changes: specs.map(({ key, kind, name }) => ({ key, kind, name, action: 'create' as const, drift: [] })),
             missing: await guarded(provider, 'preflight', placement.owner.service, () =>
-              provider.missingPermissions([...cell.permissions.do, ...cell.permissions.undo], placement, signal),
+              provider.missingPermissions(
+                neededRights(permissions[provider.type], identities, cell.type),
+                placement,
+                signal,
+              ),
             ),
           };
         const { observed } = await observeAll(provider, placement, specs, signal);

@@ -120,8 +120,6 @@ export interface Cell {
   canary?(placement: Placement, observed: Record<string, Observed>, signal: AbortSignal): Promise<Health>;
   /** Address that readers and devices use, for the endpoint record. */
   endpoint(placement: Placement, observed: Record<string, Observed>): string;
-  /** The cloud's own names of the rights that provisioning and undoing need; `preflight` asks the cloud for them where it can be asked. */
-  readonly permissions: { readonly do: readonly string[]; readonly undo: readonly string[] };
 }
 
 /** Small objects in the store of a `storage` placement: records, manifests, checkpoints. Whole ones only. */

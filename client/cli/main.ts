@@ -4,6 +4,7 @@ import { abandon, audit, cancel, pause, resume, retry, undo, watch } from './com
 import { approve, reject } from './commands/decide.ts';
 import { deploy } from './commands/deploy.ts';
 import { doctor } from './commands/doctor.ts';
+import { permissions } from './commands/permissions.ts';
 import { plan } from './commands/plan.ts';
 import { codecServer, local, worker } from './commands/programs.ts';
 import { recover } from './commands/recover.ts';
@@ -45,6 +46,7 @@ for (const command of [
   remove,
   recover,
   doctor,
+  permissions,
   worker,
   codecServer,
   local,

@@ -14,6 +14,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { type Application, registeredApplications } from './application.ts';
 
 const authority = 'https://login.microsoftonline.com';
 const lifetimeSeconds = 3600;
@@ -35,9 +36,13 @@ const trimmed = (audience: string): string => audience.replace(/\/+$/, '');
 export class Entra {
   readonly #key: KeyObject;
   readonly #principal: Principal;
+  readonly #applications: () => Application[];
 
-  constructor(folder: string, principal: Principal) {
+  /** `state`: the local cloud's state folder. */
+  constructor(state: string, principal: Principal) {
+    const folder = join(state, 'entra');
     this.#principal = principal;
+    this.#applications = () => [principal, ...registeredApplications(state)];
     const file = join(folder, 'entra.key');
     mkdirSync(folder, { recursive: true });
     if (!existsSync(file)) {
@@ -102,7 +107,8 @@ export class Entra {
   }
 
   #token(form: URLSearchParams): { status: number; body: unknown } {
-    const { client, secret, object, tenant } = this.#principal;
+    const { tenant } = this.#principal;
+    const known = this.#applications().find(({ client }) => client === form.get('client_id'));
     const scope = form
       .get('scope')
       ?.split(' ')
@@ -112,7 +118,7 @@ export class Entra {
         status: 400,
         body: refusal('unsupported_grant_type', 70003, 'Only client credentials are served here.'),
       };
-    if (form.get('client_id') !== client)
+    if (!known)
       return {
         status: 400,
         body: refusal(
@@ -121,6 +127,7 @@ export class Entra {
           `Application with identifier '${form.get('client_id')}' was not found.`,
         ),
       };
+    const { client, secret, object } = known;
     if (form.get('client_secret') !== secret)
       return { status: 401, body: refusal('invalid_client', 7000215, 'Invalid client secret provided.') };
     if (!scope) return { status: 400, body: refusal('invalid_scope', 70011, 'The scope must end with /.default.') };

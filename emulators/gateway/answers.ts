@@ -1,5 +1,6 @@
 /** How each cloud says that a call is refused: status, headers and body as its API has them, for faults that name the cause. */
 import type { Call } from './calls.ts';
+import { rightsOf } from './rights.ts';
 
 export const causes = ['throttled', 'unavailable', 'denied', 'quota', 'expired', 'skewed'] as const;
 export type Cause = (typeof causes)[number];
@@ -44,15 +45,20 @@ const google: Record<Cause, Said> = {
   skewed: [401, 'authError', 'Token used too early: it must be issued within a reasonable timeframe'],
 };
 
-/** What the cloud would answer to this call for that cause. */
-export function answerOf(cause: Cause, call: Call, retryAfterSeconds: number): Answer {
+/** What the cloud would answer to this call for that cause. `right`: the one that is missing, where that is the cause. */
+export function answerOf(
+  cause: Cause,
+  call: Call,
+  retryAfterSeconds: number,
+  right = rightsOf(call)[0] ?? call.action ?? `${call.method} ${call.path}`,
+): Answer {
   const retry: Record<string, string> =
     cause === 'throttled' || cause === 'unavailable' ? { 'retry-after': String(retryAfterSeconds) } : {};
   switch (call.cloud) {
     case 'aws':
-      return awsAnswer(call, aws(awsAction(call))[cause], retry);
+      return awsAnswer(call, aws(right)[cause], retry);
     case 'azure': {
-      const [status, code, message] = azure(armAction(call))[cause];
+      const [status, code, message] = azure(right)[cause];
       const headers = {
         'content-type': 'application/json',
         'x-ms-error-code': code,
@@ -105,25 +111,4 @@ function awsAnswer({ host, action, id }: Call, [status, code, message]: Said, re
     },
     body: JSON.stringify({ __type: name, message }),
   };
-}
-
-/** `ec2:CreateVpc`; where one path serves each operation, what is known of it. */
-const awsAction = ({ host, action, method, path }: Call): string =>
-  `${host.split('.').find((word) => /^(s3|ec2|iam|sts|sqs|iot|glue|kinesis|autoscaling)$/.test(word)) ?? 'aws'}:${action?.split('.').at(-1) ?? `${method}${path}`}`;
-
-/** `Microsoft.Storage/storageAccounts/write` from the path of the resource. */
-export function armAction({ method, path }: Pick<Call, 'method' | 'path'>): string {
-  const after = path.split('/providers/').at(-1)?.split('/') ?? [];
-  const types = after.filter((_, at) => at === 0 || at % 2 === 1);
-  const verb =
-    method === 'GET' || method === 'HEAD'
-      ? 'read'
-      : method === 'DELETE'
-        ? 'delete'
-        : method === 'POST'
-          ? 'action'
-          : 'write';
-  return path.includes('/providers/')
-    ? `${types.join('/')}/${verb}`
-    : `Microsoft.Resources/subscriptions/resourceGroups/${verb}`;
 }

@@ -54,6 +54,9 @@ const patterns = new Map(
   ]),
 );
 
+/** Permissions of the project's own roles, by `projects/<project>/roles/<role>`; undefined for one that does not exist. */
+export type CustomRoles = (role: string) => readonly string[] | undefined;
+
 const Binding = z.object({
   role: z.string(),
   members: z.array(z.string()).default([]),
@@ -109,12 +112,14 @@ export class Access {
   readonly #store: JsonStore<Policy>;
   readonly #project: string;
   readonly #owners: () => string[];
+  readonly #customRoles: CustomRoles;
 
   /** `owners`: accounts that own the project until somebody sets its policy. */
-  constructor(state: string, project: string, owners: () => string[]) {
+  constructor(state: string, project: string, owners: () => string[], customRoles: CustomRoles = () => undefined) {
     this.#store = new JsonStore(join(state, 'project-policy.json'), Policy);
     this.#project = project;
     this.#owners = owners;
+    this.#customRoles = customRoles;
   }
 
   get project(): Policy {
@@ -130,7 +135,7 @@ export class Access {
 
   allows(caller: string, permission: string, resource: Policy = emptyPolicy): boolean {
     const owners = this.#store.items.get(this.#project)?.bindings ?? this.project.bindings;
-    return grants(owners, caller, permission) || grants(resource.bindings, caller, permission);
+    return this.#grants(owners, caller, permission) || this.#grants(resource.bindings, caller, permission);
   }
 
   require(caller: string, permission: string, resource?: Policy): void {
@@ -145,15 +150,17 @@ export class Access {
   held(caller: string, permissions: readonly string[], resource?: Policy): string[] {
     return permissions.filter((permission) => this.allows(caller, permission, resource));
   }
-}
 
-const grants = (bindings: Policy['bindings'], caller: string, permission: string): boolean =>
-  bindings.some(
-    ({ role, members, condition }) =>
-      !condition &&
-      members.some(
-        (member) =>
-          member === `serviceAccount:${caller}` || member === 'allUsers' || member === 'allAuthenticatedUsers',
-      ) &&
-      patterns.get(role)?.some((pattern) => pattern.test(permission)),
-  );
+  #grants(bindings: Policy['bindings'], caller: string, permission: string): boolean {
+    return bindings.some(
+      ({ role, members, condition }) =>
+        !condition &&
+        members.some(
+          (member) =>
+            member === `serviceAccount:${caller}` || member === 'allUsers' || member === 'allAuthenticatedUsers',
+        ) &&
+        (patterns.get(role)?.some((pattern) => pattern.test(permission)) ||
+          this.#customRoles(role)?.includes(permission)),
+    );
+  }
+}

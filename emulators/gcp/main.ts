@@ -18,7 +18,12 @@ const { state, account: project, nameHeldMs } = settings;
 
 const iam = new Iam(state, project);
 const identity = new Identity(state, (email) => iam.exists(email));
-const access = new Access(state, project, () => identity.keyed());
+const access = new Access(
+  state,
+  project,
+  () => identity.keyed(),
+  (role) => iam.customRole(role),
+);
 iam.use(access);
 const pubsub = new PubSub(state, project, access);
 const storage = new Storage({

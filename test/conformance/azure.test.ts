@@ -3,4 +3,4 @@ import { testProviders } from './providers.ts';
 import { conformance } from './suite.ts';
 
 for (const { type, ...configurations } of cases)
-  conformance(`azure ${type}`, { ...testProviders.azure, type, ...configurations });
+  conformance(`azure ${type}`, { ...testProviders.azure, cloud: 'azure', type, ...configurations });

@@ -21,27 +21,36 @@ const common = () => ({
   callDeadlineMs: 20_000,
 });
 
-export const testProviders: Record<ProviderType, { region: string; account: string; provider: () => Provider }> = {
+type Credentials = Record<string, string>;
+
+/** With other credentials than those of the worker of the tests where they are given. */
+export const testProviders: Record<
+  ProviderType,
+  { region: string; account: string; provider: (credentials?: Credentials) => Provider }
+> = {
   aws: {
     region: 'us-west-2',
     account: accounts.aws,
-    provider: () =>
+    provider: (credentials) =>
       awsProvider({
         ...common(),
         name: 'aws',
         region: 'us-west-2',
-        credentials: { access_key_id: secret('AWS_ACCESS_KEY_ID'), secret_access_key: secret('AWS_SECRET_ACCESS_KEY') },
+        credentials: credentials ?? {
+          access_key_id: secret('AWS_ACCESS_KEY_ID'),
+          secret_access_key: secret('AWS_SECRET_ACCESS_KEY'),
+        },
       }),
   },
   azure: {
     region: 'westus2',
     account: accounts.azure,
-    provider: () =>
+    provider: (credentials) =>
       azureProvider({
         ...common(),
         name: 'azure',
         region: 'westus2',
-        credentials: {
+        credentials: credentials ?? {
           tenant_id: secret('AZURE_TENANT_ID'),
           client_id: secret('AZURE_CLIENT_ID'),
           client_secret: secret('AZURE_CLIENT_SECRET'),
@@ -51,12 +60,12 @@ export const testProviders: Record<ProviderType, { region: string; account: stri
   gcp: {
     region: 'us-central1',
     account: accounts.gcp,
-    provider: () =>
+    provider: (credentials) =>
       gcpProvider({
         ...common(),
         name: 'gcp',
         region: 'us-central1',
-        credentials: { project_id: secret('GCP_PROJECT_ID'), key_file: secret('GCP_KEY_FILE') },
+        credentials: credentials ?? { project_id: secret('GCP_PROJECT_ID'), key_file: secret('GCP_KEY_FILE') },
       }),
   },
 };

@@ -11,7 +11,7 @@ import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { createProviderActivities } from '../../activities/providers/activities.ts';
 import { ProviderPool } from '../../activities/providers/pool.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
-import { loadSheets } from '../../config/load.ts';
+import { loadPermissions, loadSheets } from '../../config/load.ts';
 import { providerQueue, taskQueue, urgentQueue } from '../../model/operations.ts';
 import { type CodecKeys, encryptedConverter } from '../../temporal/codec.ts';
 import { workflowBundle } from '../../workers/bundle.ts';
@@ -64,7 +64,11 @@ export async function ownWorker(
   const bundle = workflowsPath
     ? await bundleWorkflowCode({ workflowsPath })
     : await workflowBundle(root, join(root, '.local', 'bundles'), dataConverter?.failureConverterPath);
-  const provider = wrap(createProviderActivities({ pool, pollMs, callDeadlineMs: waits.callDeadlineMs }));
+  const permissions = loadPermissions(join(root, 'config'));
+  const identities = ['control', 'undo'] as const;
+  const provider = wrap(
+    createProviderActivities({ pool, pollMs, callDeadlineMs: waits.callDeadlineMs, permissions, identities }),
+  );
   const common = { connection: native, namespace, ...(dataConverter && { dataConverter }) };
   const workers = [
     await Worker.create({

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import tls from 'node:tls';
 import { authority, issueCertificate, type KeyPair } from '../../emulators/certificates.ts';
+import { Callers } from '../../emulators/gateway/callers.ts';
 import { Calls } from '../../emulators/gateway/calls.ts';
 import { Fault, Faults } from '../../emulators/gateway/faults.ts';
 import { certificatesFor, createFront } from '../../emulators/gateway/front.ts';
@@ -18,6 +19,7 @@ const listen = (server: Server): Promise<number> =>
 describe('the gateway', () => {
   const calls = new Calls();
   const faults = new Faults(0);
+  const callers = new Callers();
   const servers: Server[] = [];
   let ca: KeyPair;
   let routes: Routes;
@@ -48,7 +50,7 @@ describe('the gateway', () => {
       ],
     });
     for (const asked of routes.ports()) {
-      const front = createFront({ asked, routes, contextFor: certificatesFor(ca), calls, faults });
+      const front = createFront({ asked, routes, contextFor: certificatesFor(ca), calls, faults, callers });
       servers.push(front);
       ports[asked] = await listen(front);
     }

@@ -46,10 +46,8 @@ export function awsProvider(settings: ProviderSettings): Provider {
       try {
         const everywhere = await denied(clients, principal, permissions, '*', signal);
         // Rights may be limited to what bears the estate's name, as `permissions` prints them: then "on everything" is denied.
-        const byService = Map.groupBy(everywhere, (permission) => permission.slice(0, permission.indexOf(':')));
-        const named = [...byService].map(([service, some]) =>
-          denied(clients, principal, some, exampleOf(service, placement), signal),
-        );
+        const byResource = Map.groupBy(everywhere, (permission) => exampleOf(permission, placement));
+        const named = [...byResource].map(([resource, some]) => denied(clients, principal, some, resource, signal));
         return (await Promise.all(named)).flat();
       } catch (error) {
         // Who may not ask is told nothing; the first call that is denied then blocks the run, naming the right.
@@ -83,19 +81,21 @@ async function denied(
   );
 }
 
-/** ARN of a resource as this placement would have it. */
-function exampleOf(service: string, placement: Placement): string {
+/** ARN of a resource as this placement would have it, of the kind that an action is about. */
+function exampleOf(action: string, placement: Placement): string {
   const { region, account, owner } = placement;
   const name = resourceName(placement, { limit: 60 });
   const word = name.replaceAll('-', '_');
   const examples: Record<string, string> = {
     s3: `arn:aws:s3:::${name}`,
+    'iam:CreateServiceLinkedRole': `arn:aws:iam::${account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling`,
     iam: `arn:aws:iam::${account}:role/multi-cloud/${owner.estate}/${name}`,
     sqs: `arn:aws:sqs:${region}:${account}:${name}`,
     kinesis: `arn:aws:kinesis:${region}:${account}:stream/${name}`,
     glue: `arn:aws:glue:${region}:${account}:database/${word}`,
     iot: `arn:aws:iot:${region}:${account}:thinggroup/${name}`,
     autoscaling: `arn:aws:autoscaling:${region}:${account}:autoScalingGroup:*:autoScalingGroupName/${name}`,
+    ssm: `arn:aws:ssm:${region}::parameter/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64`,
   };
-  return examples[service] ?? '*';
+  return examples[action] ?? examples[action.slice(0, action.indexOf(':'))] ?? '*';
 }

@@ -5,7 +5,7 @@ import type { AzureClients } from './clients.ts';
 import { ownerOfScope, resourceGroupDriver, resourceGroupSpec } from './resource-group.ts';
 import { roleAssignmentDriver } from './role-assignment.ts';
 import { storageDrivers, storageSpecs } from './storage-account.ts';
-import { storageChecks, storagePermissions } from './storage-checks.ts';
+import { storageChecks } from './storage-checks.ts';
 
 export const container = 'objects';
 
@@ -30,6 +30,5 @@ export function storageCell(clients: AzureClients): Cell {
       return { healthy: true, detail: `container ${account}/${container} answers` };
     },
     endpoint: (_placement, observed) => `${observed.account?.outputs.url ?? ''}${container}`,
-    permissions: storagePermissions,
   };
 }

@@ -5,6 +5,7 @@ import type { Conditions } from './envelope.ts';
 import type { ArmKind, Stored } from './kind.ts';
 import { resourceGroupKind } from './resource-groups.ts';
 import { keyOf, normalId, parsePath, within } from './resource-id.ts';
+import type { RolePermissions } from './role-definitions.ts';
 
 export interface Request {
   method: string;
@@ -13,6 +14,8 @@ export interface Request {
   query: URLSearchParams;
   conditions: Conditions;
   body: Properties;
+  /** Object ID of whoever asks. */
+  principal: string;
 }
 
 export interface Answer extends Outcome {
@@ -28,9 +31,11 @@ const notAllowed = (method: string): Refusal =>
 
 export class ArmApi {
   readonly #core: ArmCore;
+  readonly #granted: (principal: string) => RolePermissions[];
 
-  constructor(core: ArmCore) {
+  constructor(core: ArmCore, granted: (principal: string) => RolePermissions[]) {
     this.#core = core;
+    this.#granted = granted;
   }
 
   answer(request: Request): Promise<Answer> {
@@ -74,11 +79,7 @@ export class ArmApi {
     const { type, scope, name, parent, last } = parsed;
     if (/^Microsoft\.Resources\/tags$/i.test(type)) return this.#tags(request, scope);
     if (/^Microsoft\.Authorization\/permissions$/i.test(type))
-      // The one principal that there is owns the subscription; data actions need a role of their own, as everywhere.
-      return {
-        status: 200,
-        body: { value: [{ actions: ['*'], notActions: [], dataActions: [], notDataActions: [] }] },
-      };
+      return { status: 200, body: { value: this.#granted(request.principal) } };
     const kind = this.#core.kind(type);
     if (kind && name !== undefined) return this.#resource(request, kind);
     if (kind) return this.#collection(request, kind, type.split('/').length > 2 ? parent : scope);

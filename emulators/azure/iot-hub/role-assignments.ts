@@ -44,12 +44,19 @@ const within = (scope: string, id: string): boolean =>
   id.toLowerCase() === scope.toLowerCase() || id.toLowerCase().startsWith(`${scope.toLowerCase().replace(/\/$/, '')}/`);
 
 /** The data action on the resource, by an assignment on it or anything above it. */
-export const allowed = (all: Iterable<Held>, principal: string, action: string, resource: string): boolean =>
+export const allowed = (
+  all: Iterable<Held>,
+  principal: string,
+  action: string,
+  resource: string,
+  /** What a role of the subscription's own allows. */
+  custom: (roleId: string) => readonly string[] = () => [],
+): boolean =>
   [...all].some(
     ({ principalId, roleId, scope }) =>
       principalId === principal &&
       within(scope, resource) &&
-      (dataActions[roleId] ?? []).some((pattern) => matches(pattern, action)),
+      (dataActions[roleId] ?? custom(roleId)).some((pattern) => matches(pattern, action)),
   );
 
 /** An assignment is made once: the same PUT again answers what is there, another one under its name is refused. */

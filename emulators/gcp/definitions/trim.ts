@@ -26,6 +26,7 @@ const served: Record<string, Record<string, string[]>> = {
   'bigquery.v2': { datasets: [...crud, 'patch', 'update'], tables: [...crud, 'patch', 'update'] },
   'iam.v1': {
     'projects.serviceAccounts': ['create', 'get', 'list', 'patch', 'delete', 'enable', 'disable', ...policies],
+    'projects.roles': ['create', 'get', 'list', 'patch', 'delete'],
   },
   'cloudresourcemanager.v3': { projects: ['get', ...policies] },
   'compute.v1': {

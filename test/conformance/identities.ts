@@ -1,0 +1,86 @@
+/**
+ * Identities of the local clouds that may do what the policies say which `multi-cloud permissions` prints, and no more: a
+ * provider for each, and what their calls have needed. Recording, they may do everything.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import type { Provider } from '../../activities/providers/driver.ts';
+import { loadPermissions } from '../../config/load.ts';
+import { awsActions } from '../../emulators/gateway/rights-aws.ts';
+import {
+  type Identity,
+  identities,
+  isDataAction,
+  type PermissionSheet,
+  policiesFor,
+  rightsFor,
+} from '../../model/permissions.ts';
+import type { ProviderType, ServiceType } from '../../model/service.ts';
+import { usedRights } from '../local/stack.ts';
+import { limitedAws } from './limited-aws.ts';
+import { limitedAzure } from './limited-azure.ts';
+import { limitedGcp } from './limited-gcp.ts';
+import { testProviders } from './providers.ts';
+
+export const recording = process.env.MULTI_CLOUD_RECORD_PERMISSIONS === 'true';
+const sheets = loadPermissions('config');
+
+const limited = { aws: limitedAws, azure: limitedAzure, gcp: limitedGcp };
+
+export interface Limited {
+  provider: Provider;
+  /** As the gateway sees its calls. */
+  caller: string;
+}
+
+/** `estate`: its resources' names begin with it. */
+export async function limitedProvider(
+  type: ProviderType,
+  service: ServiceType,
+  identity: Identity,
+  estate: string,
+): Promise<Limited> {
+  const { account, provider } = testProviders[type];
+  const wanted = { identity, services: [service] };
+  const policies = policiesFor(type, sheets[type], wanted, { estate, account });
+  const name = `${service}-${identity}`.replaceAll('_', '-');
+  const { credentials, caller } = await limited[type](name, recording ? undefined : Object.values(policies));
+  return { provider: provider(credentials), caller };
+}
+
+/** What the sheet says that the identity needs. */
+export const listedRights = (type: ProviderType, service: ServiceType, identity: Identity): string[] =>
+  rightsFor(sheets[type], { identity, services: [service] });
+
+/**
+ * What calls of the identity have needed. On Azure without rights on content: whoever creates a resource gives itself a role
+ * on its content, on that one alone; the others need them everywhere.
+ */
+export async function calledRights(type: ProviderType, identity: Identity, caller: string): Promise<string[]> {
+  const used = await usedRights(caller);
+  return type === 'azure' && identity === 'control' ? used.filter((right) => !isDataAction(right)) : used;
+}
+
+/** Writes what the identities have called into the sheet. */
+export async function record(
+  type: ProviderType,
+  service: ServiceType,
+  callers: Readonly<Partial<Record<Identity, string>>>,
+): Promise<void> {
+  const file = `config/permissions/${type}.json`;
+  const before = JSON.parse(readFileSync(file, 'utf8')) as PermissionSheet;
+  const entries = await Promise.all(
+    identities.flatMap((identity) => {
+      const caller = callers[identity];
+      return caller ? [calledRights(type, identity, caller).then((called) => [identity, called] as const)] : [];
+    }),
+  );
+  const rights = { ...before.rights, [service]: Object.fromEntries(entries.filter(([, some]) => some.length > 0)) };
+  const all = new Set(Object.values(rights).flatMap((identities) => Object.values(identities).flat()));
+  const after: PermissionSheet = {
+    recorded: new Date().toISOString().slice(0, 10),
+    how: 'MULTI_CLOUD_RECORD_PERMISSIONS=true npm test -- test/conformance: the calls of each identity, as the gateway names their rights',
+    rights: Object.fromEntries(Object.entries(rights).toSorted(([a], [b]) => (a < b ? -1 : 1))),
+    ...(type === 'aws' && { withoutResource: awsActions.withoutResource.filter((action) => all.has(action)) }),
+  };
+  writeFileSync(file, `${JSON.stringify(after, null, 2)}\n`);
+}
