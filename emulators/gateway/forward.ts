@@ -34,7 +34,8 @@ function actionOf(chunk: Buffer): string | undefined {
   return /(?:^|&)Action=(\w+)/.exec(chunk.toString('latin1', 0, 4096))?.[1];
 }
 
-export function forwarder(calls: Calls, faults: Faults, callers: Callers) {
+/** `reset` ends the connection that a request came by, as a broken network does. */
+export function forwarder(calls: Calls, faults: Faults, callers: Callers, reset: (request: IncomingMessage) => void) {
   return async (request: IncomingMessage, response: ServerResponse, route: Route, host: string): Promise<void> => {
     const call = calls.begin(route, host, request);
     const started = performance.now();
@@ -58,6 +59,14 @@ export function forwarder(calls: Calls, faults: Faults, callers: Callers) {
     if (wait > 0) await sleep(wait);
     if (fault?.effect === 'lose-request') {
       response.destroy();
+      return;
+    }
+    if (fault?.effect === 'reset') {
+      reset(request);
+      return;
+    }
+    if (fault?.effect === 'black-hole') {
+      request.resume();
       return;
     }
     if (fault?.effect === 'late') {

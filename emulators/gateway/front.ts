@@ -48,9 +48,12 @@ export function createFront({ asked, routes, contextFor, calls, faults, callers 
       (error: Error) => done(error),
     );
   };
-  const forward = forwarder(calls, faults, callers);
   /** Connections that stand, by cloud: an outage breaks them, whatever their protocol. */
   const open = new Map<net.Socket, string>();
+  /** The TCP connection under TLS can be told by its port alone. */
+  const forward = forwarder(calls, faults, callers, ({ socket: { remotePort } }) => {
+    for (const socket of open.keys()) if (socket.remotePort === remotePort) socket.resetAndDestroy();
+  });
   faults.onChange(() => {
     for (const [socket, cloud] of open) if (faults.isAway(cloud)) socket.destroy();
   });

@@ -14,11 +14,11 @@ const secret = (name: string): string => {
   return value;
 };
 
-const common = () => ({
+const common = (callDeadlineMs = 20_000) => ({
   deviceCa: readFileSync(join(dirname(secret('MULTI_CLOUD_NETWORK')), 'device-ca', 'ca.pem'), 'utf8'),
   brokerTarball: '.local/broker/broker.tar.gz',
   pollMs: 25,
-  callDeadlineMs: 20_000,
+  callDeadlineMs,
 });
 
 type Credentials = Record<string, string>;
@@ -26,14 +26,14 @@ type Credentials = Record<string, string>;
 /** With other credentials than those of the worker of the tests where they are given. */
 export const testProviders: Record<
   ProviderType,
-  { region: string; account: string; provider: (credentials?: Credentials) => Provider }
+  { region: string; account: string; provider: (credentials?: Credentials, callDeadlineMs?: number) => Provider }
 > = {
   aws: {
     region: 'us-west-2',
     account: accounts.aws,
-    provider: (credentials) =>
+    provider: (credentials, callDeadlineMs) =>
       awsProvider({
-        ...common(),
+        ...common(callDeadlineMs),
         name: 'aws',
         region: 'us-west-2',
         credentials: credentials ?? {
@@ -45,9 +45,9 @@ export const testProviders: Record<
   azure: {
     region: 'westus2',
     account: accounts.azure,
-    provider: (credentials) =>
+    provider: (credentials, callDeadlineMs) =>
       azureProvider({
-        ...common(),
+        ...common(callDeadlineMs),
         name: 'azure',
         region: 'westus2',
         credentials: credentials ?? {
@@ -60,9 +60,9 @@ export const testProviders: Record<
   gcp: {
     region: 'us-central1',
     account: accounts.gcp,
-    provider: (credentials) =>
+    provider: (credentials, callDeadlineMs) =>
       gcpProvider({
-        ...common(),
+        ...common(callDeadlineMs),
         name: 'gcp',
         region: 'us-central1',
         credentials: credentials ?? { project_id: secret('GCP_PROJECT_ID'), key_file: secret('GCP_KEY_FILE') },

@@ -35,8 +35,10 @@ export const setFaults = (faults: (Pick<Fault, 'effect'> & Partial<Fault>)[]): P
 /** Adds one fault beside those of other tests; the answer takes it away again and tells how often it hit. */
 export async function armFault(fault: Pick<Fault, 'effect'> & Partial<Fault>): Promise<() => Promise<number>> {
   const { id } = await control<{ id: number }>('/faults', 'POST', fault);
-  return async () => (await control<{ hits: number }>(`/faults?id=${id}`, 'DELETE')).hits;
+  return async () => (await disarmFault(id)).hits;
 }
+
+export const disarmFault = (id: number): Promise<{ hits: number }> => control(`/faults?id=${id}`, 'DELETE');
 
 /** Milliseconds added to each call, by cloud; `*` is every other one. */
 export const setLatency = (latency: Record<string, number>): Promise<unknown> => control('/latency', 'PUT', latency);

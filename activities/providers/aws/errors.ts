@@ -44,6 +44,7 @@ const byName: Readonly<Record<string, CloudErrorKind>> = {
   'AWS.SimpleQueueService.NonExistentQueue': 'NotFound',
   QueueNameExists: 'AlreadyExists',
   QueueAlreadyExists: 'AlreadyExists',
+  OverLimit: 'QuotaExceeded',
   QueueDeletedRecently: 'Unavailable',
   'AWS.SimpleQueueService.QueueDeletedRecently': 'Unavailable',
   // Kinesis, Glue
@@ -123,6 +124,8 @@ function kindOf({ name = '', message = '', $metadata }: SdkError): CloudErrorKin
   if (/Invalid IAM Instance Profile|role.*cannot be assumed|unable to assume/i.test(message)) return 'Unavailable';
   // A signature that came too late is a wrong clock, not a wrong key.
   if (/Signature (expired|not yet current)/i.test(message)) return 'ClockSkewed';
+  // Kinesis has one name for too many calls and for too many shards.
+  if (/^Rate exceeded/i.test(message)) return 'Throttled';
   const named = byName[name] ?? byPattern.find(([pattern]) => pattern.test(name))?.[1];
   return named ?? byStatus[$metadata?.httpStatusCode ?? 0] ?? 'Unavailable';
 }
