@@ -32,19 +32,26 @@ export interface Limited {
   caller: string;
 }
 
-/** `estate`: its resources' names begin with it. */
+/** Credentials of an identity that may do what its policies say for some services; `estate`: its resources' names begin with it. */
+export function limitedCredentials(
+  type: ProviderType,
+  { name, services, identity, estate }: { name: string; services: ServiceType[]; identity: Identity; estate: string },
+): Promise<{ caller: string; credentials: Record<string, string> }> {
+  const scope = { estate, account: testProviders[type].account };
+  const policies = policiesFor(type, sheets[type], { identity, services }, scope);
+  return limited[type](name, recording ? undefined : Object.values(policies));
+}
+
+/** The same as a provider, for one service. */
 export async function limitedProvider(
   type: ProviderType,
   service: ServiceType,
   identity: Identity,
   estate: string,
 ): Promise<Limited> {
-  const { account, provider } = testProviders[type];
-  const wanted = { identity, services: [service] };
-  const policies = policiesFor(type, sheets[type], wanted, { estate, account });
   const name = `${service}-${identity}`.replaceAll('_', '-');
-  const { credentials, caller } = await limited[type](name, recording ? undefined : Object.values(policies));
-  return { provider: provider(credentials), caller };
+  const { credentials, caller } = await limitedCredentials(type, { name, services: [service], identity, estate });
+  return { provider: testProviders[type].provider(credentials), caller };
 }
 
 /** What the sheet says that the identity needs. */

@@ -13,6 +13,7 @@ import { ProviderPool } from '../../activities/providers/pool.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
 import { loadPermissions, loadSheets } from '../../config/load.ts';
 import { providerQueue, taskQueue, urgentQueue } from '../../model/operations.ts';
+import type { Identity } from '../../model/permissions.ts';
 import { type CodecKeys, encryptedConverter } from '../../temporal/codec.ts';
 import { workflowBundle } from '../../workers/bundle.ts';
 import { searchAttributes } from '../../workflows/search-attributes.ts';
@@ -43,6 +44,8 @@ export async function ownWorker(
   waits: Waits = defaultWaits,
   /** Encrypts payloads with these keys. */
   codecKeys?: CodecKeys,
+  /** Credentials of what takes back and removes, where others than those of the rest. */
+  undoSecrets?: Readonly<Record<string, string>>,
 ): Promise<OwnWorker> {
   const run = localRun();
   const { address } = run.temporal;
@@ -52,23 +55,26 @@ export async function ownWorker(
   const client = new Client({ connection, namespace, ...(dataConverter && { dataConverter }) });
   const native = await NativeConnection.connect({ address });
   const { deviceCa, brokerTarball, pollMs } = JSON.parse(readFileSync(run.settings, 'utf8'));
-  const pool = new ProviderPool({
-    estateFile,
-    deviceCa: readFileSync(deviceCa, 'utf8'),
-    brokerTarball,
-    pollMs,
-    callDeadlineMs: waits.callDeadlineMs,
-    secrets: () => ({ ...process.env, ...secrets }),
-  });
+  const poolOf = (own: Readonly<Record<string, string>>): ProviderPool =>
+    new ProviderPool({
+      estateFile,
+      deviceCa: readFileSync(deviceCa, 'utf8'),
+      brokerTarball,
+      pollMs,
+      callDeadlineMs: waits.callDeadlineMs,
+      secrets: () => ({ ...process.env, ...secrets, ...own }),
+    });
+  const pool = poolOf({});
+  const undoPool = undoSecrets ? poolOf(undoSecrets) : pool;
   const { namespaceInfo } = await client.workflowService.describeNamespace({ namespace });
   const bundle = workflowsPath
     ? await bundleWorkflowCode({ workflowsPath })
     : await workflowBundle(root, join(root, '.local', 'bundles'), dataConverter?.failureConverterPath);
   const permissions = loadPermissions(join(root, 'config'));
-  const identities = ['control', 'undo'] as const;
-  const provider = wrap(
-    createProviderActivities({ pool, pollMs, callDeadlineMs: waits.callDeadlineMs, permissions, identities }),
-  );
+  const activitiesOf = (of: ProviderPool, identities: readonly Identity[]): ProviderActivities =>
+    wrap(createProviderActivities({ pool: of, pollMs, callDeadlineMs: waits.callDeadlineMs, permissions, identities }));
+  const provider = activitiesOf(pool, undoSecrets ? ['control'] : ['control', 'undo']);
+  const urgent = undoSecrets ? activitiesOf(undoPool, ['undo']) : provider;
   const common = { connection: native, namespace, ...(dataConverter && { dataConverter }) };
   const workers = [
     await Worker.create({
@@ -82,9 +88,10 @@ export async function ownWorker(
       },
     }),
   ];
-  for (const name of pool.names())
-    for (const queue of [providerQueue(name), urgentQueue(name)])
-      workers.push(await Worker.create({ ...common, taskQueue: queue, activities: provider }));
+  for (const name of pool.names()) {
+    workers.push(await Worker.create({ ...common, taskQueue: providerQueue(name), activities: provider }));
+    workers.push(await Worker.create({ ...common, taskQueue: urgentQueue(name), activities: urgent }));
+  }
   const running = Promise.all(workers.map((worker) => worker.run()));
   return {
     client,
@@ -93,6 +100,7 @@ export async function ownWorker(
       for (const worker of workers) worker.shutdown();
       await running;
       await pool.close();
+      if (undoPool !== pool) await undoPool.close();
       await native.close();
       await connection.close();
     },
