@@ -64,15 +64,12 @@ export class Callers {
     return [...(this.#used.get(caller) ?? [])].sort();
   }
 
-  /** Notes what a call needs; answers the first right that its caller has not, if any. */
-  judge(call: Call): string | undefined {
-    const { caller } = call;
-    if (caller === undefined) return undefined;
-    const needed = rightsOf(call);
-    const policies = this.#held.get(caller);
+  /** The first right that the caller of a call has not, if any. */
+  missing(call: Call): string | undefined {
+    const policies = call.caller === undefined ? undefined : this.#held.get(call.caller);
+    if (!policies) return undefined;
     const resource = resourceOf(call);
     const allows = (right: string): boolean =>
-      policies === undefined ||
       policies.some(({ Statement }) =>
         Statement.some(
           ({ Action, Resource }) =>
@@ -80,11 +77,15 @@ export class Callers {
             (resource === undefined || !right.startsWith('s3:') || Resource.some((one) => matches(one, resource))),
         ),
       );
-    const missing = needed.find((right) => !allows(right));
-    if (missing !== undefined) return missing;
+    return rightsOf(call).find((right) => !allows(right));
+  }
+
+  /** Notes what an answered call has needed; one that the cloud has refused was not carried out. */
+  note(call: Call): void {
+    const { caller, status } = call;
+    if (caller === undefined || status === 401 || status === 403) return;
     const used = this.#used.get(caller) ?? new Set();
     this.#used.set(caller, used);
-    for (const right of needed) used.add(right);
-    return undefined;
+    for (const right of rightsOf(call)) used.add(right);
   }
 }

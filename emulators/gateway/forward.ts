@@ -83,7 +83,7 @@ export function forwarder(calls: Calls, faults: Faults, callers: Callers, reset:
       response.writeHead(refusal.status, refusal.headers).end(refusal.body);
       return;
     }
-    send(request, response, route, call, fault);
+    send({ request, response, route, call, fault, callers });
   };
 }
 
@@ -91,7 +91,7 @@ export function forwarder(calls: Calls, faults: Faults, callers: Callers, reset:
 function refusalOf(call: Call, fault: Fault | undefined, callers: Callers): Answer | undefined {
   if (fault?.effect === 'answer') return fault;
   if (fault?.effect === 'refuse') return answerOf(fault.cause, call, fault.retryAfterSeconds);
-  const missing = callers.judge(call);
+  const missing = callers.missing(call);
   return missing === undefined ? undefined : answerOf('denied', call, 0, missing);
 }
 
@@ -138,13 +138,16 @@ function sendLate({ rawHeaders, url }: IncomingMessage, body: Buffer, { to }: Ro
   onward.end(body);
 }
 
-function send(
-  request: IncomingMessage,
-  response: ServerResponse,
-  route: Route,
-  call: Call,
-  fault: Fault | undefined,
-): void {
+interface Sent {
+  request: IncomingMessage;
+  response: ServerResponse;
+  route: Route;
+  call: Call;
+  fault: Fault | undefined;
+  callers: Callers;
+}
+
+function send({ request, response, route, call, fault, callers }: Sent): void {
   const headers = endToEnd(request.rawHeaders);
   const { 'content-length': length, 'transfer-encoding': encoding, expect } = request.headers;
   // Without either there is no body; Node would announce a chunked one.
@@ -169,6 +172,7 @@ function send(
   });
   onward.on('response', (answer) => {
     call.status = answer.statusCode ?? 0;
+    callers.note(call);
     if (fault?.effect === 'lose-answer') {
       answer.resume();
       answer.on('close', () => response.destroy());
