@@ -2,7 +2,11 @@
 import type { createEstateActivities } from './estate/load.ts';
 import type { createPlacementActivities } from './estate/place.ts';
 import type { createProviderActivities } from './providers/activities.ts';
+import type { FenceActivities } from './providers/fence.ts';
 import type { createRegistryActivities } from './registry/registry.ts';
+import type { createFollowActivities } from './replication/follow.ts';
+import type { EndpointActivities } from './traffic/endpoint-records.ts';
+import type { createTransferActivities } from './transfer/activities.ts';
 
 /** On the queue of the workflows: files of the worker, records in Temporal. No cloud. */
 export type Activities = ReturnType<typeof createRegistryActivities> &
@@ -10,4 +14,10 @@ export type Activities = ReturnType<typeof createRegistryActivities> &
   ReturnType<typeof createPlacementActivities>;
 
 /** On the queues of one provider. */
-export type ProviderActivities = ReturnType<typeof createProviderActivities>;
+export type ProviderActivities = ReturnType<typeof createProviderActivities> & FenceActivities & EndpointActivities;
+
+/** On the bulk queues of two providers. */
+export type BulkActivities = ReturnType<typeof createTransferActivities>;
+
+/** On the queue of what follows. */
+export type WatchActivities = ReturnType<typeof createFollowActivities>;

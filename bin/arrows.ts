@@ -21,7 +21,8 @@ const arrows: Record<string, readonly string[]> = {
   // What the local mode runs it starts as processes; of the others it knows shapes only.
   emulators: ['model', 'type:workers', 'workflows/search-attributes.ts'],
   bin: [],
-  test: ['model', 'config', 'workflows', 'activities', 'temporal', 'workers', 'client', 'broker', 'emulators'],
+  docs: ['client'],
+  test: ['model', 'config', 'workflows', 'activities', 'temporal', 'workers', 'client', 'broker', 'emulators', 'bin'],
 };
 const clouds = /^activities\/providers\/(aws|azure|gcp)\//;
 const imports = /(?:^|\n)(?:import|export)\s+(type\s+)?(?:[^;'"]*?from\s+)?'(\.[^']+)'|import\('(\.[^']+)'\)/g;

@@ -1,4 +1,4 @@
-/** `npm run check`: types, format and lint, the arrows between rooms, dead code. All of them, then a line for each. */
+/** `npm run check`: types, format and lint, the arrows between rooms, the dependencies, dead code. All of them, then a line for each. */
 import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 
@@ -9,6 +9,7 @@ const checks: Record<string, [command: string, ...args: string[]]> = {
   'type check': [bin('tsc'), '-p', '.'],
   'format and lint': [bin('biome'), 'ci', '--error-on-warnings', '--colors=off'],
   'import arrows': [process.execPath, '--disable-warning=ExperimentalWarning', 'bin/arrows.ts'],
+  'supply chain': [process.execPath, '--disable-warning=ExperimentalWarning', 'bin/supply-chain.ts'],
   'dead code': [bin('knip'), '--no-progress'],
 };
 

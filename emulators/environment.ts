@@ -4,7 +4,7 @@
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { serviceAccountKeyFile } from './gcp/service-account-key.ts';
+import { serviceAccountKeyFile, visitor } from './gcp/service-account-key.ts';
 
 const passedOn = ['PATH', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'TERM', 'COLUMNS', 'NO_COLOR', 'FORCE_COLOR', 'CI'];
 
@@ -15,6 +15,9 @@ export const accounts = {
   gcp: 'multi-cloud-local',
 } as const;
 
+/** The DNS zone of the sample estate: it exists on each local cloud. */
+export const sampleZone = 'iot.example.com';
+
 /** The Entra tenant and application that the local Azure knows; `object` is its service principal's ID. */
 export const azureApplication = {
   tenant: '00000000-0000-4000-8000-0000000074e0',
@@ -22,6 +25,18 @@ export const azureApplication = {
   secret: 'local-client-secret',
   object: '00000000-0000-4000-8000-000000000b1e',
 } as const;
+
+/** A second application of that tenant: a program that is not ours. It has no role until somebody assigns it one. */
+export const azureVisitor = {
+  tenant: azureApplication.tenant,
+  client: '00000000-0000-4000-8000-000000000a77',
+  secret: 'visitor-client-secret',
+  object: '00000000-0000-4000-8000-000000000b77',
+} as const;
+
+/** Key file of a second account of the local Google Cloud. */
+export const gcpVisitorKeyFile = (state: string): string =>
+  serviceAccountKeyFile(join(state, 'gcp'), accounts.gcp, visitor);
 
 /** What every child gets: no home but the state folder's, no metadata services, no telemetry. */
 export function baseEnvironment(state: string): Record<string, string> {

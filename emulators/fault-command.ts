@@ -8,18 +8,25 @@ import type { RunFile } from './run-file.ts';
 
 type Kind = Pick<Fault, 'effect'> & { cause?: Cause; what: string };
 const refuse = (cause: Cause, what: string): Kind => ({ effect: 'refuse', cause, what });
-const kinds: Record<string, Kind> = {
+export const faultKinds: Record<string, Kind> = {
   throttle: refuse('throttled', "refuses with the cloud's own throttling answer and its delay"),
   unavailable: refuse('unavailable', 'answers 503'),
   deny: refuse('denied', 'refuses for lack of a right'),
   quota: refuse('quota', 'refuses because a quota is used up'),
-  expire: refuse('expired', 'refuses the credentials as expired or revoked'),
+  expire: refuse('expired', 'refuses the credentials as expired'),
+  revoke: refuse('revoked', 'refuses the credentials as taken away: a key deleted, an account disabled'),
   skew: refuse('skewed', "refuses because of the caller's clock"),
+  'name-held': refuse(
+    'held',
+    'refuses a name as that of something deleted a short while ago (with --operation or --path)',
+  ),
   'unavailable-after': { effect: 'refuse-after', cause: 'unavailable', what: 'does it, then answers 503' },
   'lose-request': { effect: 'lose-request', what: 'breaks the connection before the cloud sees the call' },
   'lose-answer': { effect: 'lose-answer', what: 'does it, then breaks the connection' },
   late: { effect: 'late', what: 'breaks the connection, and does it later (--delay)' },
   cut: { effect: 'cut', what: 'sends half of the answer, then breaks the connection' },
+  reset: { effect: 'reset', what: 'resets the TLS connection before the cloud sees the call' },
+  'black-hole': { effect: 'black-hole', what: 'never answers, and the cloud never sees the call' },
   slow: { effect: 'slow', what: 'lets the answer trickle (--delay in all)' },
   delay: { effect: 'delay', what: 'does it later (--delay)' },
   outage: { effect: 'outage', what: 'takes the whole cloud away, every connection of every protocol' },
@@ -30,7 +37,7 @@ multi-cloud local fault --list | --clear
 multi-cloud local calls [--cloud NAME] [--mutating] [--last N]
 
 Kinds:
-${Object.entries(kinds)
+${Object.entries(faultKinds)
   .map(([name, { what }]) => `  ${name.padEnd(18)} ${what}`)
   .join('\n')}
 
@@ -38,6 +45,7 @@ Options:
   --operation NAME   only calls of this operation (AWS: CreateVpc), or /regular expression/
   --path PATH        only calls to this path, or /regular expression/
   --method METHOD    only GET, PUT, POST, …
+  --caller ID        only calls of this access key, application or service account
   --mutating         only calls that change something
   --skip N           lets the first N such calls through
   --count N          hits N calls, then heals
@@ -56,6 +64,7 @@ const options = {
   operation: { type: 'string' },
   path: { type: 'string' },
   method: { type: 'string' },
+  caller: { type: 'string' },
   mutating: { type: 'boolean' },
   skip: { type: 'string', default: '0' },
   count: { type: 'string' },
@@ -100,9 +109,9 @@ export async function faultCommand(run: RunFile, args: string[]): Promise<void> 
   if (values.clear) await ask(run, '/faults', 'PUT', []);
   else if (!values.list) {
     const [kind] = positionals;
-    const { effect, cause } = kinds[known(kind, Object.keys(kinds), 'fault')] ?? { effect: 'delay' };
+    const { effect, cause } = faultKinds[known(kind, Object.keys(faultKinds), 'fault')] ?? { effect: 'delay' };
     const cloud = known(values.cloud, ['aws', 'azure', 'gcp'], '--cloud');
-    const { operation, path, method, mutating } = values;
+    const { operation, path, method, caller, mutating } = values;
     await ask(run, '/faults', 'POST', {
       name: kind,
       effect,
@@ -112,6 +121,7 @@ export async function faultCommand(run: RunFile, args: string[]): Promise<void> 
         ...(operation !== undefined && { action: operation }),
         ...(path !== undefined && { path }),
         ...(method !== undefined && { method: method.toUpperCase() }),
+        ...(caller !== undefined && { caller }),
         ...(mutating && { mutating }),
       },
       skip: Number(values.skip),

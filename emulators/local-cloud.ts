@@ -39,6 +39,9 @@ export interface LocalCloudSettings {
   account: string;
 }
 
+/** Port of a local cloud's name server, UDP and TCP: the last of its ports. */
+export const dnsPort = ({ port, ports }: Pick<LocalCloudSettings, 'port' | 'ports'>): number => port + ports - 1;
+
 /** A local cloud says that it is ready with one line on stdout: `ready <JSON of Listener[]>`. It ends on SIGTERM. */
 export function announce(listeners: readonly Listener[]): void {
   process.stdout.write(`ready ${JSON.stringify(listeners)}\n`);

@@ -21,6 +21,8 @@ export const RunFile = z.object({
   settings: z.string(),
   /** Key file of the payload codec, where histories are encrypted. */
   codecKeys: z.string().optional(),
+  /** Name servers of the local clouds, UDP and TCP, by cloud. */
+  dns: z.record(z.string(), z.string()).default({}),
   /** Names and values of the credentials that the local clouds know. */
   credentials: z.record(z.string(), z.string()),
   /** Accounts that exist, by cloud. */

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import type { WorkerSettings } from '../workers/settings.ts';
 import { authority } from './certificates.ts';
 import { Child } from './child.ts';
-import { type CloudName, type Clouds, cloudNames, programSettings, startClouds } from './clouds.ts';
+import { type CloudName, type Clouds, cloudNames, nameServers, programSettings, startClouds } from './clouds.ts';
 import { accounts, baseEnvironment, localCredentials } from './environment.ts';
 import { checkPorts, defaultBase, type Ports, portsFrom, portsPerCloud } from './ports.ts';
 import { startOf } from './process-identity.ts';
@@ -160,7 +160,8 @@ export class LocalStack {
       deviceCa: join(state, 'device-ca', 'ca.pem'),
       brokerTarball: join(root, '.local/broker/broker.tar.gz'),
       pollMs,
-      ...(waits ? { waits } : {}),
+      // The local clouds obey a change of rights within a second, and are looked at more often than it is polite elsewhere.
+      waits: { fenceMs: 1000, followMs: 2000, ...waits },
       ...(codecKeys ? { codecKeys } : {}),
       ui: `http://127.0.0.1:${this.#ports.ui}`,
     };
@@ -203,6 +204,7 @@ export class LocalStack {
       control: `http://127.0.0.1:${ports.clouds}`,
       settings: this.#settingsFile(),
       ...(codecKeys ? { codecKeys } : {}),
+      dns: nameServers({ port: ports.clouds, portsPerCloud, clouds: this.#settings.clouds }),
       credentials: localCredentials(state),
       accounts: { ...accounts },
       estateFile,

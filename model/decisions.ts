@@ -73,7 +73,7 @@ export function refusal(
   if (rules.approvers.length > 0 && !rules.approvers.some((approver) => approver.name === decision.by))
     return `"${decision.by}" is not listed under approvals.approvers`;
   if (rules.identity === 'signed' && !verified) return 'approvals.identity is "signed" and "proof" is missing or wrong';
-  if (earlier.some((one) => one.by === decision.by && one.question === decision.question))
+  if (earlier.some((one) => one.by === decision.by && one.plan === decision.plan))
     return `"${decision.by}" has already answered`;
   return undefined;
 }

@@ -24,6 +24,7 @@ export const operationErrorTypes = [
   'NotCompliant',
   'OverBudget',
   'OperationInProgress',
+  'Unconfirmed',
   'ServiceNotFound',
   'NotOurs',
   'Protected',
@@ -50,6 +51,16 @@ export const blockingKinds: readonly CloudErrorKind[] = [
   'ClockSkewed',
 ];
 
+/** What the people on duty can do about it. A message that explains itself needs none. */
+const remedies: Partial<Record<CloudErrorKind, string>> = {
+  Unauthenticated:
+    'renew the credentials where the worker reads them: its secrets file, or its environment and a restart',
+  PermissionDenied: "grant this right to the worker's identity",
+  QuotaExceeded: 'have the quota raised, or remove what nobody needs',
+  ClockSkewed: "set the clock of the worker's machine: its time service does not run",
+  Unavailable: "the cloud does not answer: see its status page, and the worker's network",
+};
+
 export interface CloudErrorFields {
   kind: CloudErrorKind;
   provider: string;
@@ -72,12 +83,15 @@ export class CloudError extends Error {
   override readonly name = 'CloudError';
   readonly fields: CloudErrorFields;
 
-  constructor(fields: CloudErrorFields, explanation?: string) {
+  constructor({ requestId: claimed, ...known }: CloudErrorFields, explanation?: string) {
+    // Taken from a header that anything between us and the cloud may have written.
+    const requestId = claimed !== undefined && /^[\w-]{1,256}$/.test(claimed) ? claimed : undefined;
+    const fields = { ...known, ...(requestId !== undefined && { requestId }) };
     super(
       [
         `${fields.provider}: ${fields.operation} on ${fields.resource}: ${fields.kind}`,
         fields.missing && `missing ${fields.missing}`,
-        explanation,
+        explanation ?? remedies[fields.kind],
         fields.requestId && `request ${fields.requestId}`,
       ]
         .filter(Boolean)

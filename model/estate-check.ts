@@ -6,7 +6,7 @@ import { type Problem, pathText, schemaProblems, shown, valueAt } from './estate
 import { ruleProblems } from './estate-rules.ts';
 import { isSecretPath } from './placeholders.ts';
 import { type ServiceType, serviceTypes } from './service.ts';
-import { sha256Hex } from './sha256.ts';
+import { canonical, sha256Hex } from './sha256.ts';
 
 export interface CheckOptions {
   /** Names that `${NAME}` may refer to. Default: `defaultAllowedNames`. */
@@ -168,9 +168,3 @@ export function sectionsThatDiffer(own: Estate, others: Readonly<Record<string, 
   const mine = otherSections(own);
   return Object.keys({ ...mine, ...others }).filter((key) => mine[key] !== others[key]);
 }
-
-/** JSON with sorted keys: two equal values have one text. */
-const canonical = (value: unknown): string =>
-  JSON.stringify(value, (_, inner: unknown) =>
-    isMapping(inner) ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1))) : inner,
-  ) ?? 'null';

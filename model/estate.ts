@@ -4,7 +4,7 @@
  * Rules between fields are in `estate-rules.ts`.
  */
 import { z } from 'zod';
-import { durationPattern } from './duration.ts';
+import { Duration } from './duration.ts';
 import { providerTypes, type ServiceType, serviceTypes, statefulTypes } from './service.ts';
 
 const Key = z
@@ -16,7 +16,6 @@ const Region = z
   .regex(/^[a-z][a-z0-9-]{1,39}$/)
   .describe("a region by the cloud's own name, such as us-west-2, westus2, us-central1");
 const Weight = z.number().min(0).max(1).describe('number from 0 to 1; the four weights add up to 1');
-const Duration = z.string().regex(durationPattern).describe('a duration such as 30s, 5m, 72h, 7d');
 const Switch = z.boolean().describe('true or false');
 const Secret = z
   .string()

@@ -56,6 +56,17 @@ export function toTags(owner: Placement['owner']): Record<string, string> {
   };
 }
 
+/** Whether a listing looks for what this owner has: the estate of the sought UID, or where that is empty every one of that name. */
+export const isSought = (
+  owner: Placement['owner'] | undefined,
+  sought: Placement['owner'],
+): owner is Placement['owner'] =>
+  owner !== undefined && (sought.uid === '' ? owner.estate === sought.estate : owner.uid === sought.uid);
+
+/** The tag and its value that all of these carry, for the filters of listings. */
+export const soughtTag = ({ uid, estate }: Placement['owner']): [tag: string, value: string] =>
+  uid === '' ? [ownerTags.estate, estate] : [ownerTags.uid, uid];
+
 /** The owner that a set of tags names, or undefined where one is missing or malformed. */
 export function fromTags(
   tags: Readonly<Record<string, string | undefined>> | undefined,

@@ -2,6 +2,8 @@
 import { z } from 'zod';
 import type { Reverted } from './applied.ts';
 import type { Verdict } from './audit.ts';
+import { Duration } from './duration.ts';
+import type { EndpointRecord, EndpointZone } from './endpoint-record.ts';
 import type { EstateCost } from './estate-cost.ts';
 import type { Step } from './progress.ts';
 import type { Orphan, RecordedPlacement, ServiceStatus } from './record.ts';
@@ -12,12 +14,17 @@ export const taskQueue = 'multi-cloud';
 /** Task queue of the short control calls of one provider, by what they may do and how urgent they are. */
 export const providerQueue = (provider: string): string => `${taskQueue}.${provider}`;
 export const urgentQueue = (provider: string): string => `${taskQueue}.${provider}.urgent`;
+/** Task queue of what reads the one and writes the other for a long time: moving data. */
+/** Streams that are followed for a long time, of any pair. */
+export const watchQueue = `${taskQueue}.watch`;
+export const bulkQueue = (source: string, target: string): string => `${taskQueue}.bulk.${source}-${target}`;
 
 const Name = z.string().regex(/^[a-z][a-z0-9_-]{0,30}$/, 'must match [a-z][a-z0-9_-]{0,30}');
 const Estate = z
   .string()
   .regex(/^[a-z][a-z0-9-]{0,23}$/, 'must match [a-z][a-z0-9-]{0,23}')
   .optional();
+const Uid = z.string().regex(/^[0-9a-f]{32}$/, 'must be 32 hex digits');
 const Approval = z.enum(['none', 'manual']).default('none');
 /** Sections of an estate file that an input may carry; their content is checked with the worker's own file beside it. */
 const File = z.strictObject({
@@ -67,6 +74,20 @@ export const RemoveServiceInput = z.strictObject({
   service: Name,
   /** `<estate>/<service>`: needed for a protected service, whose data is then deleted. */
   confirm: z.string().optional(),
+  /** Only what a migration has left behind and the record was to keep until now, with its data. */
+  retained: z.boolean().default(false),
+  by: z.string().max(200).default(''),
+});
+export const MigrateServiceInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  service: Name,
+  /** Name of the provider that holds it now, and of the one that it goes to. */
+  from: Name,
+  to: Name,
+  /** In place of `migration.soak` and `migration.source_retention` of the estate file. */
+  soak: Duration.optional(),
+  source_retention: Duration.optional(),
   by: z.string().max(200).default(''),
 });
 export const RecoverServiceInput = z.strictObject({
@@ -75,6 +96,15 @@ export const RecoverServiceInput = z.strictObject({
   service: Name,
   /** What becomes of what an interrupted run has begun. */
   direction: z.enum(['finish', 'undo']).default('finish'),
+  by: z.string().max(200).default(''),
+});
+export const RebuildEstateInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  /** Which estate of this name, where the accounts hold several. */
+  uid: Uid.optional(),
+  /** UID of the rebuilt records: ends their read-only time instead of rebuilding them. */
+  confirm: Uid.optional(),
   by: z.string().max(200).default(''),
 });
 export const CheckEstateInput = z.strictObject({
@@ -100,6 +130,7 @@ export const PlanEstateInput = z.strictObject({
 export type DeployEstateInput = z.infer<typeof DeployEstateInput>;
 export type DeployServiceInput = z.infer<typeof DeployServiceInput>;
 export type RemoveServiceInput = z.infer<typeof RemoveServiceInput>;
+export type MigrateServiceInput = z.infer<typeof MigrateServiceInput>;
 export type RecoverServiceInput = z.infer<typeof RecoverServiceInput>;
 export type CheckEstateInput = z.infer<typeof CheckEstateInput>;
 export type PlanEstateInput = z.infer<typeof PlanEstateInput>;
@@ -122,10 +153,12 @@ export interface OperationResult {
 export const workflowIds = {
   deployEstate: (estate: string) => `deploy-estate/${estate}`,
   deployService: (estate: string, service: string) => `deploy/${estate}/${service}`,
+  migrateService: (estate: string, service: string) => `migrate/${estate}/${service}`,
   removeService: (estate: string, service: string) => `remove/${estate}/${service}`,
   recoverService: (estate: string, service: string) => `recover/${estate}/${service}`,
   checkEstate: (estate: string, id: string) => `check/${estate}-${id}`,
   verifyAudit: (estate: string, id: string) => `verify-audit/${estate}-${id}`,
+  rebuildEstate: (estate: string) => `rebuild/${estate}`,
   cloudEstate: (estate: string) => `estate/${estate}`,
   cloudService: (estate: string, service: string) => `service/${estate}/${service}`,
   planEstate: (estate: string, id: string) => `plan/${estate}-${id}`,
@@ -166,6 +199,8 @@ export interface ServicePlan {
     costLines: { item: string; quantity: number; unit: string; monthlyUsd: number; note: string }[];
     changes: ResourceChange[];
   }[];
+  /** What will be done to its endpoint record; absent where that is nothing. */
+  endpoint?: 'create' | 'update' | undefined;
   assumptions: string[];
 }
 
@@ -201,6 +236,22 @@ export interface AuditVerdict {
   })[];
 }
 
+/** What was found of an estate whose records were lost. */
+export interface Rebuilt {
+  uid: string;
+  services: {
+    service: string;
+    status: ServiceStatus;
+    placements: { provider: string; region: string; generation: number }[];
+    /** The bucket whose copy counts; empty where there is none. */
+    source: string;
+    /** In what other copies, and what really runs, differ from it. */
+    differences: string[];
+  }[];
+  /** Copies that do not count, and why. */
+  refused: { bucket: string; key: string; why: string }[];
+}
+
 /** What a look at the whole estate has found. */
 export interface EstateCheck {
   estate: string;
@@ -220,6 +271,8 @@ export interface EstateCheck {
   }[];
   /** Resources that carry the estate's tags and stand in no record, by service. */
   orphans: (Orphan & { service: string })[];
+  /** Estates of this name that the clouds hold and of which there are no records, by UID. */
+  lost?: { uid: string; resources: number; services: string[] }[] | undefined;
 }
 
 export type { Step };
@@ -227,6 +280,8 @@ export type { Step };
 /** A placement with everything that the run needs to bring it about. */
 export interface PlannedPlacement {
   placement: Placement;
+  /** What it is to be once it exists; `current` where it is not said. A migration's target holds nothing but copies: its undo deletes them. */
+  role?: 'target' | undefined;
   /** As the record has it, where it exists already: what an undo restores. */
   before?: RecordedPlacement | undefined;
   /** Keys of the resources that an earlier run has begun to create and not finished. */
@@ -238,14 +293,29 @@ export interface PlannedPlacement {
   monthlyCostUsd: number;
 }
 
+/** A service's endpoint record: where it stands, and what stands there. */
+export interface PlannedEndpoint {
+  at: EndpointZone;
+  /** Of the estate. */
+  uid: string;
+  ttlSeconds: number;
+  /** What an undo restores. */
+  before: EndpointRecord | null;
+  /** It does not tell what the service's record does. */
+  stale: boolean;
+}
+
 /** One service's slice of a plan; the child of `deployEstate` gets this and never the file. */
 export interface PlannedService {
   service: string;
   type: ServiceType;
   placements: PlannedPlacement[];
+  /** Absent where no endpoint record is kept. */
+  endpoint?: PlannedEndpoint | undefined;
 }
 
 export const changesAnything = (planned: PlannedService): boolean =>
+  planned.endpoint?.stale === true ||
   planned.placements.some(
     ({ before, begun, changes }) =>
       !before || begun.length > 0 || changes.some(({ action }) => action === 'create' || action === 'update'),

@@ -5,9 +5,10 @@ import { sha256Hex } from './sha256.ts';
 /** Covers placements, resource changes and cost to the dollar; not scores, measurements, names or generations. */
 export function planHash(plan: Omit<EstatePlan, 'hash'>): string {
   const decisions = plan.services
-    .map(({ service, type, placements }) => ({
+    .map(({ service, type, placements, endpoint }) => ({
       service,
       type,
+      ...(endpoint && { endpoint }),
       placements: placements
         .map(({ provider, region, existing, monthlyCostUsd, changes }) => ({
           provider,

@@ -30,6 +30,8 @@ export interface Progress {
   children: { service: string; workflowId: string }[];
   /** Set while the run is held: the one thing that is missing. */
   blocked?: string | undefined;
+  /** Set beside it where an undo cannot go on: only a person lets it try again, or gives up. */
+  parked?: boolean | undefined;
   /** Set while nothing new begins although nothing is missing: paused, yielding, waiting for calls whose answers were lost. */
   held?: string | undefined;
 }

@@ -54,7 +54,8 @@ export const RecordedPlacement = z.strictObject({
   account: z.string(),
   generation: z.number().int().min(1),
   configuration: z.record(z.string(), z.json()),
-  role: z.enum(['current', 'retained']).default('current'),
+  /** `target`: of a migration that has not switched yet. `retained`: its source, since then. */
+  role: z.enum(['current', 'target', 'retained']).default('current'),
   /** ISO time after which a retained placement is removed. */
   removeAt: z.string().optional(),
   resources: z.array(RecordedResource),
@@ -80,6 +81,21 @@ export const Intent = z.strictObject({
   deleteData: z.boolean().default(false),
 });
 export type Intent = z.infer<typeof Intent>;
+
+/** A placement of a service is known by its cloud and its generation. */
+const Mark = z.strictObject({ provider: z.string(), generation: z.number().int().min(1) });
+export type Mark = z.infer<typeof Mark>;
+
+/** A migration on its way: what `recover` takes up, or takes back. */
+export const Migration = z.strictObject({
+  workflowId: z.string(),
+  runId: z.string(),
+  from: Mark,
+  to: Mark,
+  /** `copying`: the source serves. `fenced`: it refuses writers. `switched`: the target serves, and the source follows it. */
+  stage: z.enum(['copying', 'fenced', 'switched']),
+});
+export type Migration = z.infer<typeof Migration>;
 
 /** A resource that should be gone and is not, or is there and no record knows it. */
 export const Orphan = z.strictObject({
@@ -116,6 +132,7 @@ export const ServiceRecord = z.strictObject({
   generations: z.record(z.string(), z.number().int()).default({}),
   placements: z.array(RecordedPlacement).default([]),
   intents: z.array(Intent).default([]),
+  migration: Migration.optional(),
   retained: z.array(RetainedStore).default([]),
   /** What could not be taken back, or was found by a scan and is nobody's. */
   orphans: z.array(Orphan).default([]),
@@ -152,6 +169,12 @@ export const EstateRecord = z.strictObject({
     })
     .optional(),
   services: z.array(z.string()).default([]),
+  /** Counts the files that were applied: the newest of two copies is known by it. */
+  revision: z.number().int().default(0),
+  /** The `controller` tag of its resources where that is not this namespace's ID: it was rebuilt after its database was lost. */
+  controller: z.string().default(''),
+  /** Rebuilt from its records buckets, and read-only until a person has confirmed it. */
+  unconfirmed: z.boolean().default(false),
 });
 export type EstateRecord = z.infer<typeof EstateRecord>;
 
@@ -165,6 +188,7 @@ export const ServiceSummary = z.strictObject({
       provider: z.string(),
       region: z.string(),
       role: z.string(),
+      removeAt: z.string().optional(),
       endpoint: z.string(),
       monthlyCostUsd: z.number(),
       health: z.string(),
@@ -183,10 +207,11 @@ export function summarise(record: ServiceRecord): ServiceSummary {
     service: record.service,
     type: record.type ?? '',
     status: record.status,
-    placements: record.placements.map(({ provider, region, role, endpoint, monthlyCostUsd, health }) => ({
+    placements: record.placements.map(({ provider, region, role, removeAt, endpoint, monthlyCostUsd, health }) => ({
       provider,
       region,
       role,
+      ...(removeAt !== undefined && { removeAt }),
       endpoint: endpoint.slice(0, 200),
       monthlyCostUsd,
       health: health.slice(0, 100),
@@ -201,8 +226,6 @@ export function summarise(record: ServiceRecord): ServiceSummary {
 
 export const monthlyCost = (record: Pick<ServiceRecord, 'placements'>): number =>
   Math.round(record.placements.reduce((sum, placement) => sum + placement.monthlyCostUsd, 0) * 100) / 100;
-
-const mark = { provider: z.string(), generation: z.number().int().min(1) };
 
 /** One change of a service's record, written by an operation that holds its lock. */
 export const RecordChange = z.discriminatedUnion('kind', [
@@ -219,9 +242,15 @@ export const RecordChange = z.discriminatedUnion('kind', [
   /** A placement is gone, or again as it was `before`; what was intended for it is closed. */
   z.strictObject({
     kind: z.literal('withdrawn'),
-    ...mark,
+    ...Mark.shape,
     before: RecordedPlacement.optional(),
     retained: z.array(RetainedStore).default([]),
+  }),
+  /** How far a migration is, and which part its placements play from now on; it is over where none is given. */
+  z.strictObject({
+    kind: z.literal('migration'),
+    migration: Migration.optional(),
+    roles: z.array(RecordedPlacement.pick({ provider: true, generation: true, role: true, removeAt: true })),
   }),
   /** `left`: what a run could not take back. `found`: all that the last scan found, in place of what was listed before. */
   z.strictObject({ kind: z.literal('orphans'), how: z.enum(['left', 'found']), orphans: z.array(Orphan) }),
@@ -267,6 +296,16 @@ export function applyChange(record: ServiceRecord, change: RecordChange): Servic
         ],
         intents: record.intents.filter(({ placement }) => !samePlacement(placement, change)),
         retained: [...record.retained, ...change.retained],
+        migration: concerns(record.migration, change) && !change.before ? undefined : record.migration,
+      };
+    case 'migration':
+      return {
+        ...next,
+        migration: change.migration,
+        placements: record.placements.map((one) => {
+          const part = change.roles.find((role) => samePlacement(role, one));
+          return part ? { ...one, role: part.role, removeAt: part.removeAt } : one;
+        }),
       };
     case 'orphans':
       return { ...next, orphans: change.how === 'found' ? change.orphans : [...record.orphans, ...change.orphans] };
@@ -281,8 +320,9 @@ const withPlaces = (known: readonly Place[], more: readonly Place[]): Place[] =>
   return all;
 };
 
-/** A placement of a service is known by its cloud and its generation. */
-type Mark = Pick<RecordedPlacement, 'provider' | 'generation'>;
+const concerns = (migration: Migration | undefined, placement: Mark): boolean =>
+  migration !== undefined && [migration.from, migration.to].some((one) => samePlacement(one, placement));
+
 export const samePlacement = (a: Mark, b: Mark): boolean => a.provider === b.provider && a.generation === b.generation;
 
 /** Placements that a run began and did not finish: they keep their cloud and generation when they are taken up again. */
@@ -297,9 +337,16 @@ export const begunPlacements = ({ placements, intents }: Pick<ServiceRecord, 'pl
 export const seenBy = (self: string, record: ServiceRecord): ServiceRecord =>
   record.holder && record.holder.workflowId !== self ? { ...record, intents: [] } : record;
 
+/** When the next placement that is kept for a while only is to go, ISO; undefined where none is. */
+export const nextRemoval = ({ placements }: Pick<ServiceRecord, 'placements'>): string | undefined =>
+  placements
+    .flatMap(({ role, removeAt }) => (role === 'retained' && removeAt) || [])
+    .sort()
+    .at(0);
+
 /** What a service is when nobody works on it. */
-export function restingStatus(record: Pick<ServiceRecord, 'placements' | 'intents'>): ServiceStatus {
-  if (record.intents.length > 0) return 'interrupted';
+export function restingStatus(record: Pick<ServiceRecord, 'placements' | 'intents' | 'migration'>): ServiceStatus {
+  if (record.intents.length > 0 || record.migration) return 'interrupted';
   const current = record.placements.filter(({ role }) => role === 'current');
   if (current.length === 0) return 'removed';
   return current.every(({ health }) => health === '' || health.startsWith('healthy')) ? 'running' : 'degraded';

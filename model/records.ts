@@ -1,7 +1,8 @@
 /** The records buckets: one in each region of each cloud that holds a placement. What auditors and a rebuild read. */
-
-import type { Place } from './record.ts';
+import { z } from 'zod';
+import { EstateRecord, type Place, ServiceRecord } from './record.ts';
 import type { Owner, Placement } from './service.ts';
+import { canonical, sha256Hex } from './sha256.ts';
 
 /** No service of an estate file can have a name that begins so. */
 const prefix = '_records_';
@@ -22,4 +23,26 @@ export const auditPrefix = (workflowId: string, runId: string): string =>
   `audit/${encodeURIComponent(workflowId)}/${runId}/`;
 export const auditKey = (workflowId: string, runId: string, from: number): string =>
   `${auditPrefix(workflowId, runId)}${String(from).padStart(8, '0')}.jsonl`;
-export const recordKey = (service: string): string => `records/${service}.json`;
+export const recordsPrefix = 'records/';
+export const recordKey = (service: string): string => `${recordsPrefix}${service}.json`;
+/** No service can have a name that is empty. */
+export const estateKey = recordKey('');
+
+/** A copy of a record, as a bucket keeps it. The trail of the run that has written it holds its hash (`evidence`). */
+export const Kept = z.object({
+  v: z.literal(1),
+  uid: z.string(),
+  controller: z.string().default(''),
+  workflowId: z.string().default(''),
+  runId: z.string().default(''),
+  record: z.union([ServiceRecord, EstateRecord]),
+});
+export type Kept = z.infer<typeof Kept>;
+
+export const keyOf = (record: Kept['record']): string => ('service' in record ? recordKey(record.service) : estateKey);
+
+/** The entry that a run makes in its trail before it keeps a copy of a record. */
+export const evidence = (record: Kept['record']): { what: string; resource: string } => ({
+  what: 'keeps the record',
+  resource: `${keyOf(record)} revision ${record.revision} sha256 ${sha256Hex(canonical(record))}`,
+});

@@ -35,5 +35,12 @@ export function chooseRegion(estate: Estate, service: Service, provider: Provide
     : { filter: 'region', reason: `no region of it in zone ${zone.zone} (${own.join(', ')}) offers ${service.type}` };
 }
 
+/** Every region that a placement of this estate may lie in. */
+export function regionsOf(estate: Estate, provider: Provider, facts: Facts): string[] {
+  const inZones = Object.values(estate.compliance.data_residency).flat();
+  const known = inZones.filter((region) => regionFact(facts, provider.type, region));
+  return [...new Set([provider.region, ...known])];
+}
+
 const known = (facts: Facts, provider: Provider): string =>
   regionFact(facts, provider.type, provider.region) ? 'does not offer the type' : 'is not in config/facts/regions.yaml';

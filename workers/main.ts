@@ -9,8 +9,10 @@ import { createPlacementActivities } from '../activities/estate/place.ts';
 import { createProviderActivities } from '../activities/providers/activities.ts';
 import { ProviderPool } from '../activities/providers/pool.ts';
 import { createRegistryActivities } from '../activities/registry/registry.ts';
-import { loadSheets } from '../config/load.ts';
-import { providerQueue, taskQueue, urgentQueue } from '../model/operations.ts';
+import { createFollowActivities } from '../activities/replication/follow.ts';
+import { createTransferActivities } from '../activities/transfer/activities.ts';
+import { loadPermissions, loadSheets } from '../config/load.ts';
+import { bulkQueue, providerQueue, taskQueue, urgentQueue, watchQueue } from '../model/operations.ts';
 import { encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
 import { followApiKey, temporalAccess } from '../temporal/connection.ts';
 import { workflowBundle } from './bundle.ts';
@@ -18,7 +20,7 @@ import { checkSearchAttributes } from './search-attributes.ts';
 import { readSettings } from './settings.ts';
 
 const root = resolve(import.meta.dirname, '..');
-const roles = ['control', 'providers'] as const;
+const roles = ['control', 'providers', 'provision', 'undo', 'bulk', 'watch'] as const;
 
 const { values } = parseArgs({
   options: { settings: { type: 'string' }, role: { type: 'string', multiple: true }, help: { type: 'boolean' } },
@@ -28,7 +30,11 @@ if (values.help) {
     `worker [--settings FILE] [--role ${roles.join('|')} ...]\n\n` +
       'Serves the task queues of the given roles (default: all of them):\n' +
       '  control    workflows, records and plans; holds no cloud credentials\n' +
-      '  providers  the calls to each cloud of the estate file\n',
+      '  providers  the calls to each cloud of the estate file: the two that follow, with one set of credentials\n' +
+      '  provision  what creates, repairs and verifies, with the credentials of the identity "control"\n' +
+      '  undo       what takes back, removes and fences, with those of the identity "undo"\n' +
+      '  bulk       moving data from each cloud of the estate file to each other, with those of the identity "bulk"\n' +
+      '  watch      following what changes in one cloud, to keep another in step, with the same ones\n',
   );
   process.exit(0);
 }
@@ -69,12 +75,19 @@ const pool = new ProviderPool({
     ...(settings.secretsFile && parseEnv(readFileSync(settings.secretsFile, 'utf8'))),
   }),
 });
-const providerActivities = createProviderActivities({
+/** The queues of one provider that are served here, by the identity whose calls they are. */
+const queues = {
+  control: chosen.includes('providers') || chosen.includes('provision') ? providerQueue : undefined,
+  undo: chosen.includes('providers') || chosen.includes('undo') ? urgentQueue : undefined,
+};
+const providerDependencies = {
   pool,
   pollMs: settings.pollMs,
   callDeadlineMs: settings.waits.callDeadlineMs,
+  permissions: loadPermissions(settings.sheets),
+  identities: (['control', 'undo'] as const).filter((identity) => queues[identity]),
   recordsDays: settings.recordsDays,
-});
+};
 
 const workers: Worker[] = [];
 if (chosen.includes('control'))
@@ -96,10 +109,31 @@ if (chosen.includes('control'))
       },
     }),
   );
-if (chosen.includes('providers'))
-  for (const name of pool.names())
-    for (const queue of [providerQueue(name), urgentQueue(name)])
-      workers.push(await Worker.create({ ...common, taskQueue: queue, activities: providerActivities }));
+const providerActivities = createProviderActivities(providerDependencies);
+for (const queue of [queues.control, queues.undo])
+  if (queue)
+    for (const name of pool.names())
+      workers.push(await Worker.create({ ...common, taskQueue: queue(name), activities: providerActivities }));
+const transfers = createTransferActivities(providerDependencies);
+if (chosen.includes('bulk')) {
+  const activities = { ...transfers };
+  // Each may hold hundreds of MiB of bodies.
+  const limits = { maxConcurrentActivityTaskExecutions: 1, maxConcurrentActivityTaskPolls: 1 };
+  for (const source of pool.names())
+    for (const target of pool.names())
+      if (source !== target)
+        workers.push(await Worker.create({ ...common, ...limits, taskQueue: bulkQueue(source, target), activities }));
+}
+if (chosen.includes('watch'))
+  workers.push(
+    await Worker.create({
+      ...common,
+      taskQueue: watchQueue,
+      // A cutover waits for a pump to hear that it is to stop.
+      maxHeartbeatThrottleInterval: '1s',
+      activities: { ...createFollowActivities(transfers) },
+    }),
+  );
 
 process.stdout.write(`ready ${workers.map(({ options }) => options.taskQueue).join(' ')}\n`);
 try {

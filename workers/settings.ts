@@ -16,7 +16,7 @@ export const WorkerSettings = z.strictObject({
    * credentials are no longer valid, so a rotated key needs no restart.
    */
   secretsFile: z.string().optional(),
-  /** Folder with the dated sheets: `prices/` and `facts/`. */
+  /** Folder with the dated sheets: `prices/`, `facts/` and `permissions/`. */
   sheets: z.string().default('config'),
   /** PEM file of the certificate authority that signs device certificates. */
   deviceCa: z.string().optional(),
@@ -33,6 +33,10 @@ export const WorkerSettings = z.strictObject({
       settleMs: z.number().int().default(60_000),
       /** How long a blocked run waits before it looks again. */
       blockedMs: z.number().int().default(300_000),
+      /** Longest wait until a fence holds everywhere; the cloud may say less. Shorter than it says, and writes may be lost. */
+      fenceMs: z.number().int().min(0).default(420_000),
+      /** From the end of one pass over the listing of a store that is followed to the begin of the next. */
+      followMs: z.number().int().min(10).default(15_000),
     })
     .prefault({}),
   /** How long the records buckets keep the audit trail and the records, days. */

@@ -1,8 +1,8 @@
 /** How workflows call activities: on which queue, how long, how often; and the failures that come back. */
 import * as wf from '@temporalio/workflow';
-import type { Activities, ProviderActivities } from '../activities/index.ts';
+import type { Activities, BulkActivities, ProviderActivities, WatchActivities } from '../activities/index.ts';
 import { blockingKinds, type CloudErrorKind, type ErrorType } from '../model/errors.ts';
-import { providerQueue, urgentQueue } from '../model/operations.ts';
+import { bulkQueue, providerQueue, urgentQueue, watchQueue } from '../model/operations.ts';
 
 /** Short calls to Temporal and to files of the worker. */
 export const control = wf.proxyActivities<Activities>({
@@ -38,6 +38,28 @@ export const records = (provider: string, summary: string): ProviderActivities =
     startToCloseTimeout: '20m',
     heartbeatTimeout: '20s',
     retry: { initialInterval: '500ms', maximumInterval: '5s', maximumAttempts: 3 },
+    summary,
+  });
+
+/** Reads of one cloud and writes to another; each goes on where its earlier attempt has stopped. */
+export const bulk = (source: string, target: string, summary: string): BulkActivities =>
+  wf.proxyActivities<BulkActivities>({
+    taskQueue: bulkQueue(source, target),
+    startToCloseTimeout: '1h',
+    heartbeatTimeout: '30s',
+    cancellationType: wf.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 10 },
+    summary,
+  });
+
+/** Follows a store for minutes; told to stop, it ends within seconds. */
+export const watch = (summary: string): WatchActivities =>
+  wf.proxyActivities<WatchActivities>({
+    taskQueue: watchQueue,
+    startToCloseTimeout: '1h',
+    heartbeatTimeout: '30s',
+    cancellationType: wf.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 10 },
     summary,
   });
 

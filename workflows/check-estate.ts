@@ -1,10 +1,17 @@
 /** `checkEstate`: looks at every cloud and every record, and says what is the matter and what to do. Takes no lock. */
 import * as wf from '@temporalio/workflow';
+import type { Estate } from '../model/estate.ts';
 import { CheckEstateInput, type EstateCheck } from '../model/operations.ts';
 import type { Place, ServiceRecord } from '../model/record.ts';
+import { isRecords } from '../model/records.ts';
+import type { Owner } from '../model/service.ts';
 import { applicationFailure, cloud, control, failure } from './calls.ts';
+import { standingFences } from './fences.ts';
 import { Board, reason } from './progress.ts';
+import { anywhere, servicesOf } from './rebuild-estate.ts';
 import { searchAttributes } from './search-attributes.ts';
+
+type EstateOwner = Pick<Owner, 'estate' | 'uid' | 'controller'>;
 
 export async function checkEstate(raw: unknown): Promise<EstateCheck> {
   const board = new Board();
@@ -20,8 +27,67 @@ export async function checkEstate(raw: unknown): Promise<EstateCheck> {
   const clouds = await board.step('clouds', () => Promise.all(enabled.map(({ name }) => reach(name))));
   const records = await board.step('records', () => control.readServices({ estate: estate.name }));
   const reached = clouds.filter(({ problem }) => problem === '').map(({ provider }) => provider);
-  const orphans = await board.step('orphans', () => scan(estate.name, Object.values(records), reached));
-  return { estate: estate.name, clouds, services: Object.values(records).map(judge), orphans };
+  const { uid, controller } = await control.openEstate({ estate: estate.name });
+  const owner = { estate: estate.name, uid, controller };
+  const all = Object.values(records);
+  const orphans = await board.step('orphans', () => scan(owner, all, reached));
+  const fenced = await board.step('fences', () => fences(owner, all, reached));
+  const known = await control.readEstate({ estate: estate.name });
+  const empty = all.every(({ placements }) => placements.length === 0);
+  const lost = empty ? await board.step('lost records', () => lostEstates(estate, uid, clouds)) : [];
+  const unconfirmed = known?.unconfirmed ? known.uid : undefined;
+  const services = all.map((record) => {
+    const judged = judge(record, unconfirmed);
+    const problem = fenced[record.service];
+    return judged.problem || !problem
+      ? judged
+      : { ...judged, problem, command: `multi-cloud recover ${record.service}` };
+  });
+  return { estate: estate.name, clouds, services, orphans, lost };
+}
+
+/** By service: fences around stores of clouds that answer, where no operation is at work. */
+async function fences(
+  owner: EstateOwner,
+  records: readonly ServiceRecord[],
+  reached: readonly string[],
+): Promise<Record<string, string>> {
+  const idle = records.filter(
+    ({ holder, placements }) => !holder && placements.every(({ provider }) => reached.includes(provider)),
+  );
+  const found = await Promise.all(
+    idle.map(async (record) => {
+      const [standing] = await standingFences({ ...owner, service: record.service }, record);
+      if (!standing) return [];
+      const { placement, fence } = standing;
+      const text = `writers are refused on ${placement.provider} by a fence of ${fence.owner.workflowId} until ${fence.expiresAt}, and no operation is at work`;
+      return [[record.service, text]];
+    }),
+  );
+  return Object.fromEntries(found.flat());
+}
+
+/** Where nothing runs as far as Temporal knows: what the clouds hold of other estates of this name. Its database may be new. */
+async function lostEstates(
+  estate: Estate,
+  uid: string,
+  clouds: EstateCheck['clouds'],
+): Promise<NonNullable<EstateCheck['lost']>> {
+  const found = await Promise.all(
+    (await control.searchPlaces({ estate })).map((place) => {
+      const { provider, region } = place;
+      const account = clouds.find((one) => one.provider === provider)?.account;
+      if (!account) return [];
+      const placement = anywhere({ ...place, account }, estate.name, '');
+      return cloud(provider, `search ${provider} ${region}`).findOwned({ placement });
+    }),
+  );
+  const others = found.flat().filter(({ owner }) => owner.uid !== uid && !isRecords(owner.service));
+  return [...Map.groupBy(others, ({ owner }) => owner.uid)].map(([other, all]) => ({
+    uid: other,
+    resources: new Set(all.map(({ kind, id }) => `${kind} ${id}`)).size,
+    services: servicesOf(all),
+  }));
 }
 
 async function reach(provider: string): Promise<EstateCheck['clouds'][number]> {
@@ -33,16 +99,18 @@ async function reach(provider: string): Promise<EstateCheck['clouds'][number]> {
   }
 }
 
-function judge({
-  service,
-  status,
-  waitingFor,
-  holder,
-  intents,
-  orphans,
-}: ServiceRecord): EstateCheck['services'][number] {
+/** `unconfirmed`: the estate's UID where its records were rebuilt and nobody has confirmed them. */
+function judge(
+  { service, status, waitingFor, holder, intents, orphans }: ServiceRecord,
+  unconfirmed: string | undefined,
+): EstateCheck['services'][number] {
   const held = holder ? ` by ${holder.operation} (${holder.workflowId})` : '';
   const says = (problem: string, command: string) => ({ service, status, problem, command });
+  if (unconfirmed !== undefined)
+    return says(
+      'its record was rebuilt and is read-only until it is confirmed',
+      `multi-cloud recover --confirm ${unconfirmed}`,
+    );
   if (status === 'blocked') return says(`blocked${held}: ${waitingFor}`, `multi-cloud retry ${service}`);
   if (status === 'needs-operator')
     return says(`needs an operator${held}: ${waitingFor}`, `multi-cloud retry ${service} --compensation`);
@@ -59,11 +127,10 @@ function judge({
 
 /** What carries the estate's tags, wherever a service has ever been, and stands in no record. Notes it in the records. */
 async function scan(
-  estate: string,
+  owner: EstateOwner,
   records: readonly ServiceRecord[],
   reached: readonly string[],
 ): Promise<EstateCheck['orphans']> {
-  const { uid, controller } = await control.openEstate({ estate });
   const places = new Map<string, Place>();
   for (const record of records)
     for (const place of record.places)
@@ -72,8 +139,8 @@ async function scan(
     [...places.values()].map(async (place) => {
       const { provider } = place;
       const known = records.flatMap((record) => knownOn(record, provider));
-      const owner = { estate, uid, controller, service: '', generation: 1 };
-      const placement = { ...place, type: 'storage' as const, configuration: {}, owner };
+      const everything = { ...owner, service: '', generation: 1 };
+      const placement = { ...place, type: 'storage' as const, configuration: {}, owner: everything };
       const strays = await cloud(provider, `scan ${provider} ${place.region}`).findStrays({
         placement,
         known,
@@ -92,7 +159,7 @@ async function scan(
   for (const { service, holder, orphans: listed } of records) {
     const mine = orphans.filter((one) => one.service === service).map(({ service: _, ...orphan }) => orphan);
     if (holder || (mine.length === 0 && listed.length === 0)) continue;
-    await control.noteOrphans({ estate, service, orphans: mine });
+    await control.noteOrphans({ estate: owner.estate, service, orphans: mine });
   }
   return orphans;
 }

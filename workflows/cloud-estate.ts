@@ -9,10 +9,12 @@ import { searchAttributes } from './search-attributes.ts';
 /** What was applied; the record adds when, and what that changed. */
 export type Applied = Omit<NonNullable<EstateRecord['lastApplied']>, 'at' | 'changes'>;
 
-export const open = wf.defineUpdate<{ uid: string }, []>('open');
+export const open = wf.defineUpdate<{ uid: string; controller: string }, []>('open');
 export const acquire = wf.defineUpdate<Acquired, [Holder]>('acquire');
 export const release = wf.defineUpdate<void, [Pick<Holder, 'workflowId' | 'runId'>]>('release');
-export const applied = wf.defineUpdate<void, [Applied]>('applied');
+export const applied = wf.defineUpdate<boolean, [Applied]>('applied');
+export const rebuild = wf.defineUpdate<void, [EstateRecord]>('rebuild');
+export const confirm = wf.defineUpdate<void, []>('confirm');
 export const record = wf.defineQuery<EstateRecord>('record');
 
 const updatesPerRun = 500;
@@ -31,7 +33,7 @@ export async function cloudEstate(input: EstateRecord): Promise<void> {
     updates++;
     // Random, but the same at every replay.
     if (!state.uid) state = { ...state, uid: wf.uuid4().replaceAll('-', '') };
-    return { uid: state.uid };
+    return { uid: state.uid, controller: state.controller };
   });
   wf.setHandler(
     acquire,
@@ -56,12 +58,27 @@ export async function cloudEstate(input: EstateRecord): Promise<void> {
   wf.setHandler(applied, (file) => {
     updates++;
     const at = new Date().toISOString();
+    const changed = state.lastApplied?.hash !== file.hash;
     const changes = changesAfter(state.lastApplied, file.services, { by: file.by, at });
     state = {
       ...state,
       lastApplied: { ...file, at, changes },
       services: [...new Set([...state.services, ...Object.keys(file.services)])].sort(),
+      revision: state.revision + 1,
     };
+    return changed;
+  });
+  wf.setHandler(
+    rebuild,
+    ({ holder: _, ...record }) => {
+      updates++;
+      state = { ...record, ...(state.holder && { holder: state.holder }) };
+    },
+    { validator: (record) => void EstateRecord.parse(record) },
+  );
+  wf.setHandler(confirm, () => {
+    updates++;
+    state = { ...state, unconfirmed: false };
   });
 
   wf.upsertSearchAttributes([{ key: searchAttributes.estate, value: state.estate }]);

@@ -1,12 +1,15 @@
 /** The record of one service: placements, lock, open intents. Long-lived; everybody who decides reads it here. */
+import { WorkflowExecutionAlreadyStartedError } from '@temporalio/common';
 import * as wf from '@temporalio/workflow';
 import { z } from 'zod';
 import type { Activities } from '../activities/index.ts';
-import { type Acquired, ask, isHolder } from '../model/lock.ts';
+import { type Acquired, ask, describeHolder, isHolder } from '../model/lock.ts';
+import { workflowIds } from '../model/operations.ts';
 import {
   applyChange,
   Holder,
   monthlyCost,
+  nextRemoval,
   Orphan,
   RecordChange,
   restingStatus,
@@ -14,6 +17,7 @@ import {
   type ServiceSummary,
   summarise,
 } from '../model/record.ts';
+import { failure } from './calls.ts';
 import { searchAttributes } from './search-attributes.ts';
 
 export interface WriteRequest {
@@ -27,6 +31,7 @@ export const acquire = wf.defineUpdate<Acquired, [Holder]>('acquire');
 export const release = wf.defineUpdate<{ revision: number }, [Pick<Holder, 'workflowId' | 'runId'>]>('release');
 export const write = wf.defineUpdate<{ revision: number }, [WriteRequest]>('write');
 export const noteOrphans = wf.defineUpdate<void, [Orphan[]]>('noteOrphans');
+export const rebuild = wf.defineUpdate<void, [ServiceRecord]>('rebuild');
 export const record = wf.defineQuery<ServiceRecord>('record');
 
 /** A history of this many updates is closed and continued; the server's limit is 2,000. */
@@ -130,12 +135,48 @@ export async function cloudService(input: ServiceRecord): Promise<void> {
     { validator: (orphans) => void z.array(Orphan).parse(orphans) },
   );
 
+  let removedLast = 0;
+  /** Starts what takes a migration's source away once its time has come, as long as nobody works on the service. */
+  const awaitRemovals = async (changed: () => boolean): Promise<void> => {
+    const removal = nextRemoval(state);
+    if (removal === undefined) return wf.condition(() => changed() || nextRemoval(state) !== undefined);
+    const wait = Math.max(Date.parse(removal), removedLast + longestLookMs) - Date.now();
+    if (await wf.condition(() => changed() || nextRemoval(state) !== removal, Math.max(1, wait))) return;
+    removedLast = Date.now();
+    const { estate, service } = state;
+    try {
+      await wf.startChild('removeService', {
+        workflowId: `${workflowIds.removeService(estate, service)}-retained`,
+        args: [{ v: 1, estate, service, retained: true, by: 'the record of the service' }],
+        parentClosePolicy: 'ABANDON',
+        staticSummary: `what a migration of ${service} had kept`,
+      });
+    } catch (error) {
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    }
+  };
+  wf.setHandler(
+    rebuild,
+    (record) =>
+      turns.next(async () => {
+        updates++;
+        if (state.holder)
+          throw failure(
+            'OperationInProgress',
+            `${state.service} is held by ${describeHolder(state.holder)}; its record was not rebuilt.`,
+          );
+        state = record;
+        show();
+      }),
+    { validator: (record) => void ServiceRecord.parse(record) },
+  );
+
   show();
   const full = () => (updates >= updatesPerRun || wf.workflowInfo().continueAsNewSuggested) && turns.idle;
   while (!full()) {
     const held = state.holder?.runId;
     const changed = () => full() || state.holder?.runId !== held;
-    if (held === undefined) await wf.condition(changed);
+    if (held === undefined) await awaitRemovals(changed);
     else
       for (let wait = firstLookMs; !(await wf.condition(changed, wait)); wait = Math.min(2 * wait, longestLookMs))
         await turns.next(async () => {

@@ -24,6 +24,8 @@ export const abandonCompensation = wf.defineSignal<[Command]>('abandonCompensati
 const shortForms = [
   ['approvePlan', 'plan', 'approve'],
   ['rejectPlan', 'plan', 'reject'],
+  ['approveCutover', 'cutover', 'approve'],
+  ['rejectCutover', 'cutover', 'reject'],
 ] as const;
 
 export class Decisions {
@@ -34,6 +36,8 @@ export class Decisions {
   /** How often each command has come. */
   readonly #commands = new Map<string, number>();
   #onUndo: () => void = () => {};
+  #undoIsAsked = false;
+  #undoObeyed = false;
   readonly #children: Pick<wf.ChildWorkflowHandle<wf.Workflow>, 'signal'>[] = [];
 
   constructor(board: Board) {
@@ -62,7 +66,7 @@ export class Decisions {
           return this.#board.record('unknown', `signal ${signal.name} ignored: ${explain(parsed.error)}`);
         this.#board.record(parsed.data.by, `${signal.name} (UNVERIFIED)`);
         this.#commands.set(signal.name, this.#count(signal) + 1);
-        if (signal.name === 'undo') this.#onUndo();
+        if (signal.name === 'undo') this.#hearUndo();
         else this.toChildren(signal, parsed.data);
       });
   }
@@ -73,12 +77,26 @@ export class Decisions {
   }
 
   get undoRequested(): boolean {
-    return this.#count(undo) > 0;
+    return this.#undoObeyed;
   }
 
   onUndo(act: () => void): void {
     this.#onUndo = act;
     if (this.undoRequested) act();
+  }
+
+  /** From now on an undo needs an answer to the question `undo`: the command alone is recorded, not obeyed. */
+  askBeforeUndo(): void {
+    this.#undoIsAsked = true;
+  }
+
+  #hearUndo(): void {
+    if (this.#undoIsAsked) {
+      this.#board.record('run', 'undo not obeyed: after the switch answer the question "undo" instead');
+      return;
+    }
+    this.#undoObeyed = true;
+    this.#onUndo();
   }
 
   /** Commands for a run are for the runs that it has started, too; an undo reaches them as a cancellation. */
@@ -99,7 +117,7 @@ export class Decisions {
     text: string,
     answers: [string, ...string[]],
     planHash: string,
-    deadline: string,
+    deadline: string | undefined,
     onDeadline: 'hold' | 'undo',
   ): Promise<string | undefined> {
     const plan = planToken(planHash, wf.workflowInfo().firstExecutionRunId, question);
@@ -107,9 +125,9 @@ export class Decisions {
     const paste = JSON.stringify({ question, answer: answers[0], by: '<your name>', plan }, null, 2);
     this.#board.waitFor([{ ...this.#question, paste }]);
     const settled = (): string | undefined =>
-      answers.find((answer) => this.#votes(question, answer) >= (answer === 'reject' ? 1 : this.#rules.required));
+      answers.find((answer) => this.#votes(plan, answer) >= (answer === 'reject' ? 1 : this.#rules.required));
     try {
-      if (onDeadline === 'undo')
+      if (onDeadline === 'undo' && deadline !== undefined)
         await wf.condition(() => settled() !== undefined, Math.max(1, Date.parse(deadline) - Date.now()));
       else await wf.condition(() => settled() !== undefined);
       return settled();
@@ -139,8 +157,9 @@ export class Decisions {
     return this.#commands.get(name) ?? 0;
   }
 
-  #votes(question: string, answer: string): number {
-    return this.#given.filter((one) => one.obeyed && one.question === question && one.answer === answer).length;
+  /** `plan` is of the question, too. */
+  #votes(plan: string, answer: string): number {
+    return this.#given.filter((one) => one.obeyed && one.plan === plan && one.answer === answer).length;
   }
 
   #refusal(decision: Decision): string | undefined {

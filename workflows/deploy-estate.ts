@@ -53,7 +53,7 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
     op.recordsIn(changing.flatMap(({ placements }) => placements.map(({ placement }) => placement)));
     await settleAll(changing.map((one) => deployChild(op, one)));
     for (const one of planned.services) if (!changing.includes(one)) keepAsIs(op, one);
-    await control.recordApplied({
+    const changed = await control.recordApplied({
       estate: estate.name,
       file: {
         hash: loaded.hash,
@@ -63,6 +63,9 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
         replicationUsd: planned.plan.cost.replicationUsd,
       },
     });
+    // What is applied now is kept wherever something runs, although nothing there has changed.
+    if (changed)
+      op.recordsIn(planned.services.flatMap(({ placements }) => placements.map(({ placement }) => placement)));
     return op.result('done');
   });
 }
@@ -91,7 +94,8 @@ async function lockServices(
 
 async function deployChild(op: Operation, planned: PlannedService): Promise<void> {
   const { service } = planned;
-  const workflowId = `${workflowIds.deployService(op.estate, service)}-${wf.workflowInfo().runId.slice(0, 8)}`;
+  // Not of the run's ID: a reset gives the run another one and replays the child's start.
+  const workflowId = `${workflowIds.deployService(op.estate, service)}-${wf.uuid4().slice(0, 8)}`;
   op.board.child(service, workflowId);
   // A child that fails takes back its own; one that was done is taken back here when a sister fails.
   op.saga.add({
@@ -116,7 +120,7 @@ async function deployChild(op: Operation, planned: PlannedService): Promise<void
           throw error;
         })
         .finally(() => op.locks.takenBack(service));
-      op.achieved(result.placements, result.monthlyCostUsd);
+      op.include(result.placements, result.monthlyCostUsd);
       return result;
     },
     ({ placements }) => `on ${placements.map(({ provider }) => provider).join(', ')}`,

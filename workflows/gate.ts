@@ -15,8 +15,12 @@ export class Gate {
     this.#board = board;
   }
 
+  get isClosed(): boolean {
+    return this.#closed.size > 0;
+  }
+
   async pass<T>(act: () => Promise<T>): Promise<T> {
-    await wf.condition(() => this.#closed.size === 0);
+    await wf.condition(() => !this.isClosed);
     this.#underWay++;
     try {
       return await act();

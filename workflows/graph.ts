@@ -24,6 +24,17 @@ export async function inOrder<N extends { key: string }, R>(
   return settleAll([...running.values()]);
 }
 
+/** Runs one act an item, in their order, at most `width` at the same time. */
+export async function inLanes<N, R>(items: readonly N[], width: number, act: (item: N) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  const left = items.map((item, at) => ({ item, at }));
+  const lane = async (): Promise<void> => {
+    for (let next = left.shift(); next; next = left.shift()) results[next.at] = await act(next.item);
+  };
+  await settleAll(Array.from({ length: Math.min(width, items.length) }, lane));
+  return results;
+}
+
 /**
  * All results; or, when one fails, its error once none of the others is at work any more: what a compensation takes back
  * must not still be in the making.

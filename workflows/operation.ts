@@ -9,8 +9,8 @@ import type { Waits } from '../activities/estate/load.ts';
 import { Command } from '../model/decisions.ts';
 import type { ErrorType } from '../model/errors.ts';
 import type { OperationResult } from '../model/operations.ts';
-import type { Holder, OperationKind, Orphan, RecordChange, ServiceStatus } from '../model/record.ts';
-import { recordsPlacement } from '../model/records.ts';
+import type { Holder, OperationKind, Orphan, RecordChange, RecordedPlacement, ServiceStatus } from '../model/record.ts';
+import { evidence, type Kept, recordsPlacement } from '../model/records.ts';
 import type { Placement } from '../model/service.ts';
 import { applicationFailure, control, failure, mayHaveWorked, mayPass, records } from './calls.ts';
 import { Decisions } from './decisions.ts';
@@ -72,7 +72,7 @@ export class Operation {
       waits: () => this.waits(),
       mayPass,
       parked: async (why) => {
-        if (this.#service) await this.#show(this.#service, why ? 'needs-operator' : atWork[kind], why ?? '');
+        if (this.#service) await this.#show(this.#service, why ? 'needs-operator' : this.status, why ?? '');
       },
     });
     this.#hear(pause, (by) => this.gate.close('pause', `paused by ${by}; signal resume lets it go on`));
@@ -110,6 +110,11 @@ export class Operation {
     return this.locks.holder;
   }
 
+  /** What the record says while this run is at work. */
+  get status(): ServiceStatus {
+    return atWork[this.kind];
+  }
+
   /** How long the worker's settings tell to wait for what. */
   waits(): Promise<Waits> {
     this.#waits ??= control.waits();
@@ -127,6 +132,7 @@ export class Operation {
    * run is held: it shows the cause, looks again now and then, and goes on alone.
    */
   async held<T>(service: string, act: () => Promise<T>): Promise<T> {
+    if (this.saga.isUndoing) return act();
     for (;;) {
       try {
         return await this.gate.pass(act);
@@ -137,9 +143,12 @@ export class Operation {
         this.board.block(why);
         await this.#show(service, 'blocked', why);
         const { blockedMs } = await this.waits();
-        await this.decisions.pauseForRepair(blockedMs);
-        this.board.block(undefined);
-        await this.#show(service, atWork[this.kind], '');
+        try {
+          await this.decisions.pauseForRepair(blockedMs);
+        } finally {
+          this.board.block(undefined); // an undo, or a cancellation, ends the wait as well
+        }
+        await this.#show(service, this.status, '');
       }
     }
   }
@@ -178,25 +187,39 @@ export class Operation {
     );
   }
 
-  /** Closes the trail, and puts a copy of the record of the service beside it. */
+  /** Closes the trail, and puts a copy of the record of the service, or of the estate, beside it. */
   async #keepRecords(outcome: string): Promise<void> {
     if (this.trail.buckets.length === 0) return;
     const service = this.#service ?? '';
-    const { [service]: record } = this.#service ? await control.readServices({ estate: this.#estate }) : {};
+    const record = await this.#record();
+    if (record) {
+      const { what, resource } = evidence(record);
+      this.board.record('run', what, resource);
+    }
     this.trail.end(outcome);
     await this.keepTrail(service);
     await this.trail.settled();
     if (record)
       await Promise.all(
         this.trail.buckets.map((placement) =>
-          records(placement.provider, `record of ${service}`)
+          records(placement.provider, `record of ${service || 'the estate'}`)
             .keepRecord({ placement, record })
             .catch((error: unknown) => this.board.record('run', `no copy of the record: ${reason(error)}`)),
         ),
       );
   }
 
-  achieved(placements: OperationResult['placements'], monthlyCostUsd: number): void {
+  async #record(): Promise<Kept['record'] | undefined> {
+    if (this.#service) return (await control.readServices({ estate: this.#estate }))[this.#service];
+    return control.readEstate({ estate: this.#estate });
+  }
+
+  /** Counts a placement into the result. */
+  achieved(service: string, { provider, region, resources, monthlyCostUsd }: RecordedPlacement): void {
+    this.include([{ service, provider, region, id: resources.at(-1)?.id ?? '' }], monthlyCostUsd);
+  }
+
+  include(placements: OperationResult['placements'], monthlyCostUsd: number): void {
     this.#placements.push(...placements);
     this.#monthlyCostUsd = Math.round((this.#monthlyCostUsd + monthlyCostUsd) * 100) / 100;
   }
@@ -224,7 +247,7 @@ export class Operation {
   }
 
   /** Runs the story; when it cannot be completed, takes back what it did, and ends with why. */
-  async run(story: () => Promise<OperationResult>): Promise<OperationResult> {
+  async run<R extends OperationResult>(story: () => Promise<R>): Promise<R> {
     this.decisions.onUndo(() =>
       this.#stop(failure('UndoRequested', 'An undo was asked for; everything that this run had done was taken back.')),
     );
@@ -243,9 +266,12 @@ export class Operation {
       if (begun) this.board.phase('undone');
       await wf.CancellationScope.nonCancellable(() => this.#keepRecords(`undone: ${reason(error)}`));
       const cause = this.#stopped ?? applicationFailure(error);
-      if (wf.isCancellation(error) && !this.#stopped) throw error;
+      const cancelled = wf.isCancellation(error) && !this.#stopped;
+      // A run that ends Cancelled tells nothing: whoever started it must hear of what is left.
+      if (cancelled && this.orphans.length === 0) throw error;
       const type = (cause?.type ?? 'CompensationFailed') as ErrorType;
-      throw failure(type, cause ? cause.message : reason(error), this.result('undone'));
+      const left = 'The run was cancelled, and not everything that it had done could be taken back.';
+      throw failure(type, cancelled ? left : (cause?.message ?? reason(error)), this.result('undone'));
     } finally {
       await wf.CancellationScope.nonCancellable(() => this.locks.release());
     }

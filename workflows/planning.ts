@@ -1,10 +1,19 @@
 /** From the estate file and the records to a plan: what would be where, at what cost, and what must change for it. */
 import * as wf from '@temporalio/workflow';
 import type { LoadedEstate } from '../activities/estate/load.ts';
-import type { EstatePlan, PlannedPlacement, PlannedService, ServicePlan } from '../model/operations.ts';
+import type { Move } from '../activities/estate/place.ts';
+import {
+  changesAnything,
+  type EstatePlan,
+  type PlannedEndpoint,
+  type PlannedPlacement,
+  type PlannedService,
+  type ServicePlan,
+} from '../model/operations.ts';
 import { planHash } from '../model/plan-hash.ts';
 import { type ServiceRecord, seenBy } from '../model/record.ts';
 import { cloud, control, failure } from './calls.ts';
+import { planEndpoints } from './endpoints.ts';
 
 export interface Planned {
   plan: EstatePlan;
@@ -12,8 +21,13 @@ export interface Planned {
   records: Record<string, ServiceRecord>;
 }
 
-/** Plans these services, or all of the file, for `by`. Looks at the clouds, changes nothing. */
-export async function planServices(loaded: LoadedEstate, by: string, only?: readonly string[]): Promise<Planned> {
+/** Plans these services, or all of the file, for `by`; with `move` what one of them needs where it is to go. Looks at the clouds, changes nothing. */
+export async function planServices(
+  loaded: LoadedEstate,
+  by: string,
+  only?: readonly string[],
+  move?: Move,
+): Promise<Planned> {
   const { estate } = loaded;
   const names = (only ?? Object.keys(estate.services)).toSorted();
   const [identity, records, lastApplied, accounts] = await Promise.all([
@@ -38,18 +52,24 @@ export async function planServices(loaded: LoadedEstate, by: string, only?: read
     accounts,
     lastApplied,
     by,
+    ...(move && { move }),
   });
-  const services = await Promise.all(
+  const inspected = await Promise.all(
     placed.services.map(async ({ service, type, placements }) => ({
       service,
       type,
       placements: await Promise.all(placements.map((one) => inspect(one))),
     })),
   );
+  const { endpoints, warnings } = await planEndpoints(estate, identity.uid, accounts, records, names);
+  const services = inspected.map((one): PlannedService => ({ ...one, endpoint: endpoints[one.service] }));
   const plans = placed.plan.services.map((view): ServicePlan => {
-    const inspected = services.find(({ service }) => service === view.service)?.placements ?? [];
+    const found = services.find(({ service }) => service === view.service);
+    const inspected = found?.placements ?? [];
+    const stale = found?.endpoint && changesAnything(found) && endpointAction(found.endpoint);
     return {
       ...view,
+      ...(stale && { endpoint: stale }),
       placements: view.placements.map((one) => ({
         ...one,
         changes: inspected.find(({ placement }) => placement.provider === one.provider)?.changes ?? [],
@@ -71,11 +91,15 @@ export async function planServices(loaded: LoadedEstate, by: string, only?: read
     ...placed.plan,
     services: plans,
     proposals: [...placed.plan.proposals, ...replacements],
-    warnings: [...placed.plan.warnings, ...lackingRights(services)],
+    warnings: [...placed.plan.warnings, ...lackingRights(services), ...warnings],
     accounts,
   };
   return { plan: { ...plan, hash: planHash(plan) }, services, records };
 }
+
+/** A record that stands there may turn out to say the same. */
+const endpointAction = ({ before, stale }: PlannedEndpoint): 'create' | 'update' | undefined =>
+  before === null ? 'create' : stale ? 'update' : undefined;
 
 /** What a deployment would be denied, a line for each placement. */
 const lackingRights = (services: readonly PlannedService[]): string[] =>

@@ -25,6 +25,7 @@ export class Board {
   #phase = 'starting';
   #waitingFor: WaitingFor[] = [];
   #blocked: string | undefined;
+  #parked = false;
   #held: string | undefined;
 
   readonly #note: (entry: AuditEntry) => void;
@@ -46,6 +47,7 @@ export class Board {
       waitingFor: this.#waitingFor,
       children: this.#children,
       ...(this.#blocked !== undefined && { blocked: this.#blocked }),
+      ...(this.#parked && { parked: true }),
       ...(this.#held !== undefined && { held: this.#held }),
     };
   }
@@ -65,7 +67,7 @@ export class Board {
     this.mark(name, { status: 'running', startedAt: now() });
     try {
       const result = await act();
-      this.mark(name, { status: 'done', finishedAt: now(), detail: detail?.(result) });
+      this.mark(name, { status: 'done', finishedAt: now(), ...(detail && { detail: detail(result) }) });
       return result;
     } catch (error) {
       const status = wf.isCancellation(error) ? 'skipped' : 'failed';
@@ -88,8 +90,9 @@ export class Board {
     this.#show();
   }
 
-  block(why: string | undefined): void {
+  block(why: string | undefined, parked = false): void {
     this.#blocked = why;
+    this.#parked = parked;
     this.#show();
   }
 
@@ -116,8 +119,10 @@ export class Board {
     if (this.#blocked !== undefined)
       lines.push(
         '',
-        `🚧 **Blocked**: ${markdown(this.#blocked)}`,
-        'It goes on by itself once repaired; signal `retryStep` looks at once, `undo` takes it back.',
+        `🚧 **${this.#parked ? 'Parked' : 'Blocked'}**: ${markdown(this.#blocked)}`,
+        ...(this.#parked
+          ? []
+          : ['It goes on by itself once repaired; signal `retryStep` looks at once, `undo` takes it back.']),
       );
     if (this.#held !== undefined) lines.push('', `⏸ ${markdown(this.#held)}`);
     for (const one of this.#waitingFor)

@@ -4,6 +4,7 @@ import type { PlannedPlacement, PlannedService } from '../model/operations.ts';
 import type { Intent, RecordedPlacement, RecordedResource, RetainedStore } from '../model/record.ts';
 import type { Outputs, ResourceSpec } from '../model/service.ts';
 import { cloud, failure, urgent } from './calls.ts';
+import { publishEndpoint } from './endpoints.ts';
 import { inOrder, settleAll } from './graph.ts';
 import type { Operation } from './operation.ts';
 import { createdBy, keep, retainUntil, stepName, sweep } from './removal.ts';
@@ -18,8 +19,8 @@ const recorded = (spec: ResourceSpec, id = '', outputs: Outputs = {}): RecordedR
   outputs,
 });
 
-/** Creates what is missing and repairs what differs, on all clouds of the service at once; verifies; writes the record. */
-export async function provisionService(op: Operation, planned: PlannedService): Promise<void> {
+/** Creates what is missing and repairs what differs, on all clouds of the service at once; verifies; writes the record, and returns what stands there. */
+export async function provisionService(op: Operation, planned: PlannedService): Promise<RecordedPlacement[]> {
   const { service, type } = planned;
   op.board.expect(
     planned.placements.flatMap(({ placement, specs }) => [
@@ -29,8 +30,11 @@ export async function provisionService(op: Operation, planned: PlannedService): 
   );
   op.recordsIn(planned.placements.map(({ placement }) => placement));
   const intents = planned.placements.map((one) => intent(op, one));
-  await op.write(service, { kind: 'intents', type, status: 'deploying', intents });
-  await settleAll(planned.placements.map((one) => provisionPlacement(op, one)));
+  await op.write(service, { kind: 'intents', type, status: op.status, intents });
+  const placements = await settleAll(planned.placements.map((one) => provisionPlacement(op, one)));
+  await publishEndpoint(op, planned, placements);
+  for (const one of placements) op.achieved(service, one);
+  return placements;
 }
 
 const intent = (op: Operation, planned: PlannedPlacement): Intent => ({
@@ -46,7 +50,10 @@ const intent = (op: Operation, planned: PlannedPlacement): Intent => ({
 });
 
 /** The record of a placement with these resources. */
-const placed = ({ placement, monthlyCostUsd }: PlannedPlacement, resources: RecordedResource[]): RecordedPlacement => ({
+const placed = (
+  { placement, role, monthlyCostUsd }: PlannedPlacement,
+  resources: RecordedResource[],
+): RecordedPlacement => ({
   provider: placement.provider,
   providerType: placement.providerType,
   type: placement.type,
@@ -54,7 +61,7 @@ const placed = ({ placement, monthlyCostUsd }: PlannedPlacement, resources: Reco
   account: placement.account,
   generation: placement.owner.generation,
   configuration: placement.configuration,
-  role: 'current',
+  role: role ?? 'current',
   resources,
   monthlyCostUsd,
   endpoint: '',
@@ -62,7 +69,7 @@ const placed = ({ placement, monthlyCostUsd }: PlannedPlacement, resources: Reco
   settlesAt: '',
 });
 
-async function provisionPlacement(op: Operation, planned: PlannedPlacement): Promise<void> {
+async function provisionPlacement(op: Operation, planned: PlannedPlacement): Promise<RecordedPlacement> {
   const { placement, specs, before } = planned;
   const { provider, owner } = placement;
   const { service } = owner;
@@ -129,10 +136,7 @@ async function provisionPlacement(op: Operation, planned: PlannedPlacement): Pro
   };
   await op.keepTrail(service);
   await op.write(service, { kind: 'settled', placement: after });
-  op.achieved(
-    [{ service, provider, region: placement.region, id: resources.at(-1)?.id ?? '' }],
-    planned.monthlyCostUsd,
-  );
+  return after;
 }
 
 const described = ({ outcome, drift }: Ensured, name: string): string =>
@@ -146,7 +150,7 @@ function compensate(
   needs: Record<string, Outputs>,
   retained: RetainedStore[],
 ): void {
-  const { placement, before, changes, monthlyCostUsd } = planned;
+  const { placement, role, before, changes, monthlyCostUsd } = planned;
   const { provider, owner } = placement;
   const step = stepName(owner.service, provider, spec.key);
   const orphan = { provider, kind: spec.kind, name: spec.name };
@@ -160,7 +164,7 @@ function compensate(
           placement,
           resource: recorded(spec),
           needs,
-          deleteData: false,
+          deleteData: role === 'target',
           retainUntil: until,
           undo: true,
         });
@@ -186,10 +190,5 @@ function compensate(
 
 /** Counts the placements of a service that needs no change into the result. */
 export function keepAsIs(op: Operation, { service, placements }: PlannedService): void {
-  for (const { placement, before } of placements)
-    if (before)
-      op.achieved(
-        [{ service, provider: placement.provider, region: placement.region, id: before.resources.at(-1)?.id ?? '' }],
-        before.monthlyCostUsd,
-      );
+  for (const { before } of placements) if (before) op.achieved(service, before);
 }

@@ -3,8 +3,10 @@ import { type OperationResult, type PlannedPlacement, RecoverServiceInput } from
 import { type Intent, type Orphan, type RecordedResource, type ServiceRecord, samePlacement } from '../model/record.ts';
 import type { Owner } from '../model/service.ts';
 import { cloud, control, failure, urgent } from './calls.ts';
+import { liftFences } from './fences.ts';
 import { Operation } from './operation.ts';
 import { provisionService } from './provisioning.ts';
+import { recoverMigration } from './recover-migration.ts';
 import { placementOf, removeResources, retainUntil } from './removal.ts';
 import { removePlacements } from './remove-service.ts';
 
@@ -13,7 +15,8 @@ export async function recoverService(raw: unknown): Promise<OperationResult> {
   return op.run(async () => {
     const input = op.parse(RecoverServiceInput, raw);
     const { service, direction } = input;
-    const { estate, approvals } = await control.loadEstate({ estate: input.estate });
+    const loaded = await control.loadEstate({ estate: input.estate });
+    const { estate, approvals } = loaded;
     op.decisions.obey(approvals);
     op.about(estate.name, service, estate.services[service]?.type);
     const lock = await op.locks.take(service, `recover/${direction}`);
@@ -26,8 +29,11 @@ export async function recoverService(raw: unknown): Promise<OperationResult> {
     op.board.record(input.by || 'unnamed', `recover (${direction})`, service);
 
     op.board.phase(direction === 'finish' ? 'finishing' : 'taking back');
-    const removals = record.intents.filter(({ operation }) => operation === 'remove');
-    const others = record.intents.filter(({ operation }) => operation !== 'remove');
+    const { migration } = record;
+    // What a migration has begun is taken up as a whole, below.
+    const intents = record.intents.filter(({ placement }) => !migration || !samePlacement(placement, migration.to));
+    const removals = intents.filter(({ operation }) => operation === 'remove');
+    const others = intents.filter(({ operation }) => operation !== 'remove');
     if (direction === 'undo' && removals.length > 0)
       throw failure(
         'NotSupported',
@@ -42,7 +48,8 @@ export async function recoverService(raw: unknown): Promise<OperationResult> {
     if (direction === 'undo') await op.saga.settle();
     if (direction === 'undo') for (const intent of others) await takeBack(op, owner, record, intent);
     else await finish(op, owner, record, others);
-
+    if (migration) await recoverMigration(op, loaded, owner, record, migration, input);
+    else await liftFences(op, owner, record);
     await removeOrphans(op, owner, service);
     return op.result('done');
   });

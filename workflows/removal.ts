@@ -4,6 +4,7 @@ import type { PlannedPlacement, PlannedService } from '../model/operations.ts';
 import { type RecordedPlacement, type RecordedResource, type RetainedStore, samePlacement } from '../model/record.ts';
 import type { Owner, Placement } from '../model/service.ts';
 import { control, urgent } from './calls.ts';
+import { restoreEndpoint } from './endpoints.ts';
 import { inOrder } from './graph.ts';
 import type { Operation } from './operation.ts';
 
@@ -101,6 +102,7 @@ export async function sweep(op: Operation, placement: Placement, known: readonly
 export async function takeBack(op: Operation, planned: PlannedService): Promise<string> {
   const { [planned.service]: record } = await control.readServices({ estate: op.estate });
   let removed = 0;
+  if (planned.endpoint) await restoreEndpoint(planned);
   for (const one of planned.placements) {
     const { placement, before } = one;
     const { provider, owner } = placement;

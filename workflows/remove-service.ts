@@ -10,6 +10,7 @@ import {
 } from '../model/record.ts';
 import { type Owner, statefulTypes } from '../model/service.ts';
 import { control, failure } from './calls.ts';
+import { withdrawEndpoint } from './endpoints.ts';
 import { settleAll } from './graph.ts';
 import { Operation } from './operation.ts';
 import { placementOf, removeResources, sweep } from './removal.ts';
@@ -25,18 +26,28 @@ export async function removeService(raw: unknown): Promise<OperationResult> {
     const { [service]: known } = await control.readServices({ estate: estate.name });
     if (!known && !estate.services[service])
       throw failure('ServiceNotFound', `There is no service "${service}" in the estate ${estate.name}.`);
-    const lock = await op.locks.take(service, `remove/${input.confirm ?? ''}`);
+    const lock = await op.locks.take(service, `remove/${input.retained ? 'retained' : (input.confirm ?? '')}`);
     if ('attached' in lock) return lock.attached;
     const { [service]: record } = await control.readServices({ estate: estate.name });
     if (!record || (record.placements.length === 0 && record.intents.length === 0)) return op.result('done');
+
+    const identity = await control.openEstate({ estate: estate.name });
+    const owner = { estate: estate.name, service, uid: identity.uid, controller: identity.controller };
+    if (input.retained) {
+      const now = new Date().toISOString();
+      const over = record.placements.filter(({ role, removeAt }) => role === 'retained' && removeAt && removeAt <= now);
+      op.board.record(input.by || 'unnamed', 'remove what was kept until now', service);
+      op.board.phase('removing');
+      await removePlacements(op, owner, record, over, true);
+      return op.result('done');
+    }
 
     const confirmed = input.confirm === `${estate.name}/${service}`;
     refuseProtected(estate.name, service, record, estate.services[service], input.confirm);
     op.board.record(input.by || 'unnamed', confirmed ? 'remove with its data' : 'remove', service);
 
     op.board.phase('removing');
-    const identity = await control.openEstate({ estate: estate.name });
-    const owner = { estate: estate.name, service, uid: identity.uid, controller: identity.controller };
+    await withdrawEndpoint(op, estate, service, identity.uid);
     await removePlacements(op, owner, record, withInterrupted(record), confirmed);
     return op.result('done');
   });

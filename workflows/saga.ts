@@ -13,6 +13,8 @@ export interface Compensation {
   step: string;
   orphan: Omit<Orphan, 'reason'>;
   undo: () => Promise<string | undefined>;
+  /** What was done before it must not be taken back until this is: data would be lost. */
+  first?: boolean;
 }
 
 export interface Surroundings {
@@ -29,6 +31,7 @@ export class Saga {
   readonly #around: Surroundings;
   readonly #compensations: Compensation[] = [];
   #unsettledSince: number | undefined;
+  #undoing = false;
 
   constructor(around: Surroundings) {
     this.#around = around;
@@ -36,6 +39,11 @@ export class Saga {
 
   add(compensation: Compensation): void {
     this.#compensations.push(compensation);
+  }
+
+  /** Whether everything is being taken back: what fails then is not held, the saga parks. */
+  get isUndoing(): boolean {
+    return this.#undoing;
   }
 
   /** Whether nothing was begun that would have to be taken back. */
@@ -71,15 +79,22 @@ export class Saga {
   }
 
   /** Takes back everything; returns what could not be taken back and was abandoned. */
-  undo(): Promise<Orphan[]> {
+  async undo(): Promise<Orphan[]> {
+    if (this.isEmpty) return [];
+    this.#undoing = true;
+    const left = await this.#undoAll();
+    this.#undoing = false;
+    return left;
+  }
+
+  #undoAll(): Promise<Orphan[]> {
     const { board, decisions } = this.#around;
     return wf.CancellationScope.nonCancellable(async () => {
-      if (this.isEmpty) return [];
       await this.settle();
       let open = this.#compensations.splice(0).reverse();
       for (;;) {
         const failed: { compensation: Compensation; error: unknown }[] = [];
-        for (const compensation of open) {
+        for (const [at, compensation] of open.entries()) {
           board.mark(compensation.step, { status: 'undoing' });
           try {
             const detail = await compensation.undo();
@@ -88,13 +103,16 @@ export class Saga {
           } catch (error) {
             board.mark(compensation.step, { status: 'failed', detail: `undo failed: ${reason(error)}` });
             failed.push({ compensation, error });
+            if (!compensation.first) continue;
+            for (const waiting of open.slice(at + 1)) failed.push({ compensation: waiting, error });
+            break;
           }
         }
         if (failed.length === 0) return [];
         const orphans = failed.map(({ compensation, error }) => ({ ...compensation.orphan, reason: reason(error) }));
         const passing = failed.every(({ error }) => this.#around.mayPass(error));
         const text = `left behind: ${orphans.map(({ provider, name, reason }) => `${provider} ${name} (${reason})`).join(', ')}. Repair the cause${passing ? '; the run looks again by itself' : ''}: signal retryCompensation tries at once, abandonCompensation gives up and lists them as orphans`;
-        board.block(text);
+        board.block(text, true);
         await this.#around.parked(text);
         const { blockedMs } = await this.#around.waits();
         const verdict = await decisions.compensationVerdict(passing ? blockedMs : undefined);

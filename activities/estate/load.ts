@@ -22,6 +22,10 @@ export interface Waits {
   settleMs: number;
   /** How long a blocked run waits before it looks again. */
   blockedMs: number;
+  /** A run waits no longer than this until a fence holds everywhere, whatever the cloud says. */
+  fenceMs: number;
+  /** Who follows a store waits this long from one pass over its listing to the next. */
+  followMs: number;
 }
 
 /** The checked estate; secrets are still placeholders. */

@@ -1,12 +1,20 @@
 /** The planning activity: placements by the pure rules of the model, with the worker's dated sheets. Looks at no cloud. */
 import { ApplicationFailure } from '@temporalio/activity';
 import { revertsOf } from '../../model/applied.ts';
+import { type CostLine, egress, type Unpriced } from '../../model/cost.ts';
 import type { Estate } from '../../model/estate.ts';
 import type { EstatePlan, PlannedPlacement } from '../../model/operations.ts';
 import { placeService } from '../../model/placement.ts';
 import { planView } from '../../model/plan-view.ts';
 import { type Proposal, removedFromFile, typeChanged } from '../../model/proposals.ts';
-import { begunPlacements, type EstateRecord, type RecordedPlacement, type ServiceRecord } from '../../model/record.ts';
+import {
+  begunPlacements,
+  type EstateRecord,
+  type Place,
+  type RecordedPlacement,
+  type ServiceRecord,
+} from '../../model/record.ts';
+import { regionsOf } from '../../model/region.ts';
 import type { Placement, ServiceType } from '../../model/service.ts';
 import type { Sheets } from '../../model/sheets.ts';
 import type { Identity } from '../registry/registry.ts';
@@ -23,6 +31,14 @@ export interface PlaceRequest {
   /** What was applied last, and who asks now. */
   lastApplied: EstateRecord['lastApplied'];
   by: string;
+  /** Of the one service in `only`: which of its placements moves, and where to. */
+  move?: Move | undefined;
+}
+
+/** Names of providers. */
+export interface Move {
+  from: string;
+  to: string;
 }
 
 export interface Placed {
@@ -37,8 +53,38 @@ export interface Placed {
 
 export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
   return {
-    async placeServices({ loaded, only, records, identity, accounts, lastApplied, by }: PlaceRequest): Promise<Placed> {
-      const { estate, proposals } = asItRuns(loaded.estate, records);
+    /** Where the estate may have put something: the regions of each enabled provider, its own and those of the zones. */
+    async searchPlaces({ estate }: { estate: Estate }): Promise<Omit<Place, 'account'>[]> {
+      return estate.providers
+        .filter(({ enabled }) => enabled)
+        .flatMap((provider) =>
+          regionsOf(estate, provider, sheets.facts).map((region) => ({
+            provider: provider.name,
+            providerType: provider.type,
+            region,
+          })),
+        );
+    },
+
+    /** What it costs, once, that so much leaves a placement's cloud. */
+    async priceEgress({
+      from: { provider, providerType, region },
+      bytes,
+    }: {
+      from: Pick<RecordedPlacement, 'provider' | 'providerType' | 'region'>;
+      bytes: number;
+    }): Promise<CostLine | Unpriced> {
+      const sheet = sheets.prices[providerType];
+      if (!sheet) return { unpriced: `no price sheet for ${providerType}` };
+      return egress(sheet, region, bytes / 1e9, `once: what ${provider} holds is copied`);
+    },
+
+    async placeServices(request: PlaceRequest): Promise<Placed> {
+      const { loaded, only, identity, accounts, lastApplied, by } = request;
+      const records = request.move ? withoutSource(request.records, only, request.move) : request.records;
+      const running = asItRuns(loaded.estate, records);
+      const { proposals } = running;
+      const estate = request.move ? sentTo(running.estate, records, only, request.move) : running.estate;
       const placed = only.map((service) => placeService(estate, service, sheets, current(records[service])));
       const errors = placed.flatMap(({ error }) => error ?? []);
       const [first] = errors;
@@ -57,7 +103,7 @@ export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
           type,
           placements: placements.map(({ provider, providerType, region, monthlyUsd }) => {
             const record = records[service];
-            const before = record?.placements.find((one) => one.provider === provider && one.role === 'current');
+            const before = currentPlacements(record).find((one) => one.provider === provider);
             const open = record?.intents.find(({ placement }) => placement.provider === provider);
             const wanted = estate.services[service];
             const placement: Placement = {
@@ -106,6 +152,48 @@ function asItRuns(estate: Estate, records: PlaceRequest['records']): { estate: E
   return { estate: { ...estate, services }, proposals };
 }
 
+const currentPlacements = (record: ServiceRecord | undefined): RecordedPlacement[] =>
+  record?.placements.filter(({ role }) => role === 'current') ?? [];
+
 /** What runs, and what was begun: both stay where they are. */
 const current = (record: ServiceRecord | undefined): RecordedPlacement[] =>
-  record ? [...record.placements.filter(({ role }) => role === 'current'), ...begunPlacements(record)] : [];
+  record ? [...currentPlacements(record), ...begunPlacements(record)] : [];
+
+/** The records as they are to be after a move: without its source, and its target, where it was begun, as any other. */
+function withoutSource(records: PlaceRequest['records'], only: readonly string[], move: Move): PlaceRequest['records'] {
+  const [service = ''] = only;
+  const record = records[service];
+  const source = currentPlacements(record).find(({ provider }) => provider === move.from);
+  if (!record || !source)
+    throw ApplicationFailure.nonRetryable(
+      `from: ${service} has no current placement on ${move.from}; it runs on ${
+        currentPlacements(record)
+          .map(({ provider }) => provider)
+          .join(', ') || 'no cloud'
+      }.`,
+      'InvalidInput',
+    );
+  if (currentPlacements(record).some(({ provider }) => provider === move.to))
+    throw ApplicationFailure.nonRetryable(`to: ${service} is on ${move.to} already.`, 'InvalidInput');
+  const placements = record.placements
+    .filter((one) => one !== source)
+    .map((one) => (one.role === 'target' && one.provider === move.to ? { ...one, role: 'current' as const } : one));
+  const intents = record.intents.filter(({ placement }) => placement.provider !== move.from);
+  return { ...records, [service]: { ...record, placements, intents } };
+}
+
+/** The estate with one service asking for the clouds that it stays on and for the target, as far as it may go there at all. */
+function sentTo(estate: Estate, records: PlaceRequest['records'], only: readonly string[], { to }: Move): Estate {
+  const [name = ''] = only;
+  const service = estate.services[name];
+  if (!service) return estate;
+  const allowed = service.preferred_providers ?? estate.providers.map((one) => one.name);
+  if (!allowed.includes(to))
+    throw ApplicationFailure.nonRetryable(
+      `to: ${name} may not go to ${JSON.stringify(to)}; allowed are ${allowed.join(', ')} (${service.preferred_providers ? 'its preferred_providers' : 'the providers of the file'}).`,
+      'Unplaceable',
+    );
+  const staying = currentPlacements(records[name]).filter(({ provider }) => provider !== to).length;
+  const wish = { ...service, preferred_providers: [to], redundancy: staying + 1 };
+  return { ...estate, services: { ...estate.services, [name]: wish } };
+}

@@ -1,13 +1,18 @@
 /** What a workflow asks of one cloud: inspect, ensure, remove, verify, scan. Served on that provider's own queues. */
-import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activity';
+import { Context } from '@temporalio/activity';
 import { CloudError } from '../../model/errors.ts';
 import type { ResourceChange } from '../../model/operations.ts';
+import { type Identity, neededRights, type Permissions } from '../../model/permissions.ts';
 import type { RecordedResource } from '../../model/record.ts';
-import type { Outputs, Placement, ResourceSpec } from '../../model/service.ts';
+import type { Outputs, Placement, ProviderType, ResourceSpec, ServiceType } from '../../model/service.ts';
+import { recordsBuckets } from '../records/bucket.ts';
 import { createRecordsActivities } from '../records/records.ts';
-import type { Call, Cell, Check, Observed, Provider } from './driver.ts';
+import { createEndpointActivities } from '../traffic/endpoint-records.ts';
+import { cellOf, paceOf, providerCalls } from './calls.ts';
+import type { Call, Check, Found, Observed, Provider } from './driver.ts';
+import { createFenceActivities } from './fence.ts';
 import type { ProviderPool } from './pool.ts';
-import { driverOf, type Ensured, guarded, type Pace, type Removed, Resource } from './provision.ts';
+import { driverOf, type Ensured, guarded, type Removed, Resource, scan } from './provision.ts';
 import { findStrays, type KnownResource, removeStrays, type Stray } from './strays.ts';
 
 export interface ProviderDependencies {
@@ -15,6 +20,9 @@ export interface ProviderDependencies {
   pollMs: number;
   /** Longest that one look or one request may take before the attempt is given up, milliseconds. */
   callDeadlineMs: number;
+  /** What each identity needs, and whom this worker is by the queues that it serves: looked at before anything is created. */
+  permissions: Permissions;
+  identities: readonly Identity[];
   /** How long the records buckets keep what is in them. */
   recordsDays?: number;
 }
@@ -35,68 +43,19 @@ export interface Verified {
   endpoint: string;
 }
 
-export function createProviderActivities({ pool, pollMs, callDeadlineMs, recordsDays = 400 }: ProviderDependencies) {
-  const pace = (): Pace => ({ pollMs, heartbeat: (detail) => Context.current().heartbeat(detail) });
+export function createProviderActivities(dependencies: ProviderDependencies) {
+  const { pool, pollMs, callDeadlineMs, permissions, identities, recordsDays = 400 } = dependencies;
+  const { at, accountOf, atAccount, atPlacement } = providerCalls({ pool, callDeadlineMs });
+  const pace = paceOf(pollMs);
 
-  /** Runs one activity body with its provider; its failure leaves as the contract's error types. */
-  async function at<T>(name: string, act: (provider: Provider, signal: AbortSignal) => Promise<T>): Promise<T> {
-    const context = Context.current();
-    const beat = setInterval(() => context.heartbeat(), 5000);
-    const attempt = async (): Promise<T> => {
-      const provider = await pool.get(name);
-      try {
-        return await act(provider, context.cancellationSignal);
-      } catch (error) {
-        if (error instanceof CloudError && error.kind === 'Unauthenticated') await pool.forget(name, provider);
-        throw error;
-      }
-    };
-    try {
-      // Keys may have been rotated: the second try reads them again.
-      return await attempt().catch((error: unknown) => {
-        if (error instanceof CloudError && error.kind === 'Unauthenticated') return attempt();
-        throw error;
-      });
-    } catch (error) {
-      if (context.cancellationSignal.aborted) throw new CancelledFailure('cancelled');
-      if (!(error instanceof CloudError)) throw error;
-      throw ApplicationFailure.create({
-        type: error.kind,
-        message: error.message,
-        nonRetryable: !error.retryable,
-        details: [error.fields],
-        ...(error.fields.retryAfterMs !== undefined && { nextRetryDelay: error.fields.retryAfterMs }),
-      });
-    } finally {
-      clearInterval(beat);
-    }
-  }
-
-  const accountOf = (name: string, provider: Provider, signal: AbortSignal): Promise<string> =>
-    guarded(provider, 'account', name, () =>
-      pool.account(name, AbortSignal.any([signal, AbortSignal.timeout(callDeadlineMs)])),
-    );
-
-  /** The same for a placement, which is looked at and changed with credentials of its own account only. */
-  const atPlacement = <T>(
-    { provider: name, account, owner }: Placement,
-    act: (provider: Provider, signal: AbortSignal) => Promise<T>,
-  ): Promise<T> =>
-    at(name, async (provider, signal) => {
-      const own = await accountOf(name, provider, signal);
-      if (own !== account)
-        throw new CloudError(
-          { kind: 'NotOurs', provider: name, operation: 'account', resource: owner.service },
-          `it is in the account ${account}, and the credentials of the worker belong to ${own}; nothing was changed`,
-        );
-      return act(provider, signal);
-    });
-
-  const cellOf = (provider: Provider, placement: Placement): Cell => {
-    const cell = provider.cells.find(({ type }) => type === placement.type);
-    if (!cell) throw ApplicationFailure.nonRetryable(`${provider.type} has no ${placement.type}`, 'NotSupported');
-    return cell;
-  };
+  const needed = (provider: ProviderType, type: ServiceType): string[] =>
+    neededRights(permissions[provider], identities, type);
+  const ensureBucket = recordsBuckets({
+    cellOf,
+    pace,
+    retentionDays: recordsDays,
+    repair: identities.includes('control'),
+  });
 
   /** What exists of a placement, level by level, since a look may need the outputs of what comes before. */
   async function observeAll(
@@ -126,7 +85,9 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs, records
   }
 
   return {
-    ...createRecordsActivities({ atPlacement, cellOf, pace, retentionDays: recordsDays }),
+    ...createRecordsActivities({ atPlacement, ensureBucket }),
+    ...createFenceActivities({ atPlacement, ensureBucket, needed }),
+    ...createEndpointActivities({ atAccount, isRepeated: () => Context.current().info.attempt > 1 }),
 
     /** The account that the credentials really belong to. */
     account({ provider: name }: { provider: string }): Promise<string> {
@@ -146,7 +107,7 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs, records
             specs,
             changes: specs.map(({ key, kind, name }) => ({ key, kind, name, action: 'create' as const, drift: [] })),
             missing: await guarded(provider, 'preflight', placement.owner.service, () =>
-              provider.missingPermissions([...cell.permissions.do, ...cell.permissions.undo], placement, signal),
+              provider.missingPermissions(needed(provider.type, cell.type), placement, signal),
             ),
           };
         const { observed } = await observeAll(provider, placement, specs, signal);
@@ -273,6 +234,11 @@ export function createProviderActivities({ pool, pollMs, callDeadlineMs, records
         const strays = await findStrays(provider, placement, known, signal);
         return everyService ? strays : strays.filter(({ service }) => service === placement.owner.service);
       });
+    },
+
+    /** All that bears the estate's UID in the placement's account and region; with an empty UID, its name. */
+    findOwned({ placement }: { placement: Placement }): Promise<Found[]> {
+      return atPlacement(placement, (provider, signal) => scan(provider, placement, signal));
     },
 
     /** Removes strays of the placement's service; returns those that were kept because they hold data. */

@@ -5,6 +5,7 @@
  * in `provision.ts`.
  */
 import type { CloudErrorFields } from '../../model/errors.ts';
+import type { FenceOwner, Settling, Writer } from '../../model/fence.ts';
 import type {
   JsonObject,
   Outputs,
@@ -14,6 +15,8 @@ import type {
   ResourceSpec,
   ServiceType,
 } from '../../model/service.ts';
+import type { PlacementRef } from '../../model/transfer.ts';
+import type { ObjectStore } from './object-store.ts';
 
 /** What surrounds one call to a resource driver. */
 export interface Call {
@@ -120,11 +123,9 @@ export interface Cell {
   canary?(placement: Placement, observed: Record<string, Observed>, signal: AbortSignal): Promise<Health>;
   /** Address that readers and devices use, for the endpoint record. */
   endpoint(placement: Placement, observed: Record<string, Observed>): string;
-  /** The cloud's own names of the rights that provisioning and undoing need; `preflight` asks the cloud for them where it can be asked. */
-  readonly permissions: { readonly do: readonly string[]; readonly undo: readonly string[] };
 }
 
-/** Small objects in the store of a `storage` placement: records, manifests, checkpoints. Whole ones only. */
+/** Small objects in the store of a `storage` or `data_lake` placement: records, manifests, checkpoints. Whole ones only. */
 export interface SmallObjects {
   /**
    * Writes an object and returns its version. With a condition only where nothing stands under the key, or over that very
@@ -146,6 +147,70 @@ export interface SmallObjects {
   list(placement: Placement, prefix: string, signal: AbortSignal): Promise<string[]>;
 }
 
+/** The fence of a store: refuses writers with what the cloud itself offers. `fence.ts` holds what is the same on every cloud. */
+export interface FenceDriver {
+  readonly settles: Settling;
+  read(placement: Placement, signal: AbortSignal): Promise<StoreRights>;
+  /** What a person wants to know before: more than `read` costs. */
+  survey(
+    placement: Placement,
+    signal: AbortSignal,
+  ): Promise<{ writers: Writer[]; uploads: { count: number; first: string[] }; unknown: string[] }>;
+}
+
+/** Who may do what on a store. The rights are data in a shape of the driver's own; what is kept of them lifts the fence. */
+export interface StoreRights {
+  readonly now: JsonObject;
+  /** Whether something of a fence is among them, whoever set it. */
+  readonly marked: boolean;
+  /** By rights on the store itself, which the fence takes away for a time. */
+  readonly writers: readonly Writer[];
+  /** By rights from above the store. */
+  readonly escapes: readonly Writer[];
+  /** Pure: the rights with everything that writes taken from everybody but us. The same where the fence stands already. */
+  fenced(rights: JsonObject, mark: FenceMark): JsonObject;
+  /** Pure: without the fence. Exactly `before` where nobody has changed them meanwhile; else with their change. */
+  lifted(rights: JsonObject, before: JsonObject): JsonObject;
+  /** Brings the store from `now` to these; never leaves a reader without rights in between. */
+  apply(wanted: JsonObject): Promise<void>;
+}
+
+/** Written where people look at the store's rights. */
+export interface FenceMark {
+  owner: FenceOwner;
+  expiresAt: string;
+}
+
+/** What stands under a name of type TXT. */
+export interface TxtRecords {
+  ttlSeconds: number;
+  /** One text a record, its strings joined. */
+  values: string[];
+  /** The cloud's own name of this state, where it has one. */
+  version: string;
+}
+
+/** TXT records in a public DNS zone of the user's own, which must exist. Names come without a dot at their end. */
+export interface DnsDriver {
+  /** What stands there, or undefined. Throws "not found" where there is no such zone, saying how to make one. */
+  find(at: TxtName, signal: AbortSignal): Promise<TxtRecords | undefined>;
+  /**
+   * Replaces what was found in one step, and returns once the zone's name servers answer with it. Where something else has come
+   * to stand there, the cloud's refusal is thrown: "already exists", "precondition failed" or "not found".
+   */
+  replace(
+    change: TxtName & { before: TxtRecords | undefined; after: Omit<TxtRecords, 'version'> | undefined },
+    signal: AbortSignal,
+  ): Promise<void>;
+}
+
+export interface TxtName {
+  zone: string;
+  name: string;
+  /** Account that the zone is in. */
+  account: string;
+}
+
 /** What a driver's answer to a thrown error is; the rest of `CloudErrorFields` is known above. */
 export type Classified = Pick<CloudErrorFields, 'kind' | 'requestId' | 'missing' | 'retryAfterMs'>;
 
@@ -154,6 +219,10 @@ export interface Provider {
   readonly type: ProviderType;
   readonly cells: readonly Cell[];
   readonly objects: SmallObjects;
+  /** The store of a `storage` or `data_lake` placement, for moving what is in it. */
+  store(placement: PlacementRef): ObjectStore;
+  readonly fence: FenceDriver;
+  readonly dns: DnsDriver;
   /** The account that the credentials really belong to, asked of the cloud. */
   account(signal: AbortSignal): Promise<string>;
   /** Missing ones of these rights, asked of the cloud; an empty list where the cloud offers no way to ask. */

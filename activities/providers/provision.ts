@@ -78,8 +78,8 @@ export class Resource {
     return { key, kind, name, action, drift };
   }
 
-  /** Creates or adopts it, waits until it is ready, repairs what differs and can change in place. */
-  async ensure(pace: Pace): Promise<Ensured> {
+  /** Creates or adopts it, waits until it is ready, repairs what differs and can change in place (unless not to `repair`). */
+  async ensure(pace: Pace, { repair = true }: { repair?: boolean } = {}): Promise<Ensured> {
     let created = false;
     const repaired = new Set<string>();
     for (let repairs = 0; ; ) {
@@ -93,7 +93,9 @@ export class Resource {
         if (observed.state === 'failed') {
           await this.#run('remove', () => this.#driver.remove(this.#spec, observed, this.#call));
         } else if (observed.state === 'ready') {
-          const drift = this.#drift(observed).filter((property) => !this.#driver.immutable.includes(property));
+          const drift = repair
+            ? this.#drift(observed).filter((property) => !this.#driver.immutable.includes(property))
+            : [];
           if (drift.length === 0 || repairs >= 3) {
             if (drift.length > 0)
               throw this.#error('Unavailable', 'update', `still differs after repair: ${drift.join(', ')}`);
@@ -178,7 +180,7 @@ export class Resource {
     throw this.#error(
       'NotOurs',
       'observe',
-      'it exists and does not carry the tags of this estate; it was not touched. Rename or remove it, or give the estate another name',
+      'it exists and does not carry the tags of this estate; it was not touched. A new placement takes another name when it is deployed again; in the place of an existing one it must be removed by its owner',
     );
   }
 

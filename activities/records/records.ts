@@ -1,21 +1,19 @@
-/** Writing and reading the records buckets: the audit trail, and each service's record. Every write may be repeated. */
-import { ApplicationFailure } from '@temporalio/activity';
+/** Writing and reading the records buckets: the audit trail, and a copy of each record. Every write may be repeated. */
+import { ApplicationFailure, Context } from '@temporalio/activity';
 import { z } from 'zod';
-import { AuditLine } from '../../model/audit.ts';
+import { AuditLine, verifyChain } from '../../model/audit.ts';
 import { CloudError } from '../../model/errors.ts';
-import { ServiceRecord } from '../../model/record.ts';
-import { auditKey, auditPrefix, recordKey } from '../../model/records.ts';
+import type { Copy } from '../../model/rebuild.ts';
+import { auditKey, auditPrefix, evidence, Kept, keyOf, recordsPrefix } from '../../model/records.ts';
 import type { Placement } from '../../model/service.ts';
-import type { Cell, Provider } from '../providers/driver.ts';
-import { guarded, type Pace, Resource } from '../providers/provision.ts';
+import type { Provider } from '../providers/driver.ts';
+import { guarded } from '../providers/provision.ts';
+import type { EnsureBucket } from './bucket.ts';
 
 export interface RecordsDependencies {
   /** Runs an act with the provider of a placement; its failure leaves as the contract's error types. */
   atPlacement<T>(placement: Placement, act: (provider: Provider, signal: AbortSignal) => Promise<T>): Promise<T>;
-  cellOf(provider: Provider, placement: Placement): Cell;
-  pace(): Pace;
-  /** How long what is in a records bucket is kept, days. */
-  retentionDays: number;
+  ensureBucket: EnsureBucket;
 }
 
 /** A trail longer than this is read from the bucket with its own tools. */
@@ -27,24 +25,7 @@ const parseLines = (text: string): AuditLine[] =>
     .filter(Boolean)
     .map((line) => AuditLine.parse(JSON.parse(line)));
 
-export function createRecordsActivities({ atPlacement, cellOf, pace, retentionDays }: RecordsDependencies) {
-  /** Buckets that this worker has seen ready. */
-  const ready = new Set<string>();
-
-  async function ensureBucket(provider: Provider, placement: Placement, signal: AbortSignal): Promise<void> {
-    const key = JSON.stringify([placement.account, placement.owner]);
-    if (ready.has(key)) return;
-    const cell = cellOf(provider, placement);
-    const kept = { ...placement, configuration: { retention_days: retentionDays } };
-    const outputs: Record<string, Record<string, string>> = {};
-    for (const spec of cell.design(kept)) {
-      const needs = Object.fromEntries(spec.needs.map((need) => [need, outputs[need] ?? {}]));
-      const resource = new Resource(provider, cell, spec, { placement: kept, needs, signal });
-      outputs[spec.key] = (await resource.ensure(pace())).outputs;
-    }
-    ready.add(key);
-  }
-
+export function createRecordsActivities({ atPlacement, ensureBucket }: RecordsDependencies) {
   const read = async (provider: Provider, placement: Placement, key: string, signal: AbortSignal) =>
     guarded(provider, 'read', key, () => provider.objects.get(placement, key, signal));
 
@@ -66,6 +47,23 @@ export function createRecordsActivities({ atPlacement, cellOf, pace, retentionDa
     }
   }
 
+  async function trailOf(
+    provider: Provider,
+    placement: Placement,
+    { workflowId, runId }: { workflowId: string; runId: string },
+    signal: AbortSignal,
+  ): Promise<AuditLine[]> {
+    const prefix = auditPrefix(workflowId, runId);
+    const keys = await guarded(provider, 'list', prefix, () => provider.objects.list(placement, prefix, signal));
+    const lines: AuditLine[] = [];
+    for (const key of keys.sort()) {
+      const found = await read(provider, placement, key, signal);
+      if (found) lines.push(...parseLines(Buffer.from(found.bytes).toString()));
+      if (lines.length > mostLines) break;
+    }
+    return lines;
+  }
+
   return {
     /** Appends lines of a run's trail to the records bucket of one place; makes the bucket where it is missing. */
     appendAudit({ placement, lines }: { placement: Placement; lines: readonly AuditLine[] }): Promise<void> {
@@ -81,42 +79,76 @@ export function createRecordsActivities({ atPlacement, cellOf, pace, retentionDa
     /** The trail of a run as one bucket keeps it, in the order of its keys. */
     readAudit({
       placement,
-      workflowId,
-      runId,
+      ...run
     }: {
       placement: Placement;
       workflowId: string;
       runId: string;
     }): Promise<AuditLine[]> {
+      return atPlacement(placement, (provider, signal) => trailOf(provider, placement, run, signal));
+    },
+
+    /** Keeps a copy of a record, over the one that is there. An older copy never replaces a newer one. */
+    keepRecord({ placement, record }: { placement: Placement; record: Kept['record'] }): Promise<void> {
+      const { workflowId = '', runId = '' } = Context.current().info.workflowExecution ?? {};
       return atPlacement(placement, async (provider, signal) => {
-        const prefix = auditPrefix(workflowId, runId);
-        const keys = await guarded(provider, 'list', prefix, () => provider.objects.list(placement, prefix, signal));
-        const lines: AuditLine[] = [];
-        for (const key of keys.sort()) {
-          const found = await read(provider, placement, key, signal);
-          if (found) lines.push(...parseLines(Buffer.from(found.bytes).toString()));
-          if (lines.length > mostLines) break;
-        }
-        return lines;
+        await ensureBucket(provider, placement, signal);
+        const { uid, controller } = placement.owner;
+        const key = keyOf(record);
+        const there = await read(provider, placement, key, signal);
+        const known = there && Kept.parse(JSON.parse(Buffer.from(there.bytes).toString()));
+        if (known && known.record.revision > record.revision && known.uid === uid) return;
+        const kept: Kept = { v: 1, uid, controller, workflowId, runId, record };
+        const condition = there ? { version: there.version } : ({ absent: true } as const);
+        await guarded(provider, 'write', key, () =>
+          provider.objects.put(placement, key, Buffer.from(`${JSON.stringify(kept, null, 2)}\n`), condition, signal),
+        );
       });
     },
 
-    /** Keeps a copy of a service's record, over the one that is there. An older copy never replaces a newer one. */
-    keepRecord({ placement, record }: { placement: Placement; record: ServiceRecord }): Promise<void> {
+    /** Keys of the copies of records in a bucket. */
+    listRecords({ placement }: { placement: Placement }): Promise<string[]> {
+      return atPlacement(placement, async (provider, signal) =>
+        guarded(provider, 'list', recordsPrefix, () => provider.objects.list(placement, recordsPrefix, signal)),
+      );
+    },
+
+    /** One copy of a record, and what is wrong with it: judged by the trail of the run that has written it. */
+    readRecord({ placement, key }: { placement: Placement; key: string }): Promise<Omit<Copy, 'bucket'>> {
       return atPlacement(placement, async (provider, signal) => {
-        await ensureBucket(provider, placement, signal);
-        const key = recordKey(record.service);
-        const there = await read(provider, placement, key, signal);
-        const known = there && Kept.parse(JSON.parse(Buffer.from(there.bytes).toString()));
-        if (known && known.record.revision > record.revision && known.uid === placement.owner.uid) return;
-        const text = `${JSON.stringify({ v: 1, uid: placement.owner.uid, record }, null, 2)}\n`;
-        const condition = there ? { version: there.version } : ({ absent: true } as const);
-        await guarded(provider, 'write', key, () =>
-          provider.objects.put(placement, key, Buffer.from(text), condition, signal),
-        );
+        const found = await read(provider, placement, key, signal);
+        if (!found) return { key, problem: 'it is gone' };
+        const parsed = parseKept(Buffer.from(found.bytes).toString());
+        if (!parsed.success) return { key, problem: `it cannot be read: ${z.prettifyError(parsed.error)}` };
+        const { data: kept } = parsed;
+        return { key, kept, problem: doubts(kept, await trailOf(provider, placement, kept, signal)) };
       });
     },
   };
 }
 
-const Kept = z.object({ v: z.literal(1), uid: z.string(), record: ServiceRecord });
+const parseKept = (text: string) =>
+  z
+    .string()
+    .transform((json, context) => {
+      try {
+        return JSON.parse(json) as unknown;
+      } catch {
+        context.addIssue('it is no JSON');
+        return z.NEVER;
+      }
+    })
+    .pipe(Kept)
+    .safeParse(text);
+
+/** Why a copy is not what its run has written; empty where it is. */
+function doubts({ workflowId, runId, record }: Kept, lines: readonly AuditLine[]): string {
+  const run = `the run that wrote it (${workflowId || 'not named'} ${runId})`;
+  if (lines.length === 0) return `${run} has no trail in this bucket`;
+  const { broken, complete } = verifyChain(lines);
+  if (broken) return `the trail of ${run} is broken at line ${broken.seq}: ${broken.why}`;
+  if (!complete) return `the trail of ${run} has no end`;
+  const { what, resource } = evidence(record);
+  if (lines.some((line) => line.what === what && line.resource === resource)) return '';
+  return `${run} has written something else: its hash is not in the trail`;
+}

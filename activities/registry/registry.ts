@@ -7,9 +7,11 @@ import {
   WithStartWorkflowOperation,
   WorkflowFailedError,
   WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
 } from '@temporalio/client';
 import type { Acquired, YieldRequest } from '../../model/lock.ts';
 import { type OperationResult, taskQueue, workflowIds } from '../../model/operations.ts';
+import { confirmCommand } from '../../model/rebuild.ts';
 import { EstateRecord, type Holder, type Orphan, ServiceRecord } from '../../model/record.ts';
 import * as estateRecord from '../../workflows/cloud-estate.ts';
 import * as serviceRecord from '../../workflows/cloud-service.ts';
@@ -51,6 +53,23 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
     return `${workflowExecution?.runId}-${activityId}-${step}`;
   };
 
+  async function readEstate(estate: string): Promise<EstateRecord | undefined> {
+    const known = await queryRecord(() =>
+      client.workflow.getHandle(workflowIds.cloudEstate(estate)).query(estateRecord.record),
+    );
+    return known && EstateRecord.parse(known);
+  }
+
+  /** Nothing is changed by records that were rebuilt and that nobody has confirmed. */
+  async function refuseUnconfirmed(estate: string): Promise<void> {
+    const known = await readEstate(estate);
+    if (known?.unconfirmed)
+      throw ApplicationFailure.nonRetryable(
+        `The records of the estate ${estate} were rebuilt and are read-only: nothing was changed. Compare them with what runs (npx multi-cloud status, npx multi-cloud doctor), then confirm them: ${confirmCommand(known.uid)}`,
+        'Unconfirmed',
+      );
+  }
+
   return {
     /** Whether a run still lives. One that the server no longer knows does not. */
     async isRunning(run: Asker): Promise<boolean> {
@@ -65,21 +84,25 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
     },
 
     async openEstate({ estate }: { estate: string }): Promise<Identity> {
-      const { uid } = await client.workflow.executeUpdateWithStart(estateRecord.open, {
+      const { uid, controller: recorded } = await client.workflow.executeUpdateWithStart(estateRecord.open, {
         startWorkflowOperation: startEstate(estate),
       });
-      return { uid, controller };
+      return { uid, controller: recorded || controller };
     },
 
     /** What was applied last, by whom; undefined before the first time. */
     async readApplied({ estate }: { estate: string }): Promise<EstateRecord['lastApplied']> {
-      const known = await queryRecord(() =>
-        client.workflow.getHandle(workflowIds.cloudEstate(estate)).query(estateRecord.record),
-      );
-      return known && EstateRecord.parse(known).lastApplied;
+      return (await readEstate(estate))?.lastApplied;
     },
 
-    acquireEstate({ estate, holder }: { estate: string; holder: Holder }): Promise<Acquired> {
+    /** The record of the estate; undefined before its first run. */
+    readEstate({ estate }: { estate: string }): Promise<EstateRecord | undefined> {
+      return readEstate(estate);
+    },
+
+    /** A recovery of the whole estate may have it while it is unconfirmed. */
+    async acquireEstate({ estate, holder }: { estate: string; holder: Holder }): Promise<Acquired> {
+      if (holder.operation !== 'recover') await refuseUnconfirmed(estate);
       return client.workflow.executeUpdateWithStart(estateRecord.acquire, {
         args: [holder],
         updateId: updateId('acquire'),
@@ -94,14 +117,15 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       });
     },
 
-    async recordApplied({ estate, file }: { estate: string; file: estateRecord.Applied }): Promise<void> {
-      await client.workflow.executeUpdateWithStart(estateRecord.applied, {
+    /** Tells whether another file was applied before. */
+    recordApplied({ estate, file }: { estate: string; file: estateRecord.Applied }): Promise<boolean> {
+      return client.workflow.executeUpdateWithStart(estateRecord.applied, {
         args: [file],
         startWorkflowOperation: startEstate(estate),
       });
     },
 
-    acquireService({
+    async acquireService({
       estate,
       service,
       holder,
@@ -110,6 +134,7 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       service: string;
       holder: Holder;
     }): Promise<Acquired> {
+      await refuseUnconfirmed(estate);
       return client.workflow.executeUpdateWithStart(serviceRecord.acquire, {
         args: [holder],
         updateId: updateId('acquire'),
@@ -148,6 +173,31 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       });
     },
 
+    /** Puts rebuilt records in place: the estate's first, so that nothing is changed by those of its services. */
+    async rebuild({ estate, services }: { estate: EstateRecord; services: ServiceRecord[] }): Promise<void> {
+      const name = estate.estate;
+      await client.workflow.executeUpdateWithStart(estateRecord.rebuild, {
+        args: [estate],
+        updateId: updateId('rebuild'),
+        startWorkflowOperation: startEstate(name),
+      });
+      for (const record of services)
+        await told(
+          client.workflow.executeUpdateWithStart(serviceRecord.rebuild, {
+            args: [record],
+            updateId: updateId('rebuild'),
+            startWorkflowOperation: startService(name, record.service),
+          }),
+        );
+    },
+
+    /** Ends the read-only time of rebuilt records. */
+    async confirmRebuilt({ estate }: { estate: string }): Promise<void> {
+      await client.workflow.executeUpdateWithStart(estateRecord.confirm, {
+        startWorkflowOperation: startEstate(estate),
+      });
+    },
+
     /** Notes what a scan has found, unless somebody works on the service. */
     async noteOrphans({
       estate,
@@ -169,10 +219,7 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
     async readServices({ estate }: { estate: string }): Promise<Record<string, ServiceRecord>> {
       const prefix = workflowIds.cloudService(estate, '');
       const names = new Set<string>();
-      const known = await queryRecord(() =>
-        client.workflow.getHandle(workflowIds.cloudEstate(estate)).query(estateRecord.record),
-      );
-      for (const name of known ? EstateRecord.parse(known).services : []) names.add(name);
+      for (const name of (await readEstate(estate))?.services ?? []) names.add(name);
       const query = `WorkflowType = "cloudService" AND ExecutionStatus = "Running" AND Estate = "${estate}"`;
       for await (const { workflowId } of client.workflow.list({ query }))
         if (workflowId.startsWith(prefix)) names.add(workflowId.slice(prefix.length));
@@ -227,6 +274,17 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       }
     },
   };
+}
+
+/** What a record's own check refuses is final. */
+async function told<T>(update: Promise<T>): Promise<T> {
+  try {
+    return await update;
+  } catch (error) {
+    if (error instanceof WorkflowUpdateFailedError && error.cause instanceof ApplicationFailure)
+      throw ApplicationFailure.nonRetryable(error.cause.message, error.cause.type ?? 'InvalidInput');
+    throw error;
+  }
 }
 
 /** A record that does not exist is no record; every other failure is one. */

@@ -8,7 +8,7 @@ export type RunEvent =
   | { event: 'phase'; workflowId: string; phase: string }
   | ({ event: 'step'; workflowId: string } & Step)
   | ({ event: 'waiting'; workflowId: string } & Omit<View['waiting'][number], 'workflowId'>)
-  | { event: 'blocked'; workflowId: string; text: string };
+  | ({ event: 'blocked' } & View['blocked'][number]);
 
 export function eventsBetween(before: View | undefined, after: View): RunEvent[] {
   const { workflowId } = after;

@@ -56,6 +56,14 @@ export const unreachable = (address: string): Exit =>
     'Unreachable',
   );
 
+/** A server that answers what it has in memory and can write nothing says "shard status unknown", or nothing at all. */
+export const cannotWrite = (address: string): Exit =>
+  new Exit(
+    exitCodes.unreachable,
+    `Temporal at ${address} answers, but carries nothing out: most likely the disk of its database is full. Look at its log and its disk and make room; what runs goes on by itself.`,
+    'Unreachable',
+  );
+
 /** Anything that was thrown, as what it means for the person at the terminal. */
 export function explain(error: unknown, { address, namespace }: { address: string; namespace: string }): Exit {
   if (error instanceof Exit) return error;

@@ -9,7 +9,8 @@ interface Found {
   service: unknown;
 }
 
-const operations = '("deployEstate", "deployService", "removeService", "recoverService")';
+const operations =
+  '("deployEstate", "deployService", "migrateService", "removeService", "recoverService", "rebuildEstate")';
 
 /** `ended`: where nothing runs, the last run that did is meant. */
 export async function findRun(

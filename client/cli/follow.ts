@@ -138,10 +138,22 @@ function leaving(handle: OperationHandle, view: View | undefined, interrupted: b
   return new Exit(
     exitCodes.blocked,
     [
-      ...blocked.map(({ text }) => `Blocked: ${printable(text)}`),
-      'It goes on by itself once that is repaired.',
-      `  look at once: npx multi-cloud retry ${workflowId}`,
-      `  take it back: npx multi-cloud undo ${workflowId}`,
+      ...blocked.flatMap(({ text, parked, workflowId: held }) =>
+        parked
+          ? [
+              `Parked: ${printable(text)}`,
+              `  try again: npx multi-cloud retry ${held} --compensation`,
+              `  give up:   npx multi-cloud abandon ${held}`,
+            ]
+          : [`Blocked: ${printable(text)}`],
+      ),
+      ...(blocked.every(({ parked }) => parked)
+        ? []
+        : [
+            'It goes on by itself once that is repaired.',
+            `  look at once: npx multi-cloud retry ${workflowId}`,
+            `  take it back: npx multi-cloud undo ${workflowId}`,
+          ]),
       ...again,
     ].join('\n'),
     'Blocked',

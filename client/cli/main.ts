@@ -1,9 +1,11 @@
 /** `npx multi-cloud <command>`. */
 import { Command, CommanderError, Option } from 'commander';
 import { abandon, audit, cancel, pause, resume, retry, undo, watch } from './commands/control.ts';
-import { approve, reject } from './commands/decide.ts';
+import { approve, decide, reject } from './commands/decide.ts';
 import { deploy } from './commands/deploy.ts';
 import { doctor } from './commands/doctor.ts';
+import { migrate } from './commands/migrate.ts';
+import { permissions } from './commands/permissions.ts';
 import { plan } from './commands/plan.ts';
 import { codecServer, local, worker } from './commands/programs.ts';
 import { recover } from './commands/recover.ts';
@@ -13,7 +15,9 @@ import { Exit, exitCodes, explain } from './exit.ts';
 import { addressOf, type GlobalOptions, printEvent } from './session.ts';
 
 const program = new Command('multi-cloud')
-  .description('Deploys an IoT estate on AWS, Azure and GCP with durable Temporal workflows.')
+  .description(
+    'Deploys an IoT estate on AWS, Azure and GCP, and moves it between them, with durable Temporal workflows.',
+  )
   .option(
     '--address <host:port>',
     "Temporal's address (default: MULTI_CLOUD_ADDRESS, TEMPORAL_ADDRESS, the local stack)",
@@ -32,8 +36,10 @@ for (const command of [
   deploy,
   status,
   costs,
+  migrate,
   approve,
   reject,
+  decide,
   watch,
   audit,
   retry,
@@ -45,6 +51,7 @@ for (const command of [
   remove,
   recover,
   doctor,
+  permissions,
   worker,
   codecServer,
   local,

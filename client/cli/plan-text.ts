@@ -22,7 +22,10 @@ export function planText(plan: EstatePlan, { offline = false } = {}): string {
   ].join('\n');
 }
 
-function serviceLines({ service, type, candidates, placements, assumptions }: ServicePlan, offline: boolean): string[] {
+function serviceLines(
+  { service, type, candidates, placements, endpoint, assumptions }: ServicePlan,
+  offline: boolean,
+): string[] {
   const score = (value: number | undefined): string => value?.toFixed(4) ?? '';
   const table = columns(
     ['  cloud', 'region', 'score', 'cost', 'perf.', 'compl.', 'reliab.', '$/month', ''],
@@ -58,6 +61,7 @@ function serviceLines({ service, type, candidates, placements, assumptions }: Se
     pc.bold(`${printable(service)} (${type})`),
     table,
     ...(offline ? [] : changes),
+    ...(endpoint ? [`  endpoint record: ${endpoint}`] : []),
     ...assumptions.map((text) => pc.dim(`  assumed: ${printable(text)}`)),
   ];
 }

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { encryptedConverter, readCodecKeys } from '../../temporal/codec.ts';
 import { type TemporalAccess, temporalAccess } from '../../temporal/connection.ts';
 import { connect, type EstateClient } from '../index.ts';
-import { Exit, exitCodes, explain, unreachable } from './exit.ts';
+import { cannotWrite, Exit, exitCodes, explain, unreachable } from './exit.ts';
 
 export const root = resolve(import.meta.dirname, '../..');
 
@@ -94,11 +94,28 @@ export async function inSession(command: Command, act: (session: Session) => Pro
       throw why.type === 'PermissionDenied' ? why : unreachable(where.address);
     },
   );
+  const session = { ...where, estate: client, json };
   try {
-    await act({ ...where, estate: client, json });
+    await act(session);
+  } catch (error) {
+    throw await explainIn(session, error);
   } finally {
     await client.close();
   }
+}
+
+/** The same as `explain`, for what was thrown after the server had answered once: it is asked again. */
+export async function explainIn({ estate, ...where }: Session, error: unknown): Promise<Exit> {
+  const why = explain(error, where);
+  if (why.type !== 'Unreachable') return why;
+  const { connection } = estate.temporal;
+  const answers = await connection
+    .withDeadline(Date.now() + 3000, () => connection.workflowService.getSystemInfo({}))
+    .then(
+      () => true,
+      () => false,
+    );
+  return answers ? cannotWrite(where.address) : why;
 }
 
 /** The only document on stdout of a command with `--json`. */

@@ -1,15 +1,17 @@
 /** Status, costs and results for people. Text from values; nothing here talks to Temporal. */
 import pc from 'picocolors';
 import { againstBudget, type EstateCost } from '../../model/estate-cost.ts';
-import type { OperationResult } from '../../model/operations.ts';
+import type { OperationResult, Rebuilt } from '../../model/operations.ts';
 import { sumUsd } from '../../model/prices.ts';
+import { confirmCommand } from '../../model/rebuild.ts';
 import type { EstateRecord, ServiceSummary } from '../../model/record.ts';
 import { printable } from '../../model/text.ts';
 import { columns, type Row, usd } from './columns.ts';
 import { budgetText } from './plan-text.ts';
 
 export function statusText(services: readonly ServiceSummary[]): string {
-  if (services.length === 0) return 'Nothing runs. Look at what would: npx multi-cloud plan';
+  if (services.length === 0)
+    return 'Nothing runs.\n  what would: npx multi-cloud plan\n  where something should: npx multi-cloud doctor';
   return columns(['service', 'type', 'status', 'cloud', 'region', '$/month', 'health'], services.flatMap(statusRows));
 }
 
@@ -31,12 +33,7 @@ function statusRows({
     ...(orphans.length > 0 && !operation ? [`remove what is left: npx multi-cloud recover ${service}`] : []),
   ];
   const [first, ...others] = placements.map((one): Row & { cells: (string | number)[] } => ({
-    cells: [
-      one.role === 'current' ? one.provider : `${one.provider} (${one.role})`,
-      one.region,
-      one.monthlyCostUsd,
-      one.health,
-    ],
+    cells: [roleText(one), one.region, one.monthlyCostUsd, one.health],
     below: one.endpoint ? [one.endpoint] : [],
   }));
   return [
@@ -48,6 +45,10 @@ function statusRows({
     })),
   ];
 }
+
+/** `aws`, `gcp (target)`, `aws (retained until 2026-01-31)`. */
+const roleText = ({ provider, role, removeAt }: ServiceSummary['placements'][number]): string =>
+  role === 'current' ? provider : `${provider} (${role}${removeAt ? ` until ${removeAt.slice(0, 10)}` : ''})`;
 
 export interface Costs {
   byService: {
@@ -136,5 +137,27 @@ export function resultText({
     ...orphans.map(
       ({ provider, name, reason }) => `  left behind: ${provider} ${printable(name)}: ${printable(reason)}`,
     ),
+  ].join('\n');
+}
+
+/** What a rebuild has found, and what to do now. */
+export function rebuiltText({ uid, services, refused }: Rebuilt, orphans: OperationResult['orphans']): string {
+  const rows = services.map(({ service, status, placements, source, differences }) => ({
+    cells: [
+      service,
+      status,
+      placements.map(({ provider, region }) => `${provider} ${region}`).join(', '),
+      source || 'no copy of its record',
+    ],
+    below: differences,
+  }));
+  return [
+    columns(['service', 'status', 'runs on', 'record from'], rows),
+    ...refused.map(({ bucket, key, why }) => `  refused ${key} in ${bucket}: ${printable(why)}`),
+    ...orphans.map(
+      ({ provider, kind, name, reason }) => `  orphan ${provider} ${kind} ${printable(name)}: ${printable(reason)}`,
+    ),
+    `The records of UID ${uid} are read-only until somebody has compared them with what runs (npx multi-cloud doctor) and confirms them:`,
+    `  ${confirmCommand(uid)}`,
   ].join('\n');
 }

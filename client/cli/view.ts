@@ -9,7 +9,8 @@ export interface View {
   /** By name; a step of a child comes after its parent's of the same service. */
   steps: Step[];
   waiting: (WaitingFor & { workflowId: string })[];
-  blocked: { workflowId: string; text: string }[];
+  /** `parked`: an undo that cannot go on. */
+  blocked: { workflowId: string; text: string; parked: boolean }[];
 }
 
 /** `children`: progress of the runs that this one has started, as far as it could be read. */
@@ -24,7 +25,9 @@ export function viewOf(workflowId: string, progress: Progress, children: Readonl
     phase: progress.phase,
     steps: [...steps.values()],
     waiting: runs.flatMap(([id, run]) => run.waitingFor.map((one) => ({ ...one, workflowId: id }))),
-    blocked: runs.flatMap(([id, run]) => (run.blocked === undefined ? [] : [{ workflowId: id, text: run.blocked }])),
+    blocked: runs.flatMap(([id, run]) =>
+      run.blocked === undefined ? [] : [{ workflowId: id, text: run.blocked, parked: run.parked === true }],
+    ),
   };
 }
 

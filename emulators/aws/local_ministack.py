@@ -34,6 +34,8 @@ from ministack.core import persistence, responses  # noqa: E402
 from ministack.core.router import detect_service  # noqa: E402
 from ministack.services import iot, kinesis, s3, sqs  # noqa: E402
 
+import bucket_policy  # noqa: E402, F401  what the policies of buckets deny
+
 OPERATION_S = int(os.environ.get("OPERATION_MS", "0")) / 1000
 NAME_HELD_S = int(os.environ.get("NAME_HELD_MS", "0")) / 1000
 
@@ -234,6 +236,44 @@ def delete_bucket(name):
 
 
 s3._create_bucket, s3._delete_bucket = create_bucket, delete_bucket
+
+
+# S3: a multipart upload may ask for a checksum of the whole instead of one of its parts' checksums.
+
+_create_upload, _complete_upload = s3._create_multipart_upload, s3._complete_multipart_upload
+_composite_checksum = s3._composite_checksum
+
+
+def create_upload(bucket, key, headers):
+    status, answered, body = _create_upload(bucket, key, headers)
+    if status == 200 and headers.get("x-amz-checksum-type", "").upper() == "FULL_OBJECT":
+        upload = re.search(rb"<UploadId>([^<]+)", body).group(1).decode()
+        s3._multipart_uploads[upload]["whole"] = True
+        answered = {**answered, "x-amz-checksum-type": "FULL_OBJECT"}
+    return status, answered, body
+
+
+def complete_upload(bucket, key, body, query, headers=None):
+    upload = s3._multipart_uploads.get(s3._qp(query, "uploadId"))
+    if not upload or not upload.get("whole"):
+        return _complete_upload(bucket, key, body, query, headers)
+    parts = sorted(int(number) for number in re.findall(rb"<PartNumber>(\d+)<", body))
+    whole = b"".join(upload["parts"][number]["body"] for number in parts if number in upload["parts"])
+    checksum = s3._compute_s3_checksum(upload["checksum_algorithm"], whole)
+    try:
+        s3._composite_checksum = lambda *_: checksum
+        status, answered, said = _complete_upload(bucket, key, body, query, headers)
+    finally:
+        s3._composite_checksum = _composite_checksum
+    if status == 200:
+        stored = s3._ensure_bucket(bucket)["objects"][key]
+        stored["checksum_type"] = "FULL_OBJECT"
+        if s3.S3_PERSIST:
+            s3._persist_object(bucket, key, stored)
+    return status, answered, said.replace(b"COMPOSITE", b"FULL_OBJECT")
+
+
+s3._create_multipart_upload, s3._complete_multipart_upload = create_upload, complete_upload
 
 
 # SQS: queue URLs are https, as the SDK follows them; a deleted queue's name stays taken (60 s on AWS).

@@ -9,8 +9,11 @@ import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { authority, issueCertificate } from '../certificates.ts';
-import { announce, type Listener, settingsFromEnvironment } from '../local-cloud.ts';
+import { serveDns } from '../dns-server.ts';
+import { sampleZone } from '../environment.ts';
+import { announce, dnsPort, type Listener, settingsFromEnvironment } from '../local-cloud.ts';
 import { regions } from './regions.ts';
+import { route53Zones } from './zones.ts';
 
 const settings = settingsFromEnvironment();
 const [httpPort, mqttPort, computePort] = [settings.port, settings.port + 1, settings.port + 2];
@@ -130,6 +133,8 @@ await Promise.all([
   ready(`http://127.0.0.1:${httpPort}/_ministack/ready`),
   ready(`http://127.0.0.1:${computePort}/moto-api/`),
 ]);
+const zones = await route53Zones({ endpoint: `http://127.0.0.1:${httpPort}`, zone: sampleZone });
+await serveDns({ port: dnsPort(settings), lookup: zones });
 
 const serviceHosts = ['iot', 's3', 'sqs', 'kinesis', 'glue', 'kms', 'sts', 'iam'].map(
   (service) => `${service}.*.amazonaws.com`,
@@ -152,6 +157,7 @@ const listeners: Listener[] = [
       's3.amazonaws.com',
       'sts.amazonaws.com',
       'iam.amazonaws.com',
+      'route53.amazonaws.com',
     ],
     port: 443,
     protocol: 'http',

@@ -14,18 +14,10 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { type Application, registeredApplications } from './application.ts';
 
 const authority = 'https://login.microsoftonline.com';
 const lifetimeSeconds = 3600;
-
-export interface Principal {
-  tenant: string;
-  /** Application (client) ID and its secret. */
-  client: string;
-  secret: string;
-  /** Object ID of the service principal, which role assignments name. */
-  object: string;
-}
 
 const Payload = z.object({ aud: z.string(), oid: z.string(), exp: z.number(), nbf: z.number(), tid: z.string() });
 
@@ -34,10 +26,14 @@ const trimmed = (audience: string): string => audience.replace(/\/+$/, '');
 
 export class Entra {
   readonly #key: KeyObject;
-  readonly #principal: Principal;
+  readonly #tenant: string;
+  readonly #applications: () => Application[];
 
-  constructor(folder: string, principal: Principal) {
-    this.#principal = principal;
+  /** `state`: the local cloud's state folder. Besides the given applications it knows those that are registered there. */
+  constructor(state: string, tenant: string, applications: readonly Application[]) {
+    const folder = join(state, 'entra');
+    this.#tenant = tenant;
+    this.#applications = () => [...applications, ...registeredApplications(state)];
     const file = join(folder, 'entra.key');
     mkdirSync(folder, { recursive: true });
     if (!existsSync(file)) {
@@ -67,7 +63,7 @@ export class Entra {
     const reply = (status: number, body: unknown): void => {
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     };
-    const { tenant } = this.#principal;
+    const tenant = this.#tenant;
     const [, asked = '', ...rest] = url.pathname.split('/');
     const path = rest.join('/');
     if (path === 'discovery/instance')
@@ -102,7 +98,8 @@ export class Entra {
   }
 
   #token(form: URLSearchParams): { status: number; body: unknown } {
-    const { client, secret, object, tenant } = this.#principal;
+    const known = this.#applications().find(({ client }) => client === form.get('client_id'));
+    const tenant = this.#tenant;
     const scope = form
       .get('scope')
       ?.split(' ')
@@ -112,7 +109,7 @@ export class Entra {
         status: 400,
         body: refusal('unsupported_grant_type', 70003, 'Only client credentials are served here.'),
       };
-    if (form.get('client_id') !== client)
+    if (!known)
       return {
         status: 400,
         body: refusal(
@@ -121,7 +118,7 @@ export class Entra {
           `Application with identifier '${form.get('client_id')}' was not found.`,
         ),
       };
-    if (form.get('client_secret') !== secret)
+    if (form.get('client_secret') !== known.secret)
       return { status: 401, body: refusal('invalid_client', 7000215, 'Invalid client secret provided.') };
     if (!scope) return { status: 400, body: refusal('invalid_scope', 70011, 'The scope must end with /.default.') };
     const now = Math.floor(Date.now() / 1000);
@@ -131,9 +128,9 @@ export class Entra {
       iat: now,
       nbf: now - 5,
       exp: now + lifetimeSeconds,
-      appid: client,
-      oid: object,
-      sub: object,
+      appid: known.client,
+      oid: known.object,
+      sub: known.object,
       tid: tenant,
       ver: '1.0',
     };

@@ -1,14 +1,17 @@
 /** The local Azure: Entra, Resource Manager, Blob Storage on Azurite, IoT Hub and Event Hubs. See README.md for what is real. */
 import type { Server } from 'node:http';
 import { join } from 'node:path';
-import { azureApplication } from '../environment.ts';
-import { announce, settingsFromEnvironment } from '../local-cloud.ts';
+import { serveDns } from '../dns-server.ts';
+import { azureApplication, azureVisitor, sampleZone } from '../environment.ts';
+import { announce, dnsPort, settingsFromEnvironment } from '../local-cloud.ts';
 import { ArmApi } from './arm/api.ts';
 import { computeKinds } from './arm/compute.ts';
 import { ArmCore } from './arm/core.ts';
+import { azureZones, dnsKinds, ensureZone } from './arm/dns.ts';
 import { insightsKinds } from './arm/insights.ts';
 import type { ArmReader } from './arm/kind.ts';
 import { networkKinds } from './arm/network.ts';
+import { customRoles, everything, type RolePermissions, roleDefinitionKind } from './arm/role-definitions.ts';
 import { armServer } from './arm/server.ts';
 import { storageKinds } from './arm/storage.ts';
 import { ArmStore } from './arm/store.ts';
@@ -30,7 +33,7 @@ const ports = {
   iot: settings.port + 4,
 };
 
-const entra = new Entra(join(settings.state, 'entra'), azureApplication);
+const entra = new Entra(settings.state, tenant, [azureApplication, azureVisitor]);
 const store = new ArmStore(join(settings.state, 'arm'));
 const arm: ArmReader = {
   get: (id) => visible(store.get(id)),
@@ -38,9 +41,19 @@ const arm: ArmReader = {
     for (const stored of store.list(type)) if (visible(stored)) yield stored;
   },
   allows: (principal, action, resource) => {
-    const assignments = [...store.list(roleAssignmentKind.type)].map(({ properties }) => held(properties));
-    return allowed(assignments, principal, action, resource);
+    const custom = customRoles(store.list(roleDefinitionKind.type));
+    return allowed(assignments(), principal, action, resource, (role) => custom.get(role)?.flatMap(everything) ?? []);
   },
+};
+const assignments = () => [...store.list(roleAssignmentKind.type)].map(({ properties }) => held(properties));
+/** What roles let a principal do in the subscription. Data actions need a role of their own, the owner's as well. */
+const granted = (principal: string): RolePermissions[] => {
+  if (principal === object) return [{ actions: ['*'], notActions: [], dataActions: [], notDataActions: [] }];
+  const custom = customRoles(store.list(roleDefinitionKind.type));
+  const everywhere = `/subscriptions/${settings.account}`;
+  return assignments()
+    .filter(({ principalId, scope }) => principalId === principal && scope.toLowerCase() === everywhere.toLowerCase())
+    .flatMap(({ roleId }) => custom.get(roleId) ?? []);
 };
 /** Data planes know nothing of what is being made or on its way out. */
 function visible<T extends { phase?: { state: string; until: number } | undefined }>(
@@ -73,6 +86,7 @@ const core = new ArmCore({
     ...networkKinds,
     ...computeKinds,
     ...insightsKinds,
+    ...dnsKinds,
     ...eventHubKinds((stream) => services().dropStream(stream)),
     ...iotHubKinds({
       devices: (registry) => services().devices(registry),
@@ -80,6 +94,7 @@ const core = new ArmCore({
       dropHub: (registry) => services().dropHub(registry),
     }),
     roleAssignmentKind,
+    roleDefinitionKind,
   ],
 });
 
@@ -115,7 +130,9 @@ const front = blobFront({
     port: ports.iot,
   }),
   azurite.ready(),
-  listen(armServer({ api: new ArmApi(core), verify: entra.verify, owner: object }), ports.arm),
+  ensureZone(core, sampleZone),
+  serveDns({ port: dnsPort(settings), lookup: azureZones(arm) }),
+  listen(armServer({ api: new ArmApi(core, granted), verify: entra.verify, granted }), ports.arm),
   listen(entra.server(), ports.entra),
   listen(front, ports.blob),
 ]);

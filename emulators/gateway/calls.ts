@@ -1,5 +1,6 @@
 /** What was called: the newest calls through the gateway, for tests and for people who want to see what a deployment did. */
 import type { IncomingMessage } from 'node:http';
+import { callerOf } from './callers.ts';
 import type { Route } from './routes.ts';
 
 export interface Call {
@@ -18,6 +19,10 @@ export interface Call {
   query: Record<string, string>;
   /** The operation, where one path serves them all: `Kinesis_20131202.CreateStream`, `RunInstances`. */
   action?: string;
+  /** Access key, application or service account, as the request says. */
+  caller?: string;
+  /** Comes with tags in a header, as objects of S3 do. */
+  tagging?: true;
   mutating: boolean;
   /** Undefined while it runs, and when the connection broke off before an answer. */
   status?: number;
@@ -50,6 +55,7 @@ export class Calls {
     const target = request.headers['x-amz-target'];
     const method = request.method ?? 'GET';
     const action = typeof target === 'string' ? target : (url.searchParams.get('Action') ?? undefined);
+    const caller = callerOf(request.headers);
     const call: Call = {
       id: ++this.#last,
       at: new Date().toISOString(),
@@ -62,6 +68,8 @@ export class Calls {
         [...url.searchParams].map(([name, value]) => [name, secretKey.test(name) ? '…' : value]),
       ),
       ...(action ? { action } : {}),
+      ...(caller ? { caller } : {}),
+      ...(request.headers['x-amz-tagging'] ? { tagging: true } : {}),
       mutating: isMutating(method, url.pathname, action),
     };
     this.#calls.push(call);

@@ -5,14 +5,17 @@
  *     GET    /latency     PUT /latency   {"*": 0, "aws": 100}
  *     GET    /faults      PUT /faults    [{ "match": {...}, "effect": "lose-answer", "times": 1 }]
  *                         POST /faults   one more        DELETE /faults?id=<id>
+ *     GET    /callers?id=<caller>   the rights that its calls have needed
+ *     PUT    /callers?id=<access key of AWS>   [<IAM policy>]: what it may do from now on      DELETE /callers?id=<access key>
  */
 import http from 'node:http';
 import { json } from 'node:stream/consumers';
 import { z } from 'zod';
+import { type Callers, Policy } from './callers.ts';
 import type { Calls } from './calls.ts';
 import { Fault, type Faults, Latency } from './faults.ts';
 
-export function createControl(calls: Calls, faults: Faults): http.Server {
+export function createControl(calls: Calls, faults: Faults, callers: Callers): http.Server {
   const answer = async (request: http.IncomingMessage): Promise<unknown> => {
     const url = new URL(request.url ?? '/', 'http://control');
     const query = url.searchParams;
@@ -40,6 +43,14 @@ export function createControl(calls: Calls, faults: Faults): http.Server {
         return faults.arm(Fault.parse(await json(request)));
       case 'DELETE /faults':
         return faults.disarm(Number(query.get('id')));
+      case 'GET /callers':
+        return callers.used(query.get('id') ?? '');
+      case 'PUT /callers':
+        callers.hold(query.get('id') ?? '', z.array(Policy).parse(await json(request)));
+        return {};
+      case 'DELETE /callers':
+        callers.hold(query.get('id') ?? '', undefined);
+        return {};
       default:
         return undefined;
     }

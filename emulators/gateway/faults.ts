@@ -15,6 +15,7 @@ export const Fault = z.strictObject({
       host: z.string(),
       path: z.string(),
       action: z.string(),
+      caller: z.string(),
       mutating: z.boolean(),
     })
     .partial()
@@ -28,7 +29,8 @@ export const Fault = z.strictObject({
    * connection breaks. `answer`: the cloud never sees it, `status` and `body` are answered. `delay`: it arrives `delayMs` later.
    * `late`: the connection breaks at once, and the cloud does it `delayMs` later. `refuse` and `refuse-after`: the cloud says
    * `cause` in its own words, without doing it or after having done it. `cut`: half of the answer, then the connection
-   * breaks. `slow`: the answer trickles, for `delayMs` in all. `outage`: no connection to the cloud stands, of any protocol.
+   * breaks. `slow`: the answer trickles, for `delayMs` in all. `reset`: TCP's reset ends the TLS connection before the cloud
+   * sees the call. `black-hole`: nothing is ever answered, and the cloud never sees the call. `outage`: no connection to the cloud stands, of any protocol.
    */
   effect: z.enum([
     'lose-request',
@@ -40,6 +42,8 @@ export const Fault = z.strictObject({
     'refuse-after',
     'cut',
     'slow',
+    'reset',
+    'black-hole',
     'outage',
   ]),
   cause: z.enum(causes).default('unavailable'),
@@ -136,7 +140,7 @@ export class Faults {
       const { match, skip, times, effect } = armed.fault;
       if (effect === 'outage') continue;
       if (match.mutating !== undefined && match.mutating !== call.mutating) continue;
-      const fields = ['cloud', 'listener', 'method', 'host', 'path', 'action'] as const;
+      const fields = ['cloud', 'listener', 'method', 'host', 'path', 'action', 'caller'] as const;
       if (!fields.every((field) => match[field] === undefined || matches(match[field], call[field]))) continue;
       armed.seen++;
       if (armed.seen <= skip || (times !== undefined && armed.hits >= times)) continue;

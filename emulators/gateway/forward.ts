@@ -2,7 +2,8 @@
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import { buffer } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { answerOf } from './answers.ts';
+import { type Answer, answerOf } from './answers.ts';
+import type { Callers } from './callers.ts';
 import type { Call, Calls } from './calls.ts';
 import type { Fault, Faults } from './faults.ts';
 import type { Route } from './routes.ts';
@@ -33,7 +34,8 @@ function actionOf(chunk: Buffer): string | undefined {
   return /(?:^|&)Action=(\w+)/.exec(chunk.toString('latin1', 0, 4096))?.[1];
 }
 
-export function forwarder(calls: Calls, faults: Faults) {
+/** `reset` ends the connection that a request came by, as a broken network does. */
+export function forwarder(calls: Calls, faults: Faults, callers: Callers, reset: (request: IncomingMessage) => void) {
   return async (request: IncomingMessage, response: ServerResponse, route: Route, host: string): Promise<void> => {
     const call = calls.begin(route, host, request);
     const started = performance.now();
@@ -59,6 +61,14 @@ export function forwarder(calls: Calls, faults: Faults) {
       response.destroy();
       return;
     }
+    if (fault?.effect === 'reset') {
+      reset(request);
+      return;
+    }
+    if (fault?.effect === 'black-hole') {
+      request.resume();
+      return;
+    }
     if (fault?.effect === 'late') {
       const body = await buffer(request);
       response.destroy();
@@ -66,21 +76,23 @@ export function forwarder(calls: Calls, faults: Faults) {
       sendLate(request, body, route, call);
       return;
     }
-    if (fault?.effect === 'refuse') {
-      const refusal = answerOf(fault.cause, call, fault.retryAfterSeconds);
+    const refusal = refusalOf(call, fault, callers);
+    if (refusal) {
       call.status = refusal.status;
       request.resume();
       response.writeHead(refusal.status, refusal.headers).end(refusal.body);
       return;
     }
-    if (fault?.effect === 'answer') {
-      call.status = fault.status;
-      request.resume();
-      response.writeHead(fault.status, fault.headers).end(fault.body);
-      return;
-    }
-    send(request, response, route, call, fault);
+    send({ request, response, route, call, fault, callers });
   };
+}
+
+/** What is answered in the place of the cloud: what a fault says, or that the caller has no right to this. */
+function refusalOf(call: Call, fault: Fault | undefined, callers: Callers): Answer | undefined {
+  if (fault?.effect === 'answer') return fault;
+  if (fault?.effect === 'refuse') return answerOf(fault.cause, call, fault.retryAfterSeconds);
+  const missing = callers.missing(call);
+  return missing === undefined ? undefined : answerOf('denied', call, 0, missing);
 }
 
 /** Sends the first half of a body, and breaks off. */
@@ -126,13 +138,16 @@ function sendLate({ rawHeaders, url }: IncomingMessage, body: Buffer, { to }: Ro
   onward.end(body);
 }
 
-function send(
-  request: IncomingMessage,
-  response: ServerResponse,
-  route: Route,
-  call: Call,
-  fault: Fault | undefined,
-): void {
+interface Sent {
+  request: IncomingMessage;
+  response: ServerResponse;
+  route: Route;
+  call: Call;
+  fault: Fault | undefined;
+  callers: Callers;
+}
+
+function send({ request, response, route, call, fault, callers }: Sent): void {
   const headers = endToEnd(request.rawHeaders);
   const { 'content-length': length, 'transfer-encoding': encoding, expect } = request.headers;
   // Without either there is no body; Node would announce a chunked one.
@@ -157,6 +172,7 @@ function send(
   });
   onward.on('response', (answer) => {
     call.status = answer.statusCode ?? 0;
+    callers.note(call);
     if (fault?.effect === 'lose-answer') {
       answer.resume();
       answer.on('close', () => response.destroy());

@@ -7,6 +7,7 @@ import https from 'node:https';
 import net from 'node:net';
 import tls from 'node:tls';
 import { issueCertificate, type KeyPair } from '../certificates.ts';
+import type { Callers } from './callers.ts';
 import type { Calls } from './calls.ts';
 import { serverName } from './client-hello.ts';
 import type { Faults } from './faults.ts';
@@ -33,22 +34,26 @@ export interface FrontSettings {
   contextFor: (host: string) => Promise<tls.SecureContext>;
   calls: Calls;
   faults: Faults;
+  callers: Callers;
 }
 
 function refuse(response: ServerResponse, text: string): void {
   response.writeHead(421, { 'content-type': 'text/plain' }).end(`${text}\n`);
 }
 
-export function createFront({ asked, routes, contextFor, calls, faults }: FrontSettings): net.Server {
+export function createFront({ asked, routes, contextFor, calls, faults, callers }: FrontSettings): net.Server {
   const SNICallback = (host: string, done: (error: Error | null, context?: tls.SecureContext) => void) => {
     contextFor(host.toLowerCase()).then(
       (context) => done(null, context),
       (error: Error) => done(error),
     );
   };
-  const forward = forwarder(calls, faults);
   /** Connections that stand, by cloud: an outage breaks them, whatever their protocol. */
   const open = new Map<net.Socket, string>();
+  /** The TCP connection under TLS can be told by its port alone. */
+  const forward = forwarder(calls, faults, callers, ({ socket: { remotePort } }) => {
+    for (const socket of open.keys()) if (socket.remotePort === remotePort) socket.resetAndDestroy();
+  });
   faults.onChange(() => {
     for (const [socket, cloud] of open) if (faults.isAway(cloud)) socket.destroy();
   });

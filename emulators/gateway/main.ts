@@ -7,6 +7,7 @@ import { renameSync, writeFileSync } from 'node:fs';
 import type { AddressInfo, Server } from 'node:net';
 import { join } from 'node:path';
 import { authority } from '../certificates.ts';
+import { Callers } from './callers.ts';
 import { Calls } from './calls.ts';
 import { createControl } from './control.ts';
 import { Faults } from './faults.ts';
@@ -18,6 +19,7 @@ const settings = JSON.parse(process.env.GATEWAY ?? '{}') as GatewaySettings;
 const routes = new Routes(settings.clouds);
 const calls = new Calls();
 const faults = new Faults(settings.latencyMs);
+const callers = new Callers();
 const contextFor = certificatesFor(await authority(settings.certificates));
 
 const listen = (server: Server, port: number) =>
@@ -26,10 +28,10 @@ const listen = (server: Server, port: number) =>
     server.listen(port, '127.0.0.1', 1024, () => resolve((server.address() as AddressInfo).port));
   });
 
-const control = createControl(calls, faults);
+const control = createControl(calls, faults, callers);
 const fronts = routes.ports().map((asked) => ({
   asked,
-  server: createFront({ asked, routes, contextFor, calls, faults }),
+  server: createFront({ asked, routes, contextFor, calls, faults, callers }),
 }));
 const controlPort = await listen(control, settings.port);
 const gatewayPort: Record<number, number> = {};

@@ -29,6 +29,12 @@ const roles: Readonly<Record<string, readonly string[]>> = {
   'roles/storage.objectViewer': ['storage.objects.get', 'storage.objects.list'],
   'roles/storage.objectCreator': ['storage.objects.create'],
   'roles/storage.legacyBucketReader': ['storage.buckets.get', 'storage.objects.list'],
+  'roles/storage.legacyBucketWriter': [
+    'storage.buckets.get',
+    'storage.objects.create',
+    'storage.objects.delete',
+    'storage.objects.list',
+  ],
   'roles/storage.bucketViewer': ['storage.buckets.get', 'storage.buckets.list'],
   'roles/pubsub.admin': ['pubsub.*'],
   'roles/pubsub.editor': ['pubsub.*'],
@@ -40,6 +46,7 @@ const roles: Readonly<Record<string, readonly string[]>> = {
   'roles/bigquery.dataEditor': ['bigquery.datasets.create', 'bigquery.datasets.get', 'bigquery.tables.*'],
   'roles/bigquery.dataViewer': ['bigquery.datasets.get', 'bigquery.tables.get', 'bigquery.tables.list'],
   'roles/compute.admin': ['compute.*'],
+  'roles/dns.admin': ['dns.*'],
   'roles/iam.serviceAccountAdmin': ['iam.serviceAccounts.*'],
   'roles/iam.serviceAccountUser': ['iam.serviceAccounts.actAs', 'iam.serviceAccounts.get', 'iam.serviceAccounts.list'],
   'roles/secretmanager.admin': ['secretmanager.*'],
@@ -53,6 +60,29 @@ const patterns = new Map(
     permissions.map((text) => new RegExp(`^${text.replaceAll('.', '\\.').replaceAll('*', '.*')}$`)),
   ]),
 );
+
+/** Of Cloud Storage, as `*` of a role stands for them. https://cloud.google.com/storage/docs/access-control/iam-permissions, read 2026-11. */
+const storagePermissions = [
+  ...['create', 'delete', 'get', 'getIamPolicy', 'list', 'setIamPolicy', 'update'].map(
+    (verb) => `storage.buckets.${verb}`,
+  ),
+  ...['create', 'delete', 'get', 'getIamPolicy', 'list', 'setIamPolicy', 'update'].map(
+    (verb) => `storage.objects.${verb}`,
+  ),
+  ...['restore', 'move', 'setRetention', 'overrideUnlockedRetention'].map((verb) => `storage.objects.${verb}`),
+  ...['abort', 'create', 'list', 'listParts'].map((verb) => `storage.multipartUploads.${verb}`),
+];
+
+/** What a predefined role holds, as `roles.get` answers it: what it spells out, and of `*` the permissions of Cloud Storage. */
+export function permissionsOf(role: string): string[] | undefined {
+  const held = patterns.get(role);
+  const spelled = roles[role]?.filter((permission) => !permission.includes('*')) ?? [];
+  const storage = storagePermissions.filter((permission) => held?.some((pattern) => pattern.test(permission)));
+  return held && [...new Set([...spelled, ...storage])].sort();
+}
+
+/** Permissions of the project's own roles, by `projects/<project>/roles/<role>`; undefined for one that does not exist. */
+export type CustomRoles = (role: string) => readonly string[] | undefined;
 
 const Binding = z.object({
   role: z.string(),
@@ -109,12 +139,14 @@ export class Access {
   readonly #store: JsonStore<Policy>;
   readonly #project: string;
   readonly #owners: () => string[];
+  readonly #customRoles: CustomRoles;
 
   /** `owners`: accounts that own the project until somebody sets its policy. */
-  constructor(state: string, project: string, owners: () => string[]) {
+  constructor(state: string, project: string, owners: () => string[], customRoles: CustomRoles = () => undefined) {
     this.#store = new JsonStore(join(state, 'project-policy.json'), Policy);
     this.#project = project;
     this.#owners = owners;
+    this.#customRoles = customRoles;
   }
 
   get project(): Policy {
@@ -130,7 +162,7 @@ export class Access {
 
   allows(caller: string, permission: string, resource: Policy = emptyPolicy): boolean {
     const owners = this.#store.items.get(this.#project)?.bindings ?? this.project.bindings;
-    return grants(owners, caller, permission) || grants(resource.bindings, caller, permission);
+    return this.#grants(owners, caller, permission) || this.#grants(resource.bindings, caller, permission);
   }
 
   require(caller: string, permission: string, resource?: Policy): void {
@@ -145,15 +177,17 @@ export class Access {
   held(caller: string, permissions: readonly string[], resource?: Policy): string[] {
     return permissions.filter((permission) => this.allows(caller, permission, resource));
   }
-}
 
-const grants = (bindings: Policy['bindings'], caller: string, permission: string): boolean =>
-  bindings.some(
-    ({ role, members, condition }) =>
-      !condition &&
-      members.some(
-        (member) =>
-          member === `serviceAccount:${caller}` || member === 'allUsers' || member === 'allAuthenticatedUsers',
-      ) &&
-      patterns.get(role)?.some((pattern) => pattern.test(permission)),
-  );
+  #grants(bindings: Policy['bindings'], caller: string, permission: string): boolean {
+    return bindings.some(
+      ({ role, members, condition }) =>
+        !condition &&
+        members.some(
+          (member) =>
+            member === `serviceAccount:${caller}` || member === 'allUsers' || member === 'allAuthenticatedUsers',
+        ) &&
+        (patterns.get(role)?.some((pattern) => pattern.test(permission)) ||
+          this.#customRoles(role)?.includes(permission)),
+    );
+  }
+}

@@ -1,9 +1,9 @@
-/** The local IAM: service accounts of the project. */
+/** The local IAM: service accounts of the project, its own roles, and what the predefined roles hold. */
 import { createHash, randomInt } from 'node:crypto';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { JsonObject } from '../../model/service.ts';
-import { type Access, asJson, changedPolicy, emptyPolicy, Policy } from './access.ts';
+import { type Access, asJson, changedPolicy, emptyPolicy, Policy, permissionsOf } from './access.ts';
 import { isObject, loadDefinition } from './compute-definition.ts';
 import { GoogleError } from './google-error.ts';
 import { type Answer, type Api, type ApiRequest, matched, page } from './json-api.ts';
@@ -19,17 +19,21 @@ const ServiceAccount = z.object({
 });
 type ServiceAccount = z.infer<typeof ServiceAccount>;
 
+const Role = z.object({ name: z.string(), includedPermissions: z.array(z.string()).default([]) }).catchall(z.json());
+
 /** Permission that each verb needs. */
 const permissions: Readonly<Record<string, string>> = { patch: 'update' };
 
 export class Iam implements Api {
   readonly #definition = loadDefinition('iam.v1');
   readonly #accounts: JsonStore<ServiceAccount>;
+  readonly #roles: JsonStore<z.infer<typeof Role>>;
   readonly #project: string;
   #access: Access | undefined;
 
   constructor(state: string, project: string) {
     this.#accounts = new JsonStore(join(state, 'service-accounts.json'), ServiceAccount);
+    this.#roles = new JsonStore(join(state, 'roles.json'), Role);
     this.#project = project;
   }
 
@@ -43,11 +47,20 @@ export class Iam implements Api {
     return account !== undefined && !account.disabled;
   }
 
+  customRole(name: string): readonly string[] | undefined {
+    return this.#roles.items.get(name)?.includedPermissions;
+  }
+
   handle(request: ApiRequest): Answer {
     const { id, path, content } = matched(this.#definition, request);
     const verb = id.split('.').at(-1) ?? '';
+    if (id === 'iam.roles.get') return { status: 200, body: predefinedRole(`roles/${path.rolesId}`) };
     if (path.projectsId !== this.#project && path.projectsId !== '-')
       throw new GoogleError('forbidden', `Permission denied on project ${path.projectsId}`);
+    if (id.startsWith('iam.projects.roles.')) {
+      this.#access?.require(request.caller, `iam.roles.${permissions[verb] ?? verb}`);
+      return { status: 200, body: this.#roleCall(verb, path.rolesId ?? '', content) };
+    }
     if (verb !== 'testIamPermissions')
       this.#access?.require(request.caller, `iam.serviceAccounts.${permissions[verb] ?? verb}`);
     return { status: 200, body: this.#call(verb, path.serviceAccountsId ?? '', content, request) };
@@ -86,6 +99,22 @@ export class Iam implements Api {
         return { permissions: this.#access?.held(request.caller, asked, account.policy) ?? [] };
       }
     }
+  }
+
+  /** Deleted ones are gone at once; Google keeps their names for 37 days. */
+  #roleCall(verb: string, id: string, { roleId, role }: JsonObject): JsonObject {
+    if (verb === 'list') return { roles: [...this.#roles.items.values()] };
+    const name = `projects/${this.#project}/roles/${verb === 'create' ? roleId : id}`;
+    const before = this.#roles.items.get(name);
+    if (verb === 'create') {
+      if (typeof roleId !== 'string' || !/^[\w.]{3,64}$/.test(roleId))
+        throw new GoogleError('invalid', 'The role_id must have 3 to 64 letters, digits, underscores and periods');
+      if (before) throw new GoogleError('conflict', `A role named ${roleId} in ${this.#project} already exists.`);
+    } else if (!before) throw new GoogleError('notFound', `The role named ${name} was not found.`);
+    if (verb === 'get') return before ?? {};
+    if (verb === 'delete') this.#roles.delete(name);
+    else this.#roles.set(name, Role.parse({ ...before, ...(isObject(role) ? role : {}), name }));
+    return this.#roles.items.get(name) ?? before ?? {};
   }
 
   #find(name: string): ServiceAccount {
@@ -144,6 +173,12 @@ export class Iam implements Api {
       ...texts,
     };
   }
+}
+
+function predefinedRole(name: string): JsonObject {
+  const includedPermissions = permissionsOf(name);
+  if (!includedPermissions) throw new GoogleError('notFound', `The role named ${name} was not found.`);
+  return { name, includedPermissions, stage: 'GA', etag: 'AA==' };
 }
 
 function checkTexts({ displayName, description }: JsonObject): void {

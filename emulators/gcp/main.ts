@@ -1,9 +1,12 @@
 /** The local Google Cloud: one HTTP port behind which each API answers under its own host name. */
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
-import { announce, type Listener, settingsFromEnvironment } from '../local-cloud.ts';
+import { serveDns } from '../dns-server.ts';
+import { sampleZone } from '../environment.ts';
+import { announce, dnsPort, type Listener, settingsFromEnvironment } from '../local-cloud.ts';
 import { Access } from './access.ts';
 import { BigQuery } from './bigquery.ts';
 import { startCompute } from './compute-service.ts';
+import { CloudDns } from './dns.ts';
 import { GoogleError } from './google-error.ts';
 import { Iam } from './iam.ts';
 import { GrantError, Identity } from './identity.ts';
@@ -11,6 +14,7 @@ import type { Api } from './json-api.ts';
 import { Projects } from './projects.ts';
 import { PubSub } from './pubsub.ts';
 import { SecretManager } from './secret-manager.ts';
+import { visitor } from './service-account-key.ts';
 import { readJson, reply, Storage } from './storage.ts';
 
 const settings = settingsFromEnvironment();
@@ -18,7 +22,12 @@ const { state, account: project, nameHeldMs } = settings;
 
 const iam = new Iam(state, project);
 const identity = new Identity(state, (email) => iam.exists(email));
-const access = new Access(state, project, () => identity.keyed());
+const access = new Access(
+  state,
+  project,
+  () => identity.keyed().filter((email) => !email.startsWith(`${visitor}@`)),
+  (role) => iam.customRole(role),
+);
 iam.use(access);
 const pubsub = new PubSub(state, project, access);
 const storage = new Storage({
@@ -31,11 +40,14 @@ const storage = new Storage({
 
 const compute = await startCompute({
   settings,
-  ports: { first: settings.port + 1, count: settings.ports - 1 },
+  ports: { first: settings.port + 1, count: settings.ports - 2 },
   require: (caller, permission) => access.require(caller, permission),
   token: (serviceAccount) => identity.issue(serviceAccount),
   portOf: () => settings.port,
 });
+
+const dns = new CloudDns({ state, project, access, operationMs: settings.operationMs, zone: sampleZone });
+await serveDns({ port: dnsPort(settings), lookup: dns.lookup });
 
 const apis: Record<string, Api> = {
   'pubsub.googleapis.com': pubsub,
@@ -43,6 +55,7 @@ const apis: Record<string, Api> = {
   'iam.googleapis.com': iam,
   'cloudresourcemanager.googleapis.com': new Projects(project, access),
   'compute.googleapis.com': compute,
+  'dns.googleapis.com': dns,
   'secretmanager.googleapis.com': new SecretManager(state, project, access),
 };
 const storageHost = 'storage.googleapis.com';

@@ -63,8 +63,9 @@ export class PubSub implements Api {
       path.subscriptionsId === undefined && id.startsWith('pubsub.projects.topics') ? 'topic' : 'subscription';
     const name = `projects/${this.#project}/${kind}s/${path.topicsId ?? path.subscriptionsId ?? ''}`;
     const kept = (kind === 'topic' ? this.#topics : this.#subscriptions).items.get(name);
-    if (verb !== 'testIamPermissions')
-      this.#access.require(request.caller, `pubsub.${kind}s.${permissions[verb] ?? verb}`, kept?.policy);
+    // What is attached to a topic is told to whoever may look at the topic.
+    const needed = id === 'pubsub.projects.topics.subscriptions.list' ? 'get' : (permissions[verb] ?? verb);
+    if (verb !== 'testIamPermissions') this.#access.require(request.caller, `pubsub.${kind}s.${needed}`, kept?.policy);
     const body =
       kind === 'topic'
         ? this.#topicCall(id, verb, name, content, request)

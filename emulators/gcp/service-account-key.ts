@@ -1,6 +1,6 @@
 /**
  * Key files of service accounts, as Google's console makes them. The local cloud trusts the keys that lie in the folder
- * `keys` of its state; each stands for an account that exists, with the role of an owner of the project.
+ * `keys` of its state; each stands for an account that exists, with the role of an owner of the project but for a visitor's.
  */
 import { createPublicKey, generateKeyPairSync, type KeyObject, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
@@ -14,6 +14,9 @@ export interface TrustedKey {
   email: string;
   publicKey: KeyObject;
 }
+
+/** The account of a program that is not ours: it exists, and has the rights that a bucket's policy gives it. */
+export const visitor = 'visitor';
 
 const folderOf = (state: string): string => join(state, 'keys');
 

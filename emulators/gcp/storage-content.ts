@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, readSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { crc32c, crc32cText } from './crc32c.ts';
+import { crc32c, crc32cText } from '../../model/crc32c.ts';
 
 /** Up to here bytes stay in memory, and become a file in one call. */
 const inMemory = 1024 * 1024;

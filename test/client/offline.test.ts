@@ -6,6 +6,7 @@ import * as control from '../../client/cli/commands/control.ts';
 import * as decide from '../../client/cli/commands/decide.ts';
 import { deploy } from '../../client/cli/commands/deploy.ts';
 import { doctor } from '../../client/cli/commands/doctor.ts';
+import { permissions } from '../../client/cli/commands/permissions.ts';
 import { plan } from '../../client/cli/commands/plan.ts';
 import * as programs from '../../client/cli/commands/programs.ts';
 import { recover } from '../../client/cli/commands/recover.ts';
@@ -29,7 +30,7 @@ test('every command has a help with an example, and the help of all lists them',
     ...Object.values(programs),
     ...Object.values(status),
   ]
-    .concat([plan, deploy, remove, recover, doctor])
+    .concat([plan, deploy, remove, recover, doctor, permissions])
     .map((make) => make());
   const { code, out, err } = await multiCloud(['--help']);
   expect([code, err]).toEqual([0, '']);
@@ -135,3 +136,33 @@ test('wrong usage is 2 and says what to do; a Temporal that is not there is 6', 
   expect(unreachable).toMatchObject({ code: 6 });
   expect(unreachable?.err).toContain('Temporal is not reachable at 127.0.0.1:1. Start the local one with `npm start`');
 }, 30_000);
+
+describe('permissions', () => {
+  test('prints one policy as the cloud takes it, several under the names of their files', async () => {
+    const [one, all] = await Promise.all([
+      multiCloud(['permissions', '--provider', 'aws', '--service', 'storage', '--identity', 'watch']),
+      multiCloud(['permissions', '--provider', 'gcp', '--json']),
+    ]);
+    expect(JSON.parse(one.out)).toMatchObject({ Version: '2012-10-17' });
+    expect(one.out).toContain('arn:aws:s3:::multi-cloud-*');
+    const names = ['multi-cloud-control.yaml', 'multi-cloud-undo.yaml', 'multi-cloud-watch.yaml'];
+    expect(Object.keys(JSON.parse(all.out))).toEqual(names);
+  });
+
+  test('a role of Azure needs its subscription; an identity that makes no calls yet has no policy', async () => {
+    const [azure, bulk] = await Promise.all([
+      multiCloud(['permissions', '--provider', 'azure']),
+      multiCloud(['permissions', '--provider', 'aws', '--identity', 'bulk']),
+    ]);
+    expect([azure.code, bulk.code]).toEqual([2, 2]);
+    expect(azure.err).toContain('--account');
+    expect(bulk.err).toContain('as bulk yet');
+  });
+
+  test('writes each policy into a file', async () => {
+    const { out } = await multiCloud(['permissions', '--provider', 'azure', '--account', 'sub', '--out', folder]);
+    expect(lines(out)).toHaveLength(3);
+    for (const path of lines(out))
+      expect(JSON.parse(readFileSync(path, 'utf8'))).toMatchObject({ AssignableScopes: ['/subscriptions/sub'] });
+  });
+});

@@ -14,34 +14,43 @@ const secret = (name: string): string => {
   return value;
 };
 
-const common = () => ({
+const common = (callDeadlineMs = 20_000) => ({
   deviceCa: readFileSync(join(dirname(secret('MULTI_CLOUD_NETWORK')), 'device-ca', 'ca.pem'), 'utf8'),
   brokerTarball: '.local/broker/broker.tar.gz',
   pollMs: 25,
-  callDeadlineMs: 20_000,
+  callDeadlineMs,
 });
 
-export const testProviders: Record<ProviderType, { region: string; account: string; provider: () => Provider }> = {
+type Credentials = Record<string, string>;
+
+/** With other credentials than those of the worker of the tests where they are given. */
+export const testProviders: Record<
+  ProviderType,
+  { region: string; account: string; provider: (credentials?: Credentials, callDeadlineMs?: number) => Provider }
+> = {
   aws: {
     region: 'us-west-2',
     account: accounts.aws,
-    provider: () =>
+    provider: (credentials, callDeadlineMs) =>
       awsProvider({
-        ...common(),
+        ...common(callDeadlineMs),
         name: 'aws',
         region: 'us-west-2',
-        credentials: { access_key_id: secret('AWS_ACCESS_KEY_ID'), secret_access_key: secret('AWS_SECRET_ACCESS_KEY') },
+        credentials: credentials ?? {
+          access_key_id: secret('AWS_ACCESS_KEY_ID'),
+          secret_access_key: secret('AWS_SECRET_ACCESS_KEY'),
+        },
       }),
   },
   azure: {
     region: 'westus2',
     account: accounts.azure,
-    provider: () =>
+    provider: (credentials, callDeadlineMs) =>
       azureProvider({
-        ...common(),
+        ...common(callDeadlineMs),
         name: 'azure',
         region: 'westus2',
-        credentials: {
+        credentials: credentials ?? {
           tenant_id: secret('AZURE_TENANT_ID'),
           client_id: secret('AZURE_CLIENT_ID'),
           client_secret: secret('AZURE_CLIENT_SECRET'),
@@ -51,12 +60,12 @@ export const testProviders: Record<ProviderType, { region: string; account: stri
   gcp: {
     region: 'us-central1',
     account: accounts.gcp,
-    provider: () =>
+    provider: (credentials, callDeadlineMs) =>
       gcpProvider({
-        ...common(),
+        ...common(callDeadlineMs),
         name: 'gcp',
         region: 'us-central1',
-        credentials: { project_id: secret('GCP_PROJECT_ID'), key_file: secret('GCP_KEY_FILE') },
+        credentials: credentials ?? { project_id: secret('GCP_PROJECT_ID'), key_file: secret('GCP_KEY_FILE') },
       }),
   },
 };

@@ -1,35 +1,53 @@
 /**
  * What every cell promises, whichever cloud it is on. Runs against the real servers of the local clouds, through the
- * same provider that the workers use. A cell adds nothing to this suite but the configurations it is run with.
+ * same providers that the workers use, as identities that may do what the sheets in config/permissions say and no more. A
+ * cell adds nothing to this suite but the configurations it is run with.
  */
 import { randomBytes } from 'node:crypto';
 import type { Call, Cell, Observed, Provider } from '../../activities/providers/driver.ts';
-import { Resource, scan } from '../../activities/providers/provision.ts';
+import type { ProviderPool } from '../../activities/providers/pool.ts';
+import { driverOf, Resource, scan } from '../../activities/providers/provision.ts';
 import { CloudError } from '../../model/errors.ts';
-import type { Configuration, Outputs, Placement, ResourceSpec } from '../../model/service.ts';
+import { type Identity, identities } from '../../model/permissions.ts';
+import type { Configuration, Outputs, Placement, ProviderType, ResourceSpec } from '../../model/service.ts';
+import { poolOf } from '../transfer/stores.ts';
+import { calledRights, limitedProvider, listedRights, placeholders, record, recording } from './identities.ts';
+import { isCopied, isFenced } from './stores.ts';
 
 export interface ConformanceCase {
-  provider: () => Provider;
+  cloud: ProviderType;
   type: Cell['type'];
   region: string;
   account: string;
   configuration: Configuration;
   /** Differs from `configuration` in at least one property that can change in place. */
   changed: Configuration;
+  /** Changes resources, by their keys, behind their owner's back. */
+  tamper?: (region: string, observed: Readonly<Record<string, Observed>>) => Promise<void>;
+  /** Takes all rights that stand on the store itself away, where a fence then is the only one. */
+  bare?: (region: string, observed: Readonly<Record<string, Observed>>) => Promise<void>;
 }
 
 const pace = { pollMs: 25, heartbeat: () => {} };
 const retainUntil = '2099-01-01';
+const estate = 'conformance';
 
 export function conformance(title: string, test: ConformanceCase): void {
   describe(title, () => {
-    let provider: Provider;
+    /** Creates, repairs and verifies; takes back; looks only. */
+    let control: Provider;
+    let undo: Provider;
+    let watch: Provider;
+    /** Of what copies content. */
+    let bulk: ProviderPool;
+    const holdsObjects = test.type === 'storage' || test.type === 'data_lake';
+    const callers: Partial<Record<Identity, string>> = {};
     let cell: Cell;
     const placements: Placement[] = [];
 
     const place = (overrides: Partial<Placement['owner']> = {}, configuration = test.configuration): Placement => ({
       owner: {
-        estate: 'conformance',
+        estate,
         uid: randomBytes(16).toString('hex'),
         service: test.type,
         controller: 'test-controller',
@@ -57,11 +75,12 @@ export function conformance(title: string, test: ConformanceCase): void {
     /** Observed resources with the outputs that dependants need, in order. */
     async function observeAll(
       placement: Placement,
+      provider = control,
     ): Promise<{ observed: Record<string, Observed>; outputs: Record<string, Outputs> }> {
       const observed: Record<string, Observed> = {};
       const outputs: Record<string, Outputs> = {};
       for (const spec of cell.design(placement)) {
-        const seen = await new Resource(provider, cell, spec, call(placement, spec, outputs)).observe();
+        const seen = await new Resource(provider, cellOf(provider), spec, call(placement, spec, outputs)).observe();
         if (!seen) continue;
         observed[spec.key] = seen;
         outputs[spec.key] = seen.outputs;
@@ -73,7 +92,7 @@ export function conformance(title: string, test: ConformanceCase): void {
       const outputs: Record<string, Outputs> = {};
       const outcomes: Record<string, string> = {};
       for (const spec of cell.design(placement)) {
-        const ensured = await new Resource(provider, cell, spec, call(placement, spec, outputs)).ensure(pace);
+        const ensured = await new Resource(control, cell, spec, call(placement, spec, outputs)).ensure(pace);
         outputs[spec.key] = ensured.outputs;
         outcomes[spec.key] = ensured.outcome;
       }
@@ -81,10 +100,10 @@ export function conformance(title: string, test: ConformanceCase): void {
     }
 
     async function removeAll(placement: Placement): Promise<Record<string, string>> {
-      const { outputs } = await observeAll(placement);
+      const { outputs } = await observeAll(placement, undo);
       const outcomes: Record<string, string> = {};
       for (const spec of cell.design(placement).toReversed())
-        outcomes[spec.key] = await new Resource(provider, cell, spec, call(placement, spec, outputs)).remove(pace, {
+        outcomes[spec.key] = await new Resource(undo, cellOf(undo), spec, call(placement, spec, outputs)).remove(pace, {
           deleteData: true,
           retainUntil,
         });
@@ -94,25 +113,64 @@ export function conformance(title: string, test: ConformanceCase): void {
     const every = (keys: Record<string, unknown>, value: string) =>
       Object.fromEntries(Object.keys(keys).map((key) => [key, value]));
 
-    beforeAll(() => {
-      provider = test.provider();
+    function cellOf(provider: Provider): Cell {
       const found = provider.cells.find((candidate) => candidate.type === test.type);
       if (!found) throw new Error(`no cell for ${test.type}`);
-      cell = found;
+      return found;
+    }
+
+    beforeAll(async () => {
+      const made = async (identity: Identity) => {
+        const limited = await limitedProvider(test.cloud, test.type, identity, estate);
+        callers[identity] = limited.caller;
+        return limited;
+      };
+      control = (await made('control')).provider;
+      undo = (await made('undo')).provider;
+      watch = (await made('watch')).provider;
+      if (holdsObjects) {
+        const { provider, credentials } = await made('bulk');
+        await provider.close();
+        bulk = poolOf(placeholders(test.cloud, credentials));
+      }
+      cell = cellOf(control);
     });
     afterAll(async () => {
       for (const placement of placements) await removeAll(placement).catch(() => {});
-      await provider.close();
+      if (recording) await record(test.cloud, test.type, callers);
+      await Promise.all([control, undo, watch, bulk].map((one) => one?.close()));
     }, 120_000);
 
     it('tells the account that its credentials belong to', async () => {
-      expect(await provider.account(AbortSignal.timeout(20_000))).toBe(test.account);
+      for (const provider of [control, undo, watch])
+        expect(await provider.account(AbortSignal.timeout(20_000))).toBe(test.account);
     });
 
-    it('has the rights to do and to undo that it names, as far as the cloud tells', async () => {
-      const { do: doing, undo } = cell.permissions;
-      const missing = await provider.missingPermissions([...doing, ...undo], place(), AbortSignal.timeout(20_000));
-      expect(missing).toEqual([]);
+    it('knows as whom it has which rights, as far as the cloud tells', async () => {
+      const [own, others] = [
+        listedRights(test.cloud, test.type, 'control'),
+        listedRights(test.cloud, test.type, 'undo'),
+      ];
+      const missing = await control.missingPermissions(
+        [...own, ...others],
+        place({ estate }),
+        AbortSignal.timeout(20_000),
+      );
+      if (recording) return;
+      expect(missing.toSorted()).toEqual(others.filter((right) => !own.includes(right)));
+    });
+
+    it('changes nothing as who only looks: the refusal names the right that is missing', async () => {
+      if (recording) return;
+      const placement = place();
+      const [spec] = cell.design(placement);
+      if (!spec) throw new Error('nothing is designed');
+      const refused = await new Resource(watch, cellOf(watch), spec, call(placement, spec, {})).ensure(pace).then(
+        () => Promise.reject(new Error(`${spec.key} was created`)),
+        (error: unknown) => (error instanceof CloudError ? error.fields : Promise.reject(error)),
+      );
+      expect(refused.kind).toBe('PermissionDenied');
+      expect(listedRights(test.cloud, test.type, 'control')).toContain(refused.missing);
     });
 
     it('names resources within the limits for the longest names, differently for each owner, the same each time', () => {
@@ -144,7 +202,7 @@ export function conformance(title: string, test: ConformanceCase): void {
         for (const spec of cell.design(placement)) {
           expect(observed[spec.key]?.state).toBe('ready');
           expect(observed[spec.key]?.owner).toEqual(placement.owner);
-          const change = await new Resource(provider, cell, spec, call(placement, spec, outputs)).plan();
+          const change = await new Resource(control, cell, spec, call(placement, spec, outputs)).plan();
           expect(change).toEqual({ ...change, action: 'none', drift: [] });
         }
         const outcomes = await ensureAll(placement);
@@ -158,11 +216,11 @@ export function conformance(title: string, test: ConformanceCase): void {
           // The very call that was made already; the cloud may answer "already exists" or accept it as the same.
           await driver
             ?.create(spec, call(placement, spec, outputs))
-            .catch((error: unknown) => expect(provider.classify(error).kind).toBe('AlreadyExists'));
+            .catch((error: unknown) => expect(control.classify(error).kind).toBe('AlreadyExists'));
         }
         const outcomes = await ensureAll(placement);
         expect(outcomes).toEqual(every(outcomes, 'unchanged'));
-        const found = (await scan(provider, placement, AbortSignal.timeout(30_000))).filter(
+        const found = (await scan(undo, placement, AbortSignal.timeout(30_000))).filter(
           ({ owner }) => owner.uid === placement.owner.uid,
         );
         const kinds = cell.design(placement).map((spec) => spec.kind);
@@ -174,9 +232,56 @@ export function conformance(title: string, test: ConformanceCase): void {
         const { observed } = await observeAll(placement);
         expect(cell.verify(placement, observed).filter(({ ok }) => !ok)).toEqual([]);
         expect(cell.verify(placement, observed).length).toBeGreaterThan(0);
-        expect(await cell.health(placement, observed, AbortSignal.timeout(30_000))).toMatchObject({ healthy: true });
+        for (const provider of [control, watch]) {
+          const seen = (await observeAll(placement, provider)).observed;
+          const health = await cellOf(provider).health(placement, seen, AbortSignal.timeout(30_000));
+          expect(health).toMatchObject({ healthy: true });
+        }
         expect(cell.endpoint(placement, observed)).toMatch(/\S/);
       }, 60_000);
+
+      it('follows a changed configuration, and back again', async () => {
+        const outcomes = await ensureAll({ ...placement, configuration: test.changed });
+        expect(Object.values(outcomes)).toContain('updated');
+        const { outputs } = await observeAll(placement);
+        const actions: string[] = [];
+        for (const spec of cell.design(placement)) {
+          const { action } = await new Resource(control, cell, spec, call(placement, spec, outputs)).plan();
+          actions.push(action);
+          // An undo gives back what a deployment has changed.
+          if (action === 'update')
+            await new Resource(undo, cellOf(undo), spec, call(placement, spec, outputs)).ensure(pace);
+        }
+        expect(actions).toContain('update');
+        const again = await ensureAll(placement);
+        expect(again).toEqual(every(again, 'unchanged'));
+      }, 120_000);
+
+      it('finds and repairs what was changed behind its back, keeps what holds data', async () => {
+        await test.tamper?.(test.region, (await observeAll(placement)).observed);
+        await ensureAll(placement);
+        const { observed, outputs } = await observeAll(placement);
+        for (const spec of cell.design(placement)) {
+          const driver = driverOf(cell, spec.kind);
+          const drift = Object.keys(spec.desired).filter((property) => !driver.immutable.includes(property));
+          const seen = observed[spec.key];
+          if (!seen || drift.length === 0) continue;
+          // Whatever can change in place can be repaired; a cloud may say that this or that is so already.
+          await driver
+            .update(spec, seen, drift, call(placement, spec, outputs))
+            .catch((error: unknown) => expect(control.classify(error).kind).toBe('AlreadyExists'));
+          await new Resource(control, cell, spec, call(placement, spec, outputs)).ensure(pace);
+        }
+        for (const spec of cell.design(placement)) {
+          const { store } = driverOf(cellOf(undo), spec.kind);
+          if (!store) continue;
+          await store.retain(spec, retainUntil, call(placement, spec, outputs));
+          const kept = await new Resource(control, cell, spec, call(placement, spec, outputs)).observe();
+          expect(kept?.retainedUntil).toBe(retainUntil);
+        }
+        const again = await ensureAll(placement);
+        expect(again).toEqual(every(again, 'unchanged'));
+      }, 120_000);
 
       if (test.type === 'iot_core')
         it('is proven by a device: it connects with its certificate and its telemetry comes out at the other end', async () => {
@@ -186,35 +291,67 @@ export function conformance(title: string, test: ConformanceCase): void {
           });
         }, 90_000);
 
-      it('finds and repairs what was changed behind its back', async () => {
-        const outcomes = await ensureAll({ ...placement, configuration: test.changed });
-        expect(Object.values(outcomes)).toContain('updated');
-        const { outputs } = await observeAll(placement);
-        const actions: string[] = [];
-        for (const spec of cell.design(placement))
-          actions.push((await new Resource(provider, cell, spec, call(placement, spec, outputs)).plan()).action);
-        expect(actions).toContain('update');
-        expect(Object.values(await ensureAll(placement))).toContain('updated');
-        const again = await ensureAll(placement);
-        expect(again).toEqual(every(again, 'unchanged'));
-      }, 120_000);
+      if (test.type === 'storage')
+        it('keeps small objects: each written once, or over the very version that was read', async () => {
+          const { objects } = control;
+          const within = () => AbortSignal.timeout(20_000);
+          const bytes = Buffer.from('one');
+          const version = await objects.put(placement, 'audit/1', bytes, { absent: true }, within());
+          const again = await objects.put(placement, 'audit/1', bytes, { absent: true }, within()).then(
+            () => 'written twice',
+            (error: unknown) => control.classify(error).kind,
+          );
+          expect(['AlreadyExists', 'PreconditionFailed']).toContain(again);
+          expect(await objects.get(placement, 'audit/1', within())).toMatchObject({ version });
+          expect(await objects.get(placement, 'audit/2', within())).toBeUndefined();
+          await objects.put(placement, 'audit/1', Buffer.from('two'), { version }, within());
+          expect(await objects.list(placement, 'audit/', within())).toEqual(['audit/1']);
+        }, 60_000);
+
+      if (holdsObjects) {
+        it('is fenced and let go by who takes back; who creates sees the fence', async () => {
+          const { observed, outputs } = await observeAll(placement);
+          const { bare, region } = test;
+          await isFenced({ control, undo }, placement, outputs, bare && (() => bare(region, observed)));
+          const again = await ensureAll(placement);
+          expect(Object.values(again).filter((outcome) => !['unchanged', 'updated'].includes(outcome))).toEqual([]);
+        }, 120_000);
+
+        it('is copied to another store, kept in step and compared by who moves content', async () => {
+          const to = keep(place());
+          await isCopied({ control, undo, bulk }, { from: placement, to });
+          await removeAll(to);
+        }, 180_000);
+      }
 
       it('is found by its owner; another estate does not see it', async () => {
-        const found = await scan(provider, placement, AbortSignal.timeout(30_000));
+        const found = await scan(watch, placement, AbortSignal.timeout(30_000));
         const specs = cell.design(placement);
         expect(found.length).toBeGreaterThan(0);
         expect(found.every(({ owner }) => owner.uid === placement.owner.uid)).toBe(true);
         expect(found.every(({ name, kind }) => specs.some((spec) => spec.name === name && spec.kind === kind))).toBe(
           true,
         );
-        expect(await scan(provider, place(), AbortSignal.timeout(30_000))).toEqual([]);
+        expect(await scan(watch, place(), AbortSignal.timeout(30_000))).toEqual([]);
+      }, 60_000);
+
+      it('is found by the name of its estate alone, where nobody knows its UID any more', async () => {
+        const unknown = { ...placement, owner: { ...placement.owner, uid: '' } };
+        const [known, found] = await Promise.all(
+          [placement, unknown].map((one) => scan(watch, one, AbortSignal.timeout(30_000))),
+        );
+        const mine = found?.filter(({ owner }) => owner.uid === placement.owner.uid);
+        const ids = (some: typeof known) => some?.map(({ kind, id }) => `${kind} ${id}`).sort();
+        expect(ids(mine)).toEqual(ids(known));
+        const other = { ...unknown, owner: { ...unknown.owner, estate: 'unheard-of' } };
+        expect(await scan(watch, other, AbortSignal.timeout(30_000))).toEqual([]);
       }, 60_000);
 
       it('refuses to touch what is not ours', async () => {
         const stranger: Placement = { ...placement, owner: { ...placement.owner, controller: 'another-installation' } };
         const { outputs } = await observeAll(placement);
         for (const spec of cell.design(placement)) {
-          const resource = new Resource(provider, cell, spec, call(stranger, spec, outputs));
+          const resource = new Resource(control, cell, spec, call(stranger, spec, outputs));
           if (!(await resource.observe())) continue; // found by its owner tags only: a stranger cannot even see it
           const notOurs = (error: unknown): void => expect(error instanceof CloudError && error.kind).toBe('NotOurs');
           await resource.ensure(pace).then(() => Promise.reject(new Error(`${spec.key} was taken over`)), notOurs);
@@ -229,7 +366,7 @@ export function conformance(title: string, test: ConformanceCase): void {
       it('is removed, leaves nothing behind, and can be removed again', async () => {
         const outcomes = await removeAll(placement);
         expect(Object.values(outcomes).every((outcome) => outcome === 'removed' || outcome === 'gone')).toBe(true);
-        expect(await scan(provider, placement, AbortSignal.timeout(30_000))).toEqual([]);
+        expect(await scan(undo, placement, AbortSignal.timeout(30_000))).toEqual([]);
         const again = await removeAll(placement);
         expect(again).toEqual(every(again, 'gone'));
       }, 120_000);
@@ -239,8 +376,18 @@ export function conformance(title: string, test: ConformanceCase): void {
         const outcomes = await ensureAll(next);
         expect(outcomes).toEqual(every(outcomes, 'created'));
         await removeAll(next);
-        expect(await scan(provider, next, AbortSignal.timeout(30_000))).toEqual([]);
+        expect(await scan(undo, next, AbortSignal.timeout(30_000))).toEqual([]);
       }, 180_000);
+
+      it('has called what the sheet lists for each identity, nothing less and nothing more', async () => {
+        if (recording) return;
+        for (const identity of identities) {
+          const caller = callers[identity];
+          if (caller === undefined) continue;
+          const called = await calledRights(test.cloud, identity, caller);
+          expect([identity, ...called]).toEqual([identity, ...listedRights(test.cloud, test.type, identity)]);
+        }
+      });
     });
   });
 }

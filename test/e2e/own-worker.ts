@@ -8,11 +8,15 @@ import { Client, Connection } from '@temporalio/client';
 import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { createEstateActivities, type Waits } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
+import type { BulkActivities } from '../../activities/index.ts';
 import { createProviderActivities } from '../../activities/providers/activities.ts';
 import { ProviderPool } from '../../activities/providers/pool.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
-import { loadSheets } from '../../config/load.ts';
-import { providerQueue, taskQueue, urgentQueue } from '../../model/operations.ts';
+import { createFollowActivities } from '../../activities/replication/follow.ts';
+import { createTransferActivities } from '../../activities/transfer/activities.ts';
+import { loadPermissions, loadSheets } from '../../config/load.ts';
+import { bulkQueue, providerQueue, taskQueue, urgentQueue, watchQueue } from '../../model/operations.ts';
+import type { Identity } from '../../model/permissions.ts';
 import { type CodecKeys, encryptedConverter } from '../../temporal/codec.ts';
 import { workflowBundle } from '../../workers/bundle.ts';
 import { searchAttributes } from '../../workflows/search-attributes.ts';
@@ -31,7 +35,7 @@ export interface OwnWorker {
 
 const root = join(import.meta.dirname, '../..');
 /** As far away as the local clouds are. */
-const defaultWaits: Waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500 };
+const defaultWaits: Waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500, followMs: 200, fenceMs: 300 };
 
 /** Starts workers for this estate file; `wrap` may replace what the provider activities do. */
 export async function ownWorker(
@@ -43,6 +47,10 @@ export async function ownWorker(
   waits: Waits = defaultWaits,
   /** Encrypts payloads with these keys. */
   codecKeys?: CodecKeys,
+  /** Whether it can move data, too; `wrap` may replace what does it. */
+  moves?: (real: BulkActivities) => BulkActivities,
+  /** Credentials of what takes back and removes, where others than those of the rest. */
+  undoSecrets?: Readonly<Record<string, string>>,
 ): Promise<OwnWorker> {
   const run = localRun();
   const { address } = run.temporal;
@@ -52,19 +60,26 @@ export async function ownWorker(
   const client = new Client({ connection, namespace, ...(dataConverter && { dataConverter }) });
   const native = await NativeConnection.connect({ address });
   const { deviceCa, brokerTarball, pollMs } = JSON.parse(readFileSync(run.settings, 'utf8'));
-  const pool = new ProviderPool({
-    estateFile,
-    deviceCa: readFileSync(deviceCa, 'utf8'),
-    brokerTarball,
-    pollMs,
-    callDeadlineMs: waits.callDeadlineMs,
-    secrets: () => ({ ...process.env, ...secrets }),
-  });
+  const poolOf = (own: Readonly<Record<string, string>>): ProviderPool =>
+    new ProviderPool({
+      estateFile,
+      deviceCa: readFileSync(deviceCa, 'utf8'),
+      brokerTarball,
+      pollMs,
+      callDeadlineMs: waits.callDeadlineMs,
+      secrets: () => ({ ...process.env, ...secrets, ...own }),
+    });
+  const pool = poolOf({});
+  const undoPool = undoSecrets ? poolOf(undoSecrets) : pool;
   const { namespaceInfo } = await client.workflowService.describeNamespace({ namespace });
   const bundle = workflowsPath
     ? await bundleWorkflowCode({ workflowsPath })
     : await workflowBundle(root, join(root, '.local', 'bundles'), dataConverter?.failureConverterPath);
-  const provider = wrap(createProviderActivities({ pool, pollMs, callDeadlineMs: waits.callDeadlineMs }));
+  const permissions = loadPermissions(join(root, 'config'));
+  const activitiesOf = (of: ProviderPool, identities: readonly Identity[]): ProviderActivities =>
+    wrap(createProviderActivities({ pool: of, pollMs, callDeadlineMs: waits.callDeadlineMs, permissions, identities }));
+  const provider = activitiesOf(pool, undoSecrets ? ['control'] : ['control', 'undo']);
+  const urgent = undoSecrets ? activitiesOf(undoPool, ['undo']) : provider;
   const common = { connection: native, namespace, ...(dataConverter && { dataConverter }) };
   const workers = [
     await Worker.create({
@@ -78,9 +93,22 @@ export async function ownWorker(
       },
     }),
   ];
-  for (const name of pool.names())
-    for (const queue of [providerQueue(name), urgentQueue(name)])
-      workers.push(await Worker.create({ ...common, taskQueue: queue, activities: provider }));
+  for (const name of pool.names()) {
+    workers.push(await Worker.create({ ...common, taskQueue: providerQueue(name), activities: provider }));
+    workers.push(await Worker.create({ ...common, taskQueue: urgentQueue(name), activities: urgent }));
+  }
+  if (moves) {
+    const transfers = moves(createTransferActivities({ pool, pollMs, callDeadlineMs: waits.callDeadlineMs }));
+    for (const source of pool.names())
+      for (const target of pool.names().filter((name) => name !== source))
+        workers.push(
+          await Worker.create({ ...common, taskQueue: bulkQueue(source, target), activities: { ...transfers } }),
+        );
+    const activities = { ...createFollowActivities(transfers) };
+    workers.push(
+      await Worker.create({ ...common, taskQueue: watchQueue, maxHeartbeatThrottleInterval: '200ms', activities }),
+    );
+  }
   const running = Promise.all(workers.map((worker) => worker.run()));
   return {
     client,
@@ -89,6 +117,7 @@ export async function ownWorker(
       for (const worker of workers) worker.shutdown();
       await running;
       await pool.close();
+      if (undoPool !== pool) await undoPool.close();
       await native.close();
       await connection.close();
     },

@@ -1,5 +1,5 @@
 /**
- * `npm run test:faults [-- --shard i/n] [--clouds aws,gcp] [--only calls|runs|lives] [--again]`: the whole matrix, for as long
+ * `npm run test:faults [-- --shard i/n] [--clouds aws,gcp] [--only calls|runs|activities|lives|moves] [--again]`: the whole matrix, for as long
  * as it takes. What is done is noted in a file, so that a run that was stopped goes on where it was.
  */
 import { spawnSync } from 'node:child_process';
@@ -14,7 +14,9 @@ const help = `npm run test:faults [-- OPTIONS]
   --shard i/n      the i-th of n equal parts
   --clouds LIST    cells of these clouds only: aws, azure, gcp
   --only WHAT      calls: every changing call lost or late; runs: every step cancelled, terminated, reset, throttled, away;
-                   lives: every cell failing for good or terminated, causes of blocking, many operations at once
+                   activities: every type killed, timed out, cancelled, or its Temporal server killed;
+                   lives: every cell failing for good or terminated, causes of blocking, many operations at once;
+                   moves: migrations in all directions
   --file FILE      where what is done is noted (default: .local/faults.jsonl)
   --again          forgets what is noted and begins anew
 `;
@@ -38,15 +40,18 @@ if (!/^[1-9]\d*\/[1-9]\d*$/.test(values.shard)) {
   process.exit(2);
 }
 const lives = ['test/e2e/undo', 'test/e2e/recover', 'test/e2e/locks', 'test/e2e/blocked'];
+const moves = ['test/e2e/migrate'];
 const files: Record<string, string[]> = {
   calls: ['test/faults/matrix'],
   runs: ['test/faults/runs'],
+  activities: ['test/faults/activities'],
   lives,
-  '': ['test/faults', ...lives],
+  moves,
+  '': ['test/faults', ...lives, ...moves],
 };
 const tests = files[values.only ?? ''];
 if (!tests) {
-  process.stderr.write(`--only: found ${values.only}; it takes calls, runs or lives\n`);
+  process.stderr.write(`--only: found ${values.only}; it takes calls, runs, activities, lives or moves\n`);
   process.exit(2);
 }
 const file = resolve(values.file);
@@ -72,4 +77,4 @@ const cases = new Map(lines.map((line) => Noted.parse(JSON.parse(line))).map((on
 const failed = [...cases.values()].filter(({ ok }) => !ok);
 for (const { id, broken } of failed) process.stdout.write(`✘ ${id}\n    ${broken.join('\n    ')}\n`);
 process.stdout.write(`${cases.size - failed.length} cases passed, ${failed.length} failed; noted in ${file}\n`);
-process.exit(status !== 0 || (cases.size === 0 && values.only !== 'lives') ? 1 : 0);
+process.exit(status !== 0 || (cases.size === 0 && !['lives', 'moves'].includes(values.only ?? '')) ? 1 : 0);

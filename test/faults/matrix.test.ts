@@ -17,7 +17,7 @@ import { chosen, note } from './choice.ts';
 const estate = 'faults';
 const clouds = (process.env.MULTI_CLOUD_FAULTS_CLOUDS ?? providerTypes.join(',')).split(',');
 /** A lost call is given up, and can take effect, so much sooner than in real clouds. */
-const waits = { callDeadlineMs: 3000, settleMs: 500, blockedMs: 300 };
+const waits = { callDeadlineMs: 3000, settleMs: 500, blockedMs: 300, followMs: 200, fenceMs: 300 };
 
 describe('a call that changes a cloud and is lost, or comes late', () => {
   let worker: OwnWorker;

@@ -12,7 +12,7 @@ import { type OwnWorker, ownWorker, quietTemporal } from '../e2e/own-worker.ts';
 import { chosen, note } from './choice.ts';
 
 const estate = 'runs';
-const waits = { callDeadlineMs: 1000, settleMs: 200, blockedMs: 300 };
+const waits = { callDeadlineMs: 1000, settleMs: 200, blockedMs: 300, followMs: 200, fenceMs: 300 };
 const fates = ['cancel', 'terminate', 'reset', 'throttle', 'away', 'lose'] as const;
 type Fate = (typeof fates)[number];
 /** A fate at the n-th call of a run to a cloud; `before` the call or after it took effect. */

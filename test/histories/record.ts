@@ -1,6 +1,6 @@
 /**
  * Records the committed histories: starts a stack, runs each workflow type on a small estate, and writes what the server
- * kept. `node bin/run.mjs test/histories/record.ts` after a change of workflows that old histories cannot follow (until
+ * kept. `node bin/run.mjs test/histories/record.ts [TYPE ...]` after a change of workflows that old histories cannot follow (until
  * the first release; from then on such a change is made behind `patched`, and old histories stay).
  */
 import { spawn } from 'node:child_process';
@@ -14,14 +14,18 @@ import { ApplicationFailure } from '@temporalio/activity';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { baseEnvironment, localCredentials } from '../../emulators/environment.ts';
 import { LocalStack, settingsFrom } from '../../emulators/stack.ts';
+import type { WorkflowHandle } from '@temporalio/client';
 import { taskQueue, workflowIds } from '../../model/operations.ts';
 import type { Progress } from '../../model/progress.ts';
+import type { ServiceRecord } from '../../model/record.ts';
 import { allHistories, textOf } from '../e2e/histories.ts';
 import { ownWorker, writeEstate } from '../e2e/own-worker.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const state = join(root, '.local/histories');
 const estate = 'histories';
+const types = process.argv.slice(2);
+const isWanted = (type: string): boolean => types.length === 0 || types.includes(type);
 
 /** The stack, and in a process that sees the local clouds only, this program again. */
 async function withStack(): Promise<void> {
@@ -35,7 +39,7 @@ async function withStack(): Promise<void> {
   });
   const run = await stack.up();
   try {
-    const child = spawn(process.execPath, [import.meta.filename], {
+    const child = spawn(process.execPath, [import.meta.filename, ...types], {
       cwd: root,
       stdio: 'inherit',
       env: {
@@ -59,40 +63,50 @@ const anonymous = (history: string): unknown =>
     key === 'stackTrace' ? '' : value,
   );
 
-async function record(): Promise<void> {
+async function recordAll(): Promise<void> {
   const services = {
     bucket: { type: 'storage', preferred_providers: ['aws'], protect: false },
     archive: { type: 'storage', preferred_providers: ['gcp'] },
+    movable: { type: 'storage', preferred_providers: ['aws', 'gcp'] },
   };
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, services);
   let fails = true;
   let interrupted = async () => {};
-  const worker = await ownWorker('histories', file, (real) => ({
-    ...real,
-    async ensureResource(request) {
-      const ensured = await real.ensureResource(request);
-      if (fails && request.placement.owner.service === 'bucket')
-        throw ApplicationFailure.nonRetryable('refused for good', 'InvalidInput');
-      await interrupted();
-      return ensured;
-    },
-  }));
+  const waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500, followMs: 200, fenceMs: 300 };
+  const worker = await ownWorker(
+    'histories',
+    file,
+    (real) => ({
+      ...real,
+      async ensureResource(request) {
+        const ensured = await real.ensureResource(request);
+        if (fails && request.placement.owner.service === 'bucket')
+          throw ApplicationFailure.nonRetryable('refused for good', 'InvalidInput');
+        await interrupted();
+        return ensured;
+      },
+    }),
+    undefined,
+    waits,
+    undefined,
+    (real) => real,
+  );
   const { workflow } = worker.client;
   const start = (type: string, workflowId: string, input: object) =>
     workflow.start(type, { taskQueue, workflowId, args: [input] });
 
   await (await start('deployEstate', 'undone', {})).result().catch(() => {});
   fails = false;
-  const waiting = await start('deployEstate', 'approved', { approval: 'manual', by: 'ann' });
-  for (;;) {
-    const { waitingFor } = await waiting.query<Progress>('progress');
-    const [question] = waitingFor;
-    if (question) {
-      await waiting.signal('approvePlan', { by: 'ann', plan: question.plan });
-      break;
+  const answer = async (run: WorkflowHandle, question: string, given: string): Promise<void> => {
+    for (;;) {
+      const { waitingFor } = await run.query<Progress>('progress');
+      const asked = waitingFor.find((one) => one.question === question);
+      if (asked) return run.signal('decide', { question, answer: given, by: 'ann', plan: asked.plan });
+      await new Promise((done) => setTimeout(done, 100));
     }
-    await new Promise((done) => setTimeout(done, 100));
-  }
+  };
+  const waiting = await start('deployEstate', 'approved', { approval: 'manual', by: 'ann' });
+  await answer(waiting, 'plan', 'approve');
   await waiting.result();
   await (await start('deployEstate', 'unchanged', {})).result();
   await (await start('planEstate', workflowIds.planEstate(estate, '1'), {})).result();
@@ -111,11 +125,37 @@ async function record(): Promise<void> {
   await (await start('verifyAudit', workflowIds.verifyAudit(estate, '1'), { workflowId: 'terminated', runId })).result();
   await (await start('deployEstate', 'done', { file: { services: { ...services, third: services.bucket } } })).result();
 
+  // A migration that is rejected, one that is taken back in its soak, one that is paused and ends.
+  const record = (): Promise<ServiceRecord> => workflow.getHandle(workflowIds.cloudService(estate, 'movable')).query('record');
+  const [from = ''] = (await record()).placements.map(({ provider }) => provider);
+  const move = { service: 'movable', from, to: from === 'aws' ? 'gcp' : 'aws', soak: '1h', source_retention: '1s' };
+  const rejected = await start('migrateService', 'rejected', move);
+  await answer(rejected, 'cutover', 'reject');
+  await rejected.result().catch(() => {});
+  const returned = await start('migrateService', 'returned', move);
+  await answer(returned, 'cutover', 'approve');
+  await answer(returned, 'undo', 'approve');
+  await returned.result().catch(() => {});
+  const moved = await start('migrateService', 'moved', { ...move, soak: '2s' });
+  while ((await moved.query<Progress>('progress')).waitingFor.length === 0) await new Promise((done) => setTimeout(done, 100));
+  await moved.signal('pause', { by: 'ann' });
+  await new Promise((done) => setTimeout(done, 1000));
+  await moved.signal('resume', { by: 'ann' });
+  await answer(moved, 'cutover', 'approve');
+  await moved.result();
+  while ((await record()).placements.length > 1) await new Promise((done) => setTimeout(done, 100));
+
+  // A database that was lost is a namespace that knows nothing.
+  const fresh = await ownWorker('histories-2', file);
+  const id = workflowIds.rebuildEstate(estate);
+  await (await fresh.client.workflow.start('rebuildEstate', { taskQueue, workflowId: id, args: [{}] })).result();
+
   for (const name of readdirSync(import.meta.dirname))
-    if (name.endsWith('.json.gz')) rmSync(join(import.meta.dirname, name));
+    if (name.endsWith('.json.gz') && isWanted(name.slice(0, name.indexOf('-')))) rmSync(join(import.meta.dirname, name));
   const secrets = Object.entries(process.env).filter(([name]) => /SECRET|PRIVATE/.test(name));
   const seen: Record<string, number> = {};
-  for (const { workflowId, type, history } of (await allHistories(worker.client)).reverse()) {
+  const histories = [...(await allHistories(worker.client)), ...(await allHistories(fresh.client))].reverse();
+  for (const { workflowId, type, history } of histories.filter((one) => isWanted(one.type))) {
     const text = textOf(history);
     for (const [name, value] of secrets)
       if (value && value.length > 6 && text.includes(value)) throw new Error(`${workflowId} holds ${name}`);
@@ -129,6 +169,7 @@ async function record(): Promise<void> {
   }
   process.stderr.write(`${JSON.stringify(seen)}\n`);
   await worker.close();
+  await fresh.close();
 }
 
-await (process.env.MULTI_CLOUD_RUN ? record() : withStack());
+await (process.env.MULTI_CLOUD_RUN ? recordAll() : withStack());

@@ -34,7 +34,15 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(() => worker.close(), 60_000);
 
-const types = ['deployEstate', 'deployService', 'removeService', 'recoverService', 'planEstate', 'checkEstate'];
+const types = [
+  'deployEstate',
+  'deployService',
+  'removeService',
+  'recoverService',
+  'planEstate',
+  'checkEstate',
+  'rebuildEstate',
+];
 const refusals = ['InvalidInput', 'ServiceNotFound', 'Unplaceable', 'NotSupported', 'NotCompliant'];
 
 it('six hundred hostile inputs: each run ends at once, refused with the field it is about', async () => {

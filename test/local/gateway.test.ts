@@ -5,8 +5,10 @@ import https from 'node:https';
 import net, { type AddressInfo, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import tls from 'node:tls';
 import { authority, issueCertificate, type KeyPair } from '../../emulators/certificates.ts';
+import { Callers } from '../../emulators/gateway/callers.ts';
 import { Calls } from '../../emulators/gateway/calls.ts';
 import { Fault, Faults } from '../../emulators/gateway/faults.ts';
 import { certificatesFor, createFront } from '../../emulators/gateway/front.ts';
@@ -18,6 +20,7 @@ const listen = (server: Server): Promise<number> =>
 describe('the gateway', () => {
   const calls = new Calls();
   const faults = new Faults(0);
+  const callers = new Callers();
   const servers: Server[] = [];
   let ca: KeyPair;
   let routes: Routes;
@@ -48,7 +51,7 @@ describe('the gateway', () => {
       ],
     });
     for (const asked of routes.ports()) {
-      const front = createFront({ asked, routes, contextFor: certificatesFor(ca), calls, faults });
+      const front = createFront({ asked, routes, contextFor: certificatesFor(ca), calls, faults, callers });
       servers.push(front);
       ports[asked] = await listen(front);
     }
@@ -61,7 +64,13 @@ describe('the gateway', () => {
     effects = 0;
   });
 
-  const request = (method: string, host: string, path: string, body = ''): Promise<{ status: number; text: string }> =>
+  const request = (
+    method: string,
+    host: string,
+    path: string,
+    body = '',
+    headers: Record<string, string> = {},
+  ): Promise<{ status: number; text: string }> =>
     new Promise((resolve, reject) => {
       const options = {
         host: '127.0.0.1',
@@ -72,7 +81,7 @@ describe('the gateway', () => {
         ca: ca.cert,
         agent: false,
       };
-      const sent = https.request({ ...options, headers: { host } }, (answer) => {
+      const sent = https.request({ ...options, headers: { host, ...headers } }, (answer) => {
         let text = '';
         answer.on('data', (chunk: Buffer) => {
           text += chunk;
@@ -126,6 +135,35 @@ describe('the gateway', () => {
     await expect(request('PUT', host, '/lost')).rejects.toThrow();
     expect(effects).toBe(1);
     expect((await request('PUT', host, '/lost')).status).toBe(200);
+  });
+
+  it('resets the TLS connection, or never answers; the cloud sees neither call', async () => {
+    const host = 'b.s3.eu-west-1.amazonaws.com';
+    faults.set([Fault.parse({ match: { path: '/broken' }, effect: 'reset', times: 1 })]);
+    await expect(request('PUT', host, '/broken')).rejects.toMatchObject({ code: 'ECONNRESET', syscall: 'read' });
+    faults.set([Fault.parse({ match: { path: '/broken' }, effect: 'black-hole', times: 1 })]);
+    const silent = Promise.race([request('PUT', host, '/broken'), setTimeout(300, 'silence')]);
+    expect(await silent).toBe('silence');
+    expect(effects).toBe(0);
+    expect((await request('PUT', host, '/broken')).status).toBe(200);
+  });
+
+  it('holds an access key to its policy: by action, and for S3 by resource', async () => {
+    const statement = { Effect: 'Allow' as const, Action: ['s3:PutObject'], Resource: ['arn:aws:s3:::ours-*/*'] };
+    callers.hold('AKIAHELD', [{ Statement: [statement] }]);
+    const signed = { authorization: 'AWS4-HMAC-SHA256 Credential=AKIAHELD/20261128/eu-west-1/s3/aws4_request, x' };
+    const put = (bucket: string) =>
+      request('PUT', `${bucket}.s3.eu-west-1.amazonaws.com`, '/k?x-id=PutObject', '', signed);
+    expect((await put('ours-1')).status).toBe(200);
+    const theirs = await put('theirs');
+    expect([theirs.status, theirs.text]).toEqual([
+      403,
+      expect.stringContaining('not authorized to perform: s3:PutObject'),
+    ]);
+    const look = await request('GET', 'ours-1.s3.eu-west-1.amazonaws.com', '/k?x-id=GetObject', '', signed);
+    expect([look.status, look.text]).toEqual([403, expect.stringContaining('s3:GetObject')]);
+    expect(effects).toBe(1);
+    expect(callers.used('AKIAHELD')).toEqual(['s3:PutObject']);
   });
 
   it('maps every host of the clouds to itself and allows nothing else', () => {

@@ -57,7 +57,7 @@ try {
       ...baseEnvironment(state),
       ...localCredentials(state),
       ...(chromium ? { CHROMIUM: chromium } : {}),
-      ...Object.fromEntries(Object.entries(process.env).filter(([name]) => name.startsWith('MULTI_CLOUD_FAULTS_'))),
+      ...Object.fromEntries(Object.entries(process.env).filter(([name]) => /^MULTI_CLOUD_(FAULTS|RECORD)_/.test(name))),
       MULTI_CLOUD_RUN: join(state, 'run.json'),
       MULTI_CLOUD_NETWORK: run.network,
       NODE_OPTIONS: `--import ${pathToFileURL(join(root, 'workers/network.ts')).href} --experimental-vm-modules --disable-warning=ExperimentalWarning`,

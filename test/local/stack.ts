@@ -1,5 +1,6 @@
 /** What tests know of the local clouds that `npm test` has started for them. */
 import { readFileSync } from 'node:fs';
+import type { Policy } from '../../emulators/gateway/callers.ts';
 import type { Call } from '../../emulators/gateway/calls.ts';
 import type { Fault } from '../../emulators/gateway/faults.ts';
 import { RunFile } from '../../emulators/run-file.ts';
@@ -34,8 +35,17 @@ export const setFaults = (faults: (Pick<Fault, 'effect'> & Partial<Fault>)[]): P
 /** Adds one fault beside those of other tests; the answer takes it away again and tells how often it hit. */
 export async function armFault(fault: Pick<Fault, 'effect'> & Partial<Fault>): Promise<() => Promise<number>> {
   const { id } = await control<{ id: number }>('/faults', 'POST', fault);
-  return async () => (await control<{ hits: number }>(`/faults?id=${id}`, 'DELETE')).hits;
+  return async () => (await disarmFault(id)).hits;
 }
+
+export const disarmFault = (id: number): Promise<{ hits: number }> => control(`/faults?id=${id}`, 'DELETE');
 
 /** Milliseconds added to each call, by cloud; `*` is every other one. */
 export const setLatency = (latency: Record<string, number>): Promise<unknown> => control('/latency', 'PUT', latency);
+
+/** The rights that calls of this access key, application or service account have needed so far. */
+export const usedRights = (caller: string): Promise<string[]> => control(`/callers?id=${encodeURIComponent(caller)}`);
+
+/** From now on the access key of AWS may do what these policies say and no more. */
+export const holdCaller = (accessKey: string, policies: readonly Policy[]): Promise<unknown> =>
+  control(`/callers?id=${encodeURIComponent(accessKey)}`, 'PUT', policies);

@@ -125,7 +125,7 @@ describe('the approval of a plan', () => {
     };
     const files = createEstateActivities({
       estateFile: estateFile(rules),
-      waits: { callDeadlineMs: 1000, settleMs: 1000, blockedMs: 300_000 },
+      waits: { callDeadlineMs: 1000, settleMs: 1000, blockedMs: 300_000, followMs: 200, fenceMs: 300 },
     });
     const placing = createPlacementActivities({ sheets: loadSheets(join(root, 'config')) });
     const workers = await Promise.all([

@@ -16,7 +16,7 @@ import type { Call, Observed, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
 import { subnetKeys } from './ec2-network.ts';
 import { gone, ifFound } from './errors.ts';
-import { allPages, desiredTags, foundBy, fromList, ownership, tagsOf, uidFilter } from './tags.ts';
+import { allPages, desiredTags, foundBy, fromList, ownerFilter, ownership, tagsOf } from './tags.ts';
 
 const groupKind = 'aws.autoscaling.group';
 const policyKind = 'aws.autoscaling.policy';
@@ -149,7 +149,7 @@ export function groupDriver(clients: Clients): ResourceDriver {
 
     async list(call) {
       const groups = await allPages(async (NextToken) => {
-        const query = { Filters: [uidFilter(call.placement)], NextToken };
+        const query = { Filters: [ownerFilter(call.placement)], NextToken };
         const page = await client(call).send(new DescribeAutoScalingGroupsCommand(query), {
           abortSignal: call.signal,
         });

@@ -5,6 +5,7 @@ import { GlueClient } from '@aws-sdk/client-glue';
 import { IAMClient } from '@aws-sdk/client-iam';
 import { IoTClient } from '@aws-sdk/client-iot';
 import { KinesisClient } from '@aws-sdk/client-kinesis';
+import { Route53Client } from '@aws-sdk/client-route-53';
 import { S3Client } from '@aws-sdk/client-s3';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { STSClient } from '@aws-sdk/client-sts';
@@ -46,6 +47,8 @@ export class Clients {
   iam = (): IAMClient => this.#client('iam', IAMClient, 'us-east-1');
   iot = (region: string): IoTClient => this.#client('iot', IoTClient, region);
   kinesis = (region: string): KinesisClient => this.#client('kinesis', KinesisClient, region);
+  /** Route 53 is one for all regions; its requests are signed for us-east-1. */
+  route53 = (): Route53Client => this.#client('route53', Route53Client, 'us-east-1');
   s3 = (region: string): S3Client => this.#client('s3', S3Client, region);
   sqs = (region: string): SQSClient => this.#client('sqs', SQSClient, region);
   sts = (region: string): STSClient => this.#client('sts', STSClient, region);

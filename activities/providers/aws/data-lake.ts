@@ -6,7 +6,6 @@ import { numberIn } from './configuration.ts';
 import { databaseDriver, databaseSpec } from './glue-database.ts';
 import { streamDriver, streamSpec } from './kinesis-stream.ts';
 import { bucketChecks, bucketDriver, bucketSpec } from './s3-bucket.ts';
-import { bucketRights } from './storage.ts';
 
 export function dataLake(clients: Clients): Cell {
   return {
@@ -36,26 +35,7 @@ export function dataLake(clients: Clients): Cell {
       const shards = summary.StreamDescriptionSummary?.OpenShardCount;
       return { healthy: status === 'ACTIVE', detail: `stream ${StreamName} is ${status} with ${shards} shards` };
     },
-    endpoint: (_placement, observed) => observed.stream?.outputs.arn ?? '',
-    permissions: {
-      do: [
-        ...bucketRights.do,
-        'glue:CreateDatabase',
-        'glue:GetDatabase',
-        'glue:GetDatabases',
-        'glue:UpdateDatabase',
-        'glue:GetTags',
-        'glue:TagResource',
-        'kinesis:CreateStream',
-        'kinesis:DescribeStreamSummary',
-        'kinesis:ListStreams',
-        'kinesis:ListTagsForStream',
-        'kinesis:AddTagsToStream',
-        'kinesis:StartStreamEncryption',
-        'kinesis:IncreaseStreamRetentionPeriod',
-        'kinesis:DecreaseStreamRetentionPeriod',
-      ],
-      undo: [...bucketRights.undo, 'glue:DeleteDatabase', 'kinesis:DeleteStream'],
-    },
+    // Objects are what a migration carries, and what its readers and writers look for.
+    endpoint: (_placement, observed) => observed.bucket?.outputs.url ?? '',
   };
 }

@@ -17,7 +17,7 @@ import type { Call, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
 import { createTags, namedTags } from './ec2-resource.ts';
 import { gone } from './errors.ts';
-import { foundBy, fromList, ownership, tagsOf, uidFilter } from './tags.ts';
+import { foundBy, fromList, ownerFilter, ownership, tagsOf } from './tags.ts';
 
 const kind = 'aws.ec2.default-route';
 const everywhere = '0.0.0.0/0';
@@ -94,7 +94,7 @@ export function defaultRouteDriver(clients: Clients): ResourceDriver {
     },
 
     async list(call) {
-      return (await find([uidFilter(call.placement)], call)).flatMap(({ RouteTableId = '', Tags }) => {
+      return (await find([ownerFilter(call.placement)], call)).flatMap(({ RouteTableId = '', Tags }) => {
         const tags = fromList(Tags);
         return foundBy(call.placement, kind, tags.Name ?? '', RouteTableId, tags);
       });

@@ -17,7 +17,7 @@ import type { Call, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
 import { tagSpecification } from './ec2-resource.ts';
 import { gone, ifFound } from './errors.ts';
-import { allPages, desiredTags, foundBy, fromList, ownership, tagsOf, toList, uidFilter } from './tags.ts';
+import { allPages, desiredTags, foundBy, fromList, ownerFilter, ownership, tagsOf, toList } from './tags.ts';
 
 const kind = 'aws.ec2.launch-template';
 const volumeGb = 30;
@@ -149,7 +149,7 @@ export function launchTemplateDriver(clients: Clients): ResourceDriver {
 
     async list(call) {
       const templates = await allPages(async (NextToken) => {
-        const query = { Filters: [uidFilter(call.placement)], NextToken };
+        const query = { Filters: [ownerFilter(call.placement)], NextToken };
         const page = await client(call).send(new DescribeLaunchTemplatesCommand(query), { abortSignal: call.signal });
         return { items: page.LaunchTemplates ?? [], next: page.NextToken };
       });

@@ -6,7 +6,7 @@ import { CreateTagsCommand, type Filter, type TagSpecification } from '@aws-sdk/
 import type { JsonObject, Outputs, Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Call, Observed, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
-import { desiredTags, foundBy, fromList, ownership, tagsOf, toList, uidFilter } from './tags.ts';
+import { desiredTags, foundBy, fromList, ownerFilter, ownership, tagsOf, toList } from './tags.ts';
 
 interface Tagged {
   Tags?: { Key?: string | undefined; Value?: string | undefined }[] | undefined;
@@ -88,7 +88,7 @@ export function ec2Driver<T extends Tagged>(clients: Clients, kind: Ec2Kind<T>):
     },
 
     async list(call) {
-      const items = await kind.find([uidFilter(call.placement)], call);
+      const items = await kind.find([ownerFilter(call.placement)], call);
       return items.flatMap((item) => {
         const tags = fromList(item.Tags);
         return foundBy(call.placement, kind.kind, tags.Name ?? '', kind.idOf(item) ?? '', tags);

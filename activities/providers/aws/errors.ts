@@ -20,6 +20,10 @@ const byName: Readonly<Record<string, CloudErrorKind>> = {
   ConditionalRequestConflict: 'PreconditionFailed',
   TooManyBuckets: 'QuotaExceeded',
   SlowDown: 'Throttled',
+  NoSuchUpload: 'NotFound',
+  // What arrived is not what was announced.
+  BadDigest: 'InvalidInput',
+  XAmzContentChecksumMismatch: 'InvalidInput',
   // IAM
   NoSuchEntity: 'NotFound',
   NoSuchEntityException: 'NotFound',
@@ -44,6 +48,7 @@ const byName: Readonly<Record<string, CloudErrorKind>> = {
   'AWS.SimpleQueueService.NonExistentQueue': 'NotFound',
   QueueNameExists: 'AlreadyExists',
   QueueAlreadyExists: 'AlreadyExists',
+  OverLimit: 'QuotaExceeded',
   QueueDeletedRecently: 'Unavailable',
   'AWS.SimpleQueueService.QueueDeletedRecently': 'Unavailable',
   // Kinesis, Glue
@@ -52,6 +57,11 @@ const byName: Readonly<Record<string, CloudErrorKind>> = {
   ResourceInUseException: 'AlreadyExists',
   AlreadyExistsException: 'AlreadyExists',
   ResourceNumberLimitExceededException: 'QuotaExceeded',
+  // Route 53: a batch that does not fit what stands in the zone; what is malformed is InvalidInput there.
+  InvalidChangeBatch: 'PreconditionFailed',
+  NoSuchHostedZone: 'NotFound',
+  NoSuchChange: 'NotFound',
+  PriorRequestNotComplete: 'Throttled',
   // EC2, Auto Scaling
   AlreadyExists: 'AlreadyExists',
   AlreadyExistsFault: 'AlreadyExists',
@@ -123,6 +133,8 @@ function kindOf({ name = '', message = '', $metadata }: SdkError): CloudErrorKin
   if (/Invalid IAM Instance Profile|role.*cannot be assumed|unable to assume/i.test(message)) return 'Unavailable';
   // A signature that came too late is a wrong clock, not a wrong key.
   if (/Signature (expired|not yet current)/i.test(message)) return 'ClockSkewed';
+  // Kinesis has one name for too many calls and for too many shards.
+  if (/^Rate exceeded/i.test(message)) return 'Throttled';
   const named = byName[name] ?? byPattern.find(([pattern]) => pattern.test(name))?.[1];
   return named ?? byStatus[$metadata?.httpStatusCode ?? 0] ?? 'Unavailable';
 }

@@ -16,7 +16,7 @@ import {
   UntagResourceCommand,
   UpdateCACertificateCommand,
 } from '@aws-sdk/client-iot';
-import { resourceName } from '../../../model/names.ts';
+import { isSought, resourceName } from '../../../model/names.ts';
 import type { Owner, Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Call, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
@@ -139,7 +139,7 @@ export function deviceCaDriver(clients: Clients, pem: string): ResourceDriver {
       return eachOf(certificates, async ({ certificateArn = '' }) =>
         Object.entries(await tagsAt(certificateArn, call)).flatMap(([key, value]) => {
           const owner = key.startsWith(referenceKey) ? fromReference(value) : undefined;
-          if (owner?.uid !== call.placement.owner.uid) return [];
+          if (!isSought(owner, call.placement.owner)) return [];
           return [{ kind, name: key.slice(referenceKey.length), id: certificateArn, owner }];
         }),
       );

@@ -5,11 +5,16 @@ import { GetCallerIdentityCommand } from '@aws-sdk/client-sts';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement } from '../../../model/service.ts';
 import type { Provider, ProviderSettings } from '../driver.ts';
+import { outputOf } from '../object-store.ts';
+import { PooledHttp } from '../pooled-http.ts';
 import { Clients } from './clients.ts';
 import { compute } from './compute.ts';
 import { dataLake } from './data-lake.ts';
+import { route53 } from './dns.ts';
 import { classify, isKind } from './errors.ts';
+import { bucketFence } from './fence.ts';
 import { iotCore } from './iot-core.ts';
+import { s3Store } from './object-store.ts';
 import { smallObjects } from './objects.ts';
 import { storage } from './storage.ts';
 import { allPages } from './tags.ts';
@@ -27,6 +32,7 @@ export function principalOf(arn: string): string | undefined {
 
 export function awsProvider(settings: ProviderSettings): Provider {
   const clients = new Clients(settings);
+  const http = new PooledHttp({ idleMs: settings.callDeadlineMs });
   const identity = (signal: AbortSignal) =>
     clients.sts(settings.region).send(new GetCallerIdentityCommand({}), { abortSignal: signal });
 
@@ -34,6 +40,12 @@ export function awsProvider(settings: ProviderSettings): Provider {
     type: 'aws',
     cells: [iotCore(clients, settings.deviceCa), compute(clients), dataLake(clients), storage(clients)],
     objects: smallObjects(clients),
+    store: (placement) => s3Store(clients, http, { ...placement, bucket: outputOf(placement, 'bucket', 'bucket') }),
+    dns: route53(clients, settings.pollMs),
+    fence: bucketFence(clients, async (signal) => {
+      const { UserId = '', Arn = '' } = await identity(signal);
+      return { userId: UserId, principal: principalOf(Arn) };
+    }),
     classify,
 
     async account(signal) {
@@ -46,10 +58,8 @@ export function awsProvider(settings: ProviderSettings): Provider {
       try {
         const everywhere = await denied(clients, principal, permissions, '*', signal);
         // Rights may be limited to what bears the estate's name, as `permissions` prints them: then "on everything" is denied.
-        const byService = Map.groupBy(everywhere, (permission) => permission.slice(0, permission.indexOf(':')));
-        const named = [...byService].map(([service, some]) =>
-          denied(clients, principal, some, exampleOf(service, placement), signal),
-        );
+        const byResource = Map.groupBy(everywhere, (permission) => exampleOf(permission, placement));
+        const named = [...byResource].map(([resource, some]) => denied(clients, principal, some, resource, signal));
         return (await Promise.all(named)).flat();
       } catch (error) {
         // Who may not ask is told nothing; the first call that is denied then blocks the run, naming the right.
@@ -61,6 +71,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
 
     async close() {
       clients.close();
+      http.close();
     },
   };
 }
@@ -83,19 +94,21 @@ async function denied(
   );
 }
 
-/** ARN of a resource as this placement would have it. */
-function exampleOf(service: string, placement: Placement): string {
+/** ARN of a resource as this placement would have it, of the kind that an action is about. */
+function exampleOf(action: string, placement: Placement): string {
   const { region, account, owner } = placement;
   const name = resourceName(placement, { limit: 60 });
   const word = name.replaceAll('-', '_');
   const examples: Record<string, string> = {
     s3: `arn:aws:s3:::${name}`,
+    'iam:CreateServiceLinkedRole': `arn:aws:iam::${account}:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling`,
     iam: `arn:aws:iam::${account}:role/multi-cloud/${owner.estate}/${name}`,
     sqs: `arn:aws:sqs:${region}:${account}:${name}`,
     kinesis: `arn:aws:kinesis:${region}:${account}:stream/${name}`,
     glue: `arn:aws:glue:${region}:${account}:database/${word}`,
     iot: `arn:aws:iot:${region}:${account}:thinggroup/${name}`,
     autoscaling: `arn:aws:autoscaling:${region}:${account}:autoScalingGroup:*:autoScalingGroupName/${name}`,
+    ssm: `arn:aws:ssm:${region}::parameter/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64`,
   };
-  return examples[service] ?? '*';
+  return examples[action] ?? examples[action.slice(0, action.indexOf(':'))] ?? '*';
 }

@@ -5,31 +5,6 @@ import type { Clients } from './clients.ts';
 import { numberIn } from './configuration.ts';
 import { bucketChecks, bucketDriver, bucketSpec } from './s3-bucket.ts';
 
-export const bucketRights = {
-  do: [
-    's3:CreateBucket',
-    's3:TagResource',
-    's3:ListBucket',
-    's3:ListBucketVersions',
-    's3:ListAllMyBuckets',
-    's3:GetBucketTagging',
-    's3:PutBucketTagging',
-    's3:GetBucketVersioning',
-    's3:PutBucketVersioning',
-    's3:GetEncryptionConfiguration',
-    's3:PutEncryptionConfiguration',
-    's3:GetBucketPublicAccessBlock',
-    's3:PutBucketPublicAccessBlock',
-    's3:GetBucketOwnershipControls',
-    's3:PutBucketOwnershipControls',
-    's3:GetBucketPolicy',
-    's3:PutBucketPolicy',
-    's3:GetLifecycleConfiguration',
-    's3:PutLifecycleConfiguration',
-  ],
-  undo: ['s3:DeleteBucket', 's3:DeleteObject', 's3:DeleteObjectVersion'],
-} as const;
-
 export function storage(clients: Clients): Cell {
   return {
     provider: 'aws',
@@ -45,6 +20,5 @@ export function storage(clients: Clients): Cell {
       return { healthy: true, detail: `bucket ${Bucket} answers` };
     },
     endpoint: (_placement, observed) => observed.bucket?.outputs.url ?? '',
-    permissions: bucketRights,
   };
 }

@@ -1,5 +1,5 @@
 /** Tags in the shapes that AWS's services have, and resources that are found by them. */
-import { fromTags, ownerTags, retainedUntilTag, toTags } from '../../../model/names.ts';
+import { fromTags, isSought, retainedUntilTag, soughtTag, toTags } from '../../../model/names.ts';
 import type { JsonObject, Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Found, Observed } from '../driver.ts';
 
@@ -38,15 +38,15 @@ export function ownership(
 /** One resource of a listing, if its tags say that it is this estate's. */
 export function foundBy(placement: Placement, kind: string, name: string, id: string, tags: Tags): Found[] {
   const owner = fromTags(tags);
-  if (owner?.uid !== placement.owner.uid) return [];
+  if (!isSought(owner, placement.owner)) return [];
   return [{ kind, name, id, owner, retainedUntil: tags[retainedUntilTag] }];
 }
 
-/** Filters of EC2 for what carries this estate's UID. */
-export const uidFilter = (placement: Placement): { Name: string; Values: string[] } => ({
-  Name: `tag:${ownerTags.uid}`,
-  Values: [placement.owner.uid],
-});
+/** Filters of EC2 for what the listing of a placement looks for. */
+export function ownerFilter({ owner }: Placement): { Name: string; Values: string[] } {
+  const [tag, value] = soughtTag(owner);
+  return { Name: `tag:${tag}`, Values: [value] };
+}
 
 /** Runs `look` on each item, a few at a time: listings whose items must be asked for their tags one by one. */
 export async function eachOf<T, R>(items: readonly T[], look: (item: T) => Promise<R[]>): Promise<R[]> {

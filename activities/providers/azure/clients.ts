@@ -1,6 +1,7 @@
 /** SDK clients of one provider, made on first use, one for each service and subscription. Endpoints are the SDK's own. */
 import { AuthorizationManagementClient } from '@azure/arm-authorization';
 import { ComputeManagementClient } from '@azure/arm-compute';
+import { DnsManagementClient } from '@azure/arm-dns';
 import { EventHubManagementClient } from '@azure/arm-eventhub';
 import { IotHubClient } from '@azure/arm-iothub';
 import { MonitorClient } from '@azure/arm-monitor';
@@ -9,7 +10,12 @@ import { ResourceManagementClient } from '@azure/arm-resources';
 import { SubscriptionClient } from '@azure/arm-resources-subscriptions';
 import { StorageManagementClient } from '@azure/arm-storage';
 import { createPipelineRequest, type PipelinePolicy, RestError } from '@azure/core-rest-pipeline';
-import { ClientSecretCredential, DefaultAzureCredential, type TokenCredential } from '@azure/identity';
+import {
+  type AccessToken,
+  ClientSecretCredential,
+  DefaultAzureCredential,
+  type TokenCredential,
+} from '@azure/identity';
 import { ContainerClient } from '@azure/storage-blob';
 import { z } from 'zod';
 import type { ProviderSettings } from '../driver.ts';
@@ -17,13 +23,15 @@ import type { ProviderSettings } from '../driver.ts';
 /** Repeating is the activity's: a call whose answer was lost must not be repeated unseen, since it may come late. */
 const retryOptions = { maxRetries: 0 };
 const armScope = 'https://management.azure.com/.default';
+const storageScope = 'https://storage.azure.com/.default';
+/** A token is renewed so long before it expires. */
+const renewMs = 5 * 60_000;
 
 /** What an access token says of whoever asks; only ever read after Entra issued it to us. */
 const Claims = z.object({ oid: z.string() });
 
 /** What a role lets its holder do, with `*` for any characters. */
 const Granted = z.object({ actions: z.array(z.string()).default([]), notActions: z.array(z.string()).default([]) });
-export type Granted = z.infer<typeof Granted>;
 
 /** `credentials` of the estate file in the SDK's words; left out, the SDK's default chain is used (workload identity). */
 function credentialOf({ credentials }: ProviderSettings): TokenCredential {
@@ -52,6 +60,8 @@ export class AzureClients {
   readonly #made = new Map<string, unknown>();
   readonly #options: Options;
   readonly #callDeadlineMs: number;
+  #storageToken: AccessToken | undefined;
+  #asked: Promise<AccessToken | null> | undefined;
 
   constructor(settings: ProviderSettings) {
     this.credential = credentialOf(settings);
@@ -65,6 +75,7 @@ export class AzureClients {
   authorization = (subscription: string): AuthorizationManagementClient =>
     this.#client(AuthorizationManagementClient, subscription);
   compute = (subscription: string): ComputeManagementClient => this.#client(ComputeManagementClient, subscription);
+  dns = (subscription: string): DnsManagementClient => this.#client(DnsManagementClient, subscription);
   eventHub = (subscription: string): EventHubManagementClient => this.#client(EventHubManagementClient, subscription);
   iotHub = (subscription: string): IotHubClient => this.#client(IotHubClient, subscription);
   monitor = (subscription: string): MonitorClient => this.#client(MonitorClient, subscription);
@@ -81,6 +92,17 @@ export class AzureClients {
     });
   }
 
+  /** For the byte path: asked of the credential once, not for each object. */
+  async storageToken(): Promise<string> {
+    if (!this.#storageToken || this.#storageToken.expiresOnTimestamp - Date.now() < renewMs) {
+      this.#asked ??= this.credential.getToken(storageScope).finally(() => {
+        this.#asked = undefined;
+      });
+      this.#storageToken = (await this.#asked) ?? undefined;
+    }
+    return this.#storageToken?.token ?? '';
+  }
+
   /** Object ID in Entra of the identity that the worker runs as: the holder of role assignments. */
   async principal(signal: AbortSignal): Promise<string> {
     const token = await this.credential.getToken(armScope, { abortSignal: signal });
@@ -89,7 +111,7 @@ export class AzureClients {
   }
 
   /** What the worker's roles allow in the subscription. The client has this for resource groups only, and ours does not exist yet. */
-  async permissions(subscription: string, signal: AbortSignal): Promise<Granted[]> {
+  async permissions(subscription: string, signal: AbortSignal): Promise<z.infer<typeof Granted>[]> {
     const url = `https://management.azure.com/subscriptions/${subscription}/providers/Microsoft.Authorization/permissions?api-version=2022-04-01`;
     const request = createPipelineRequest({ url, abortSignal: signal });
     const answer = await this.authorization(subscription).sendRequest(request);

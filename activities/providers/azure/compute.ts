@@ -98,30 +98,5 @@ export function computeCell(clients: AzureClients): Cell {
     },
 
     endpoint: (_placement, observed) => observed.machines?.id ?? '',
-
-    permissions: {
-      do: [
-        'Microsoft.Resources/subscriptions/resourceGroups/write',
-        ...['networkSecurityGroups', 'publicIPAddresses', 'natGateways', 'virtualNetworks'].flatMap((type) => [
-          `Microsoft.Network/${type}/read`,
-          `Microsoft.Network/${type}/write`,
-          `Microsoft.Network/${type}/join/action`,
-        ]),
-        'Microsoft.Network/virtualNetworks/subnets/join/action',
-        'Microsoft.Compute/virtualMachineScaleSets/read',
-        'Microsoft.Compute/virtualMachineScaleSets/write',
-        'Microsoft.Insights/autoscaleSettings/read',
-        'Microsoft.Insights/autoscaleSettings/write',
-      ],
-      undo: [
-        'Microsoft.Resources/subscriptions/resourceGroups/delete',
-        'Microsoft.Network/networkSecurityGroups/delete',
-        'Microsoft.Network/publicIPAddresses/delete',
-        'Microsoft.Network/natGateways/delete',
-        'Microsoft.Network/virtualNetworks/delete',
-        'Microsoft.Compute/virtualMachineScaleSets/delete',
-        'Microsoft.Insights/autoscaleSettings/delete',
-      ],
-    },
   };
 }

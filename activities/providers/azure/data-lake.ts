@@ -11,12 +11,12 @@ import { DataLakeConfiguration } from '../../../model/configuration.ts';
 import type { Placement } from '../../../model/service.ts';
 import type { Cell, Health } from '../driver.ts';
 import type { AzureClients } from './clients.ts';
-import { namespaceChecks, type StreamLoad, standardTier, streamPermissions, streamSpecs } from './event-hubs.ts';
+import { namespaceChecks, type StreamLoad, standardTier, streamSpecs } from './event-hubs.ts';
 import { eventHubDrivers } from './event-hubs-drivers.ts';
 import { ownerOfScope, resourceGroupDriver, resourceGroupSpec } from './resource-group.ts';
 import { roleAssignmentDriver, roleSpec, worker } from './role-assignment.ts';
 import { storageDrivers, storageSpecs } from './storage-account.ts';
-import { storageChecks, storagePermissions } from './storage-checks.ts';
+import { storageChecks } from './storage-checks.ts';
 
 /** Producers send batches of about this size; one throughput unit takes 1000 events a second. */
 const eventKb = 64;
@@ -46,7 +46,7 @@ export function dataLakeCell(clients: AzureClients): Cell {
       const stream = { name: 'ingest', partitions: standardTier.maxPartitions };
       return [
         resourceGroupSpec(placement),
-        ...storageSpecs(placement, 'lake', retention_days),
+        ...storageSpecs(placement, retention_days),
         ...streamSpecs(placement, stream, ingestLoad(placement)),
         roleSpec(placement, 'worker-sends', 'Azure Event Hubs Data Sender', 'stream', worker),
         roleSpec(placement, 'worker-reads', 'Azure Event Hubs Data Receiver', 'stream', worker),
@@ -76,9 +76,5 @@ export function dataLakeCell(clients: AzureClients): Cell {
     },
     endpoint: (_placement, observed) =>
       `https://${observed.account?.outputs.name ?? ''}.blob.core.windows.net/${observed.container?.outputs.name ?? ''}`,
-    permissions: {
-      do: [...storagePermissions.do, ...streamPermissions.do],
-      undo: [...storagePermissions.undo, ...streamPermissions.undo],
-    },
   };
 }

@@ -24,6 +24,8 @@ const byCode: Readonly<Record<string, CloudErrorKind>> = {
   UnauthorizedError: 'Unauthenticated',
   SubscriptionNotFound: 'Unauthenticated',
   QuotaExceeded: 'QuotaExceeded',
+  // The IoT Hub client's name for every 403.
+  TooManyDevicesError: 'QuotaExceeded',
   TooManyRequests: 'Throttled',
   ServerBusy: 'Throttled',
   SubscriptionRequestsThrottled: 'Throttled',

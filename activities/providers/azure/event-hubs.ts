@@ -103,20 +103,5 @@ export function namespaceChecks(namespace: Observed | undefined): Check[] {
   ];
 }
 
-export const streamPermissions = {
-  do: [
-    'Microsoft.EventHub/namespaces/write',
-    'Microsoft.EventHub/namespaces/eventhubs/write',
-    'Microsoft.EventHub/namespaces/eventhubs/consumergroups/write',
-    'Microsoft.Authorization/roleAssignments/write',
-  ],
-  undo: [
-    'Microsoft.EventHub/namespaces/delete',
-    'Microsoft.EventHub/namespaces/eventhubs/delete',
-    'Microsoft.EventHub/namespaces/eventhubs/consumergroups/delete',
-    'Microsoft.Authorization/roleAssignments/delete',
-  ],
-};
-
 /** Untagged children cannot outlive the tagged resource that they are part of: finding that one finds them. */
 export const goesWithItsParent = async (): Promise<Found[]> => [];

@@ -8,7 +8,7 @@ import type { Placement, ProviderType, ResourceSpec } from '../../../model/servi
 import { cheapestKind } from '../../../model/sizing.ts';
 import type { Cell, Check, Health, Observed, ProviderSettings } from '../driver.ts';
 import type { AzureClients } from './clients.ts';
-import { namespaceChecks, type StreamLoad, streamPermissions, streamRetentionDays, streamSpecs } from './event-hubs.ts';
+import { namespaceChecks, type StreamLoad, streamRetentionDays, streamSpecs } from './event-hubs.ts';
 import { eventHubDrivers } from './event-hubs-drivers.ts';
 import { deviceCanary } from './iot-canary.ts';
 import { iotHubDriver } from './iot-hub.ts';
@@ -187,21 +187,5 @@ export function iotCoreCell(clients: AzureClients, settings: ProviderSettings): 
         signal,
       ),
     endpoint: (_placement, observed) => `mqtts://${observed.hub?.outputs.host ?? ''}:8883`,
-    permissions: {
-      do: [
-        'Microsoft.Resources/subscriptions/resourceGroups/write',
-        ...streamPermissions.do,
-        'Microsoft.Devices/IotHubs/Write',
-        'Microsoft.Devices/IotHubs/certificates/Write',
-        'Microsoft.Devices/IotHubs/eventHubEndpoints/consumerGroups/Write',
-      ],
-      undo: [
-        'Microsoft.Resources/subscriptions/resourceGroups/delete',
-        ...streamPermissions.undo,
-        'Microsoft.Devices/IotHubs/Delete',
-        'Microsoft.Devices/IotHubs/certificates/Delete',
-        'Microsoft.Devices/IotHubs/eventHubEndpoints/consumerGroups/Delete',
-      ],
-    },
   };
 }

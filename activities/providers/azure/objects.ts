@@ -1,13 +1,12 @@
-/** Small objects in the container of a `storage` placement. */
+/** Small objects in the container of a `storage` or `data_lake` placement. */
 import type { Placement } from '../../../model/service.ts';
 import type { SmallObjects } from '../driver.ts';
 import type { AzureClients } from './clients.ts';
 import { found } from './errors.ts';
-import { container } from './storage.ts';
-import { accountName } from './storage-account.ts';
+import { accountName, containerName } from './storage-account.ts';
 
 export function smallObjects(clients: AzureClients): SmallObjects {
-  const containerOf = (placement: Placement) => clients.container(accountName(placement), container);
+  const containerOf = (placement: Placement) => clients.container(accountName(placement), containerName(placement));
   return {
     async put(placement, key, bytes, condition, abortSignal) {
       const conditions =

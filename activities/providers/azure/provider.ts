@@ -2,20 +2,34 @@
 
 import { CloudError } from '../../../model/errors.ts';
 import type { Provider, ProviderSettings } from '../driver.ts';
-import { AzureClients, type Granted } from './clients.ts';
+import { outputOf } from '../object-store.ts';
+import { PooledHttp } from '../pooled-http.ts';
+import { AzureClients } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
+import { azureDns } from './dns.ts';
 import { classify, isKind } from './errors.ts';
+import { accountFence } from './fence.ts';
+import { allows } from './granted.ts';
 import { iotCoreCell } from './iot-core.ts';
+import { blobStore } from './object-store.ts';
 import { smallObjects } from './objects.ts';
 import { storageCell } from './storage.ts';
 
 export function azureProvider(settings: ProviderSettings): Provider {
   const clients = new AzureClients(settings);
+  const http = new PooledHttp({ idleMs: settings.callDeadlineMs });
   return {
     type: 'azure',
     cells: [iotCoreCell(clients, settings), computeCell(clients), dataLakeCell(clients), storageCell(clients)],
     objects: smallObjects(clients),
+    store: (placement) =>
+      blobStore(clients, http, {
+        account: outputOf(placement, 'account', 'name'),
+        container: outputOf(placement, 'container', 'name'),
+      }),
+    dns: azureDns(clients),
+    fence: accountFence(clients),
     classify,
 
     /** The configured subscription if the credentials can see it, else the only one that they can see. */
@@ -51,15 +65,7 @@ export function azureProvider(settings: ProviderSettings): Provider {
 
     async close() {
       clients.close();
+      http.close();
     },
   };
-}
-
-const literal = (text: string): string => text.replace(/[.\\+?^${}()|[\]]/g, '\\$&');
-
-/** https://learn.microsoft.com/azure/role-based-access-control/role-definitions#actions */
-export function allows({ actions, notActions }: Granted, action: string): boolean {
-  const matches = (pattern: string): boolean =>
-    new RegExp(`^${pattern.split('*').map(literal).join('.*')}$`, 'i').test(action);
-  return actions.some(matches) && !notActions.some(matches);
 }

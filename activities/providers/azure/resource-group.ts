@@ -4,7 +4,7 @@
  */
 import type { ResourceGroup } from '@azure/arm-resources';
 import { CloudError } from '../../../model/errors.ts';
-import { ownerTags, resourceName, retainedUntilTag, toTags } from '../../../model/names.ts';
+import { resourceName, retainedUntilTag, soughtTag, toTags } from '../../../model/names.ts';
 import type { Owner, Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Call, Found, Observed, ResourceDriver } from '../driver.ts';
 import type { AzureClients } from './clients.ts';
@@ -66,7 +66,8 @@ export function resourceGroupDriver(clients: AzureClients): ResourceDriver {
     },
     async list(call) {
       const all: Found[] = [];
-      const filter = `tagName eq '${ownerTags.uid}' and tagValue eq '${call.placement.owner.uid}'`;
+      const [tag, value] = soughtTag(call.placement.owner);
+      const filter = `tagName eq '${tag}' and tagValue eq '${value}'`;
       for await (const seen of client(call).resourceGroups.list({ filter, abortSignal: call.signal })) {
         const owner = ours(seen.tags, call.placement);
         if (owner && seen.id && seen.name && region(seen.location) === call.placement.region)

@@ -17,14 +17,18 @@ export const roles = {
   'Azure Event Hubs Data Receiver': 'a638d3c7-ab3a-418d-83e6-5f17a39d4fde',
   'IoT Hub Data Contributor': '4fc6c259-987e-4a07-842e-c321cc9d413f',
   'Storage Blob Data Contributor': 'ba92f5b4-2d11-453d-a403-e96b0029c9fe',
+  'Storage Blob Data Reader': '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1',
 } as const;
 export type Role = keyof typeof roles;
+
+export const roleId = (subscription: string, role: Role): string =>
+  `/subscriptions/${subscription}/providers/Microsoft.Authorization/roleDefinitions/${roles[role]}`;
 
 /** The identity that these drivers run as. */
 export const worker = 'worker';
 
 /** GUID of 32 hex digits, the same for the same text. */
-function guid(text: string): string {
+export function guid(text: string): string {
   const hex = sha256Hex(text);
   return [hex.slice(0, 8), hex.slice(8, 12), `5${hex.slice(13, 16)}`, `a${hex.slice(17, 20)}`, hex.slice(20, 32)].join(
     '-',
@@ -82,7 +86,7 @@ export function roleAssignmentDriver(
         scopeOf(spec, call) ?? '',
         spec.name,
         {
-          roleDefinitionId: `/subscriptions/${account}/providers/Microsoft.Authorization/roleDefinitions/${roles[spec.desired.role as Role]}`,
+          roleDefinitionId: roleId(account, spec.desired.role as Role),
           principalId: await holderOf(spec, call),
           // Without the type Azure looks the principal up and does not find one that was made seconds ago.
           principalType: 'ServicePrincipal',

@@ -21,12 +21,11 @@ const restorableDays = 14;
 /** 3 to 24 lower case letters and digits, unique in all of Azure. */
 export const accountName = (placement: Placement): string => resourceName(placement, { limit: 24, separator: '' });
 
+/** The one container that a cell makes and reads. */
+export const containerName = ({ type }: Placement): string => (type === 'data_lake' ? 'lake' : 'objects');
+
 /** All but the resource group, which the cell makes for all that it has. */
-export function storageSpecs(
-  placement: Placement,
-  container: string,
-  retentionDays: number | undefined,
-): ResourceSpec[] {
+export function storageSpecs(placement: Placement, retentionDays: number | undefined): ResourceSpec[] {
   const name = accountName(placement);
   return [
     {
@@ -56,7 +55,7 @@ export function storageSpecs(
     {
       key: 'container',
       kind: 'azure.storage.container',
-      name: `${name}/${container}`,
+      name: `${name}/${containerName(placement)}`,
       // Looking into it takes the role, so the role leaves after it.
       needs: ['account', 'worker-stores'],
       desired: { publicAccess: 'None' },

@@ -47,27 +47,3 @@ export function storageChecks(observed: Record<string, Observed>): Check[] {
     },
   ];
 }
-
-export const storagePermissions = {
-  do: [
-    'Microsoft.Resources/subscriptions/resourceGroups/read',
-    'Microsoft.Resources/subscriptions/resourceGroups/write',
-    'Microsoft.Storage/storageAccounts/read',
-    'Microsoft.Storage/storageAccounts/write',
-    'Microsoft.Storage/storageAccounts/blobServices/read',
-    'Microsoft.Storage/storageAccounts/blobServices/write',
-    'Microsoft.Storage/storageAccounts/blobServices/containers/read',
-    'Microsoft.Storage/storageAccounts/blobServices/containers/write',
-    'Microsoft.Storage/storageAccounts/managementPolicies/read',
-    'Microsoft.Storage/storageAccounts/managementPolicies/write',
-    'Microsoft.Authorization/roleAssignments/read',
-    'Microsoft.Authorization/roleAssignments/write',
-  ],
-  undo: [
-    'Microsoft.Resources/subscriptions/resourceGroups/delete',
-    'Microsoft.Storage/storageAccounts/delete',
-    'Microsoft.Storage/storageAccounts/blobServices/containers/delete',
-    'Microsoft.Storage/storageAccounts/managementPolicies/delete',
-    'Microsoft.Authorization/roleAssignments/delete',
-  ],
-} as const;

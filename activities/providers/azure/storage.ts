@@ -4,10 +4,8 @@ import type { Cell } from '../driver.ts';
 import type { AzureClients } from './clients.ts';
 import { ownerOfScope, resourceGroupDriver, resourceGroupSpec } from './resource-group.ts';
 import { roleAssignmentDriver } from './role-assignment.ts';
-import { storageDrivers, storageSpecs } from './storage-account.ts';
-import { storageChecks, storagePermissions } from './storage-checks.ts';
-
-export const container = 'objects';
+import { containerName, storageDrivers, storageSpecs } from './storage-account.ts';
+import { storageChecks } from './storage-checks.ts';
 
 export function storageCell(clients: AzureClients): Cell {
   return {
@@ -15,7 +13,7 @@ export function storageCell(clients: AzureClients): Cell {
     type: 'storage',
     design(placement) {
       const { retention_days } = StorageConfiguration.parse(placement.configuration);
-      return [resourceGroupSpec(placement), ...storageSpecs(placement, container, retention_days)];
+      return [resourceGroupSpec(placement), ...storageSpecs(placement, retention_days)];
     },
     resources: [
       resourceGroupDriver(clients),
@@ -23,13 +21,13 @@ export function storageCell(clients: AzureClients): Cell {
       roleAssignmentDriver(clients, (id, call) => ownerOfScope(clients, id, call)),
     ],
     verify: (_placement, observed) => storageChecks(observed),
-    async health(_placement, observed, signal) {
+    async health(placement, observed, signal) {
       const account = observed.account?.outputs.name;
+      const container = containerName(placement);
       if (!account) return { healthy: false, detail: 'the storage account does not exist' };
       await clients.container(account, container).getProperties({ abortSignal: signal });
       return { healthy: true, detail: `container ${account}/${container} answers` };
     },
-    endpoint: (_placement, observed) => `${observed.account?.outputs.url ?? ''}${container}`,
-    permissions: storagePermissions,
+    endpoint: (placement, observed) => `${observed.account?.outputs.url ?? ''}${containerName(placement)}`,
   };
 }

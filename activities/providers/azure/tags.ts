@@ -1,5 +1,5 @@
 /** Tags and locations in the shapes that ARM has. */
-import { fromTags, ownerTags } from '../../../model/names.ts';
+import { fromTags, isSought, ownerTags } from '../../../model/names.ts';
 import type { JsonObject, Owner, Placement } from '../../../model/service.ts';
 
 type Tags = Readonly<Record<string, string | undefined>> | undefined;
@@ -15,10 +15,10 @@ export const tagsOf = (tags: Tags): JsonObject =>
     }),
   );
 
-/** The owner named by the tags, if it is this placement's estate. */
+/** The owner named by the tags, if the listing of this placement looks for it. */
 export function ours(tags: Tags, placement: Placement): Owner | undefined {
   const owner = fromTags(tags);
-  return owner?.uid === placement.owner.uid ? owner : undefined;
+  return isSought(owner, placement.owner) ? owner : undefined;
 }
 
 /** ARM answers some types with a region's display name: `West US 2` is `westus2`. */

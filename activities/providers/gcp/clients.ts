@@ -38,6 +38,8 @@ export class Clients {
   readonly project: string;
   readonly rest: Rest;
   readonly compute: () => Promise<ComputeClients>;
+  /** Whom policies name where they mean this worker. */
+  readonly member: () => Promise<string>;
   readonly #key: { keyFilename?: string };
   /** Longest that one request may take, milliseconds. */
   readonly deadlineMs: number;
@@ -51,7 +53,16 @@ export class Clients {
     // Left out, the default chain is used: workload identity.
     this.#key = settings.credentials?.key_file ? { keyFilename: settings.credentials.key_file } : {};
     const scopes = ['https://www.googleapis.com/auth/cloud-platform'];
-    this.rest = rest(new GoogleAuth({ ...this.#key, projectId: this.project, scopes }), settings.callDeadlineMs);
+    const auth = new GoogleAuth({ ...this.#key, projectId: this.project, scopes });
+    this.rest = rest(auth, settings.callDeadlineMs);
+    this.member = async () => {
+      const { client_email } = await auth.getCredentials();
+      if (client_email) return `serviceAccount:${client_email}`;
+      throw new CloudError(
+        { provider: settings.name, operation: 'getCredentials', resource: 'credentials', kind: 'InvalidInput' },
+        'they do not tell which service account they are: use a key file, or an attached service account',
+      );
+    };
     this.compute = computeClients({ project: this.project, ...this.#key });
   }
 
@@ -65,6 +76,9 @@ export class Clients {
     });
     return this.#storage;
   };
+
+  /** For the byte path; the library keeps it and renews it before it expires. */
+  token = async (): Promise<string> => (await this.storage().authClient.getAccessToken()) ?? '';
 
   bigQuery = (): Promise<BigQuery> => {
     this.#bigQuery ??= import('@google-cloud/bigquery').then(

@@ -3,6 +3,7 @@
  * is owned by its description, and is busy as long as an operation works on it.
  */
 import { z } from 'zod';
+import { isSought, soughtTag } from '../../../model/names.ts';
 import type { JsonObject, Outputs, ResourceSpec } from '../../../model/service.ts';
 import type { Call, Observed, ResourceDriver } from '../driver.ts';
 import type { ComputeClients, IOperation } from './compute-clients.ts';
@@ -150,13 +151,13 @@ export function computeDriver<R extends Common>(kind: ComputeKind<R>, scope: Com
       }
     },
     async list(call) {
-      const { uid } = call.placement.owner;
+      const [, value] = soughtTag(call.placement.owner);
       const clients = await scope.clients();
-      const filter = `description:"${uid}"`;
+      const filter = `description:"${value}"`;
       const [resources] = await withDeadline(call, kind.list(clients, at({ name: '' }, call), filter));
       return resources.flatMap((resource) => {
         const owner = ownerInDescription(resource.description);
-        if (owner?.uid !== uid) return [];
+        if (!isSought(owner, call.placement.owner)) return [];
         return [{ kind: kind.kind, name: resource.name ?? '', id: resource.selfLink ?? '', owner }];
       });
     },

@@ -191,43 +191,5 @@ export function computeCell(scope: ComputeScope, serviceAccounts: ResourceDriver
     ],
     health: async (_placement, observed) => groupHealth(observed),
     endpoint: (_placement, observed) => observed.group?.outputs.group ?? '',
-    permissions: computePermissions,
   };
 }
-
-const rights = (resource: string, ...verbs: string[]): string[] => verbs.map((verb) => `compute.${resource}.${verb}`);
-
-/** Names of IAM permissions: https://cloud.google.com/compute/docs/reference/rest/v1 names them for each method. */
-export const computePermissions = {
-  do: [
-    ...rights('networks', 'create', 'get', 'list', 'update', 'updatePolicy'),
-    ...rights('subnetworks', 'create', 'get', 'list', 'update', 'use'),
-    ...rights('firewalls', 'create', 'get', 'list', 'update'),
-    ...rights('routers', 'create', 'get', 'list', 'update'),
-    ...rights('instanceTemplates', 'create', 'get', 'list', 'useReadOnly'),
-    ...rights('instanceGroupManagers', 'create', 'get', 'list', 'update', 'use'),
-    ...rights('autoscalers', 'create', 'get', 'list', 'update'),
-    ...rights('instances', 'create', 'setLabels', 'setMetadata', 'setServiceAccount', 'setTags'),
-    'compute.disks.create',
-    'compute.globalOperations.get',
-    'compute.globalOperations.list',
-    'compute.regionOperations.get',
-    'compute.regionOperations.list',
-    'iam.serviceAccounts.create',
-    'iam.serviceAccounts.get',
-    'iam.serviceAccounts.list',
-    'iam.serviceAccounts.update',
-    'iam.serviceAccounts.actAs',
-  ],
-  undo: [
-    ...rights('networks', 'delete'),
-    ...rights('subnetworks', 'delete'),
-    ...rights('firewalls', 'delete'),
-    ...rights('routers', 'delete'),
-    ...rights('instanceTemplates', 'delete'),
-    ...rights('instanceGroupManagers', 'delete'),
-    ...rights('autoscalers', 'delete'),
-    ...rights('instances', 'delete'),
-    'iam.serviceAccounts.delete',
-  ],
-};

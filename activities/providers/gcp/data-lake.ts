@@ -5,7 +5,7 @@ import { bucketChecks, bucketDriver, bucketSpec } from './bucket.ts';
 import type { Clients } from './clients.ts';
 import { abortable } from './compute-resource.ts';
 import { datasetDriver, datasetSpec } from './dataset.ts';
-import { bucketRights, retentionDays } from './storage.ts';
+import { retentionDays } from './storage.ts';
 import { subscriptionDriver, subscriptionSpec } from './subscription.ts';
 import { topicDriver, topicSpec } from './topic.ts';
 
@@ -73,31 +73,7 @@ export function dataLakeCell(clients: Clients): Cell {
         detail: attached ? `${topic} takes messages and is read` : `${topic} is not read: its subscription is detached`,
       };
     },
-    endpoint: (_placement, observed) => observed.stream?.outputs.topic ?? '',
-    permissions: {
-      do: [
-        ...bucketRights.do,
-        'bigquery.datasets.create',
-        'bigquery.datasets.get',
-        'bigquery.datasets.update',
-        'bigquery.tables.list',
-        'pubsub.topics.create',
-        'pubsub.topics.get',
-        'pubsub.topics.list',
-        'pubsub.topics.update',
-        'pubsub.topics.attachSubscription',
-        'pubsub.subscriptions.create',
-        'pubsub.subscriptions.get',
-        'pubsub.subscriptions.list',
-        'pubsub.subscriptions.update',
-      ],
-      undo: [
-        ...bucketRights.undo,
-        'bigquery.datasets.delete',
-        'bigquery.tables.delete',
-        'pubsub.topics.delete',
-        'pubsub.subscriptions.delete',
-      ],
-    },
+    // Objects are what a migration carries, and what its readers and writers look for.
+    endpoint: (_placement, observed) => observed.bucket?.outputs.url ?? '',
   };
 }

@@ -1,13 +1,13 @@
 /** A BigQuery dataset: the catalogue of a data lake. Its tables may hold what exists nowhere else. */
 import type { Dataset } from '@google-cloud/bigquery';
 import { z } from 'zod';
-import { resourceName, retainedUntilTag } from '../../../model/names.ts';
+import { resourceName, retainedUntilTag, soughtTag } from '../../../model/names.ts';
 import type { JsonObject, Placement, ResourceSpec } from '../../../model/service.ts';
 import type { ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
 import { abortable } from './compute-resource.ts';
 import { ifFound } from './errors.ts';
-import { desiredLabels, foundBy, labelsOf, ownership, uidLabel } from './labels.ts';
+import { desiredLabels, foundBy, labelsOf, ownership } from './labels.ts';
 
 export const datasetKind = 'gcp.bigquery.dataset';
 
@@ -125,7 +125,7 @@ export function datasetDriver({
     },
 
     async list({ placement, signal }) {
-      const filter = `labels.${uidLabel(placement).join(':')}`;
+      const filter = `labels.${soughtTag(placement.owner).join(':')}`;
       const [datasets] = await within(signal, (await bigQuery()).getDatasets({ filter }));
       return datasets
         .filter(({ metadata }) => metadata.location?.toLowerCase() === placement.region)

@@ -11,7 +11,6 @@ import { bucketChecks } from './bucket.ts';
 import {
   account,
   computeName,
-  computePermissions,
   firewall,
   ground,
   groupHealth,
@@ -237,44 +236,5 @@ export function iotCoreCell(parts: IotCoreParts): Cell {
       return canary(parts, { project, registry, topic }, observed, signal);
     },
     endpoint: (_placement, observed) => `mqtts://${observed['forwarding-rule']?.outputs.address ?? ''}:${ports.mqtt}`,
-    permissions: {
-      do: [
-        ...computePermissions.do,
-        ...rights('compute.addresses', 'create', 'get', 'list', 'use'),
-        ...rights('compute.forwardingRules', 'create', 'get', 'list'),
-        ...rights('compute.regionHealthChecks', 'create', 'get', 'list', 'update', 'useReadOnly'),
-        ...rights('compute.regionBackendServices', 'create', 'get', 'list', 'update', 'use'),
-        ...rights('secretmanager.secrets', 'create', 'get', 'list', 'getIamPolicy', 'setIamPolicy'),
-        ...rights('secretmanager.versions', 'add', 'get', 'access'),
-        ...rights(
-          'pubsub.topics',
-          'create',
-          'get',
-          'list',
-          'update',
-          'getIamPolicy',
-          'setIamPolicy',
-          'attachSubscription',
-        ),
-        ...rights('pubsub.subscriptions', 'create', 'get', 'list', 'update', 'consume'),
-        ...rights('storage.buckets', 'create', 'get', 'list', 'update', 'getIamPolicy', 'setIamPolicy'),
-        ...rights('storage.objects', 'create', 'get', 'list', 'delete'),
-      ],
-      undo: [
-        ...computePermissions.undo,
-        ...rights('compute.addresses', 'delete'),
-        ...rights('compute.forwardingRules', 'delete'),
-        ...rights('compute.regionHealthChecks', 'delete'),
-        ...rights('compute.regionBackendServices', 'delete'),
-        ...rights('secretmanager.secrets', 'delete'),
-        ...rights('secretmanager.versions', 'destroy'),
-        ...rights('pubsub.topics', 'delete'),
-        ...rights('pubsub.subscriptions', 'delete'),
-        ...rights('storage.buckets', 'delete'),
-        ...rights('storage.objects', 'delete'),
-      ],
-    },
   };
 }
-
-const rights = (resource: string, ...verbs: string[]): string[] => verbs.map((verb) => `${resource}.${verb}`);

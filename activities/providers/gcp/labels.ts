@@ -1,5 +1,5 @@
 /** Labels, as Google calls tags: what must be on a resource, and what is found there. */
-import { fromTags, ownerTags, retainedUntilTag, toTags } from '../../../model/names.ts';
+import { fromTags, isSought, retainedUntilTag, toTags } from '../../../model/names.ts';
 import type { JsonObject, Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Found, Observed } from '../driver.ts';
 
@@ -40,9 +40,6 @@ export function ownership(
 export function foundBy(placement: Placement, kind: string, name: string, id: string, labels: Given): Found[] {
   const found = cleanLabels(labels);
   const owner = fromTags(found);
-  if (owner?.uid !== placement.owner.uid) return [];
+  if (!isSought(owner, placement.owner)) return [];
   return [{ kind, name, id, owner, retainedUntil: found[retainedUntilTag] }];
 }
-
-/** `multi-cloud-uid` and its value, for the filters of listings. */
-export const uidLabel = (placement: Placement): [string, string] => [ownerTags.uid, placement.owner.uid];

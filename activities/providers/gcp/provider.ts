@@ -2,12 +2,17 @@
 
 import { z } from 'zod';
 import type { Provider, ProviderSettings } from '../driver.ts';
+import { outputOf } from '../object-store.ts';
+import { PooledHttp } from '../pooled-http.ts';
 import { bucketDriver, bucketSpec } from './bucket.ts';
 import { Clients } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
+import { cloudDns } from './dns.ts';
 import { classify } from './errors.ts';
+import { bucketFence } from './fence.ts';
 import { iotCoreCell } from './iot-core.ts';
+import { gcsStore } from './object-store.ts';
 import { smallObjects } from './objects.ts';
 import { serviceAccountDriver } from './service-account.ts';
 import { storageCell } from './storage.ts';
@@ -22,6 +27,7 @@ const permissionsPerCall = 100;
 
 export function gcpProvider(settings: ProviderSettings): Provider {
   const clients = new Clients(settings);
+  const http = new PooledHttp({ idleMs: settings.callDeadlineMs });
   const { project, rest, storage } = clients;
   const projectUrl = `https://cloudresourcemanager.googleapis.com/v3/projects/${project}`;
   const scope = { project, clients: clients.compute, deadlineMs: settings.callDeadlineMs };
@@ -49,6 +55,9 @@ export function gcpProvider(settings: ProviderSettings): Provider {
       }),
     ],
     objects: smallObjects(clients),
+    store: (placement) => gcsStore(http, clients.token, outputOf(placement, 'bucket', 'bucket')),
+    dns: cloudDns(clients, settings.pollMs),
+    fence: bucketFence(clients),
     classify,
 
     async account(signal) {
@@ -66,6 +75,9 @@ export function gcpProvider(settings: ProviderSettings): Provider {
       return missing;
     },
 
-    close: () => clients.close(),
+    async close() {
+      http.close();
+      await clients.close();
+    },
   };
 }

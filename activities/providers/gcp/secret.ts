@@ -4,7 +4,7 @@
  */
 import { createHash, X509Certificate } from 'node:crypto';
 import { z } from 'zod';
-import { fromTags, toTags } from '../../../model/names.ts';
+import { fromTags, isSought, soughtTag, toTags } from '../../../model/names.ts';
 import type { Owner } from '../../../model/service.ts';
 import type { Call, Found, ResourceDriver } from '../driver.ts';
 import { need } from './compute-resource.ts';
@@ -55,17 +55,17 @@ export function secretDriver(project: string, rest: Rest): ResourceDriver {
     },
     remove: ({ name }, _observed, { signal }) => rest.remove(url(name), signal),
     async list({ placement, signal }) {
-      const { uid } = placement.owner;
+      const [tag, value] = soughtTag(placement.owner);
       const found: Found[] = [];
       for (let token = ''; ; ) {
         const query = new URLSearchParams({
-          filter: `labels.multi-cloud-uid=${uid}`,
+          filter: `labels.${tag}=${value}`,
           ...(token && { pageToken: token }),
         });
         const page = await rest.call('GET', `${collection}?${query}`, { schema: Page, signal });
         for (const { name, labels } of page.secrets) {
           const owner = fromTags(labels);
-          if (owner?.uid === uid)
+          if (isSought(owner, placement.owner))
             found.push({ kind: 'gcp.secret-manager.secret', name: shortName(name), id: name, owner });
         }
         if (!page.nextPageToken) return found;

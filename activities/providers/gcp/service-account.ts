@@ -1,6 +1,6 @@
 /** The identity of a placement's machines: a service account without keys. What it may do is granted where it is needed, see `iam-member.ts`. */
 import { z } from 'zod';
-import { resourceName } from '../../../model/names.ts';
+import { isSought, resourceName } from '../../../model/names.ts';
 import type { Placement } from '../../../model/service.ts';
 import type { Found, ResourceDriver } from '../driver.ts';
 import { describeOwner, ownerInDescription } from './ownership.ts';
@@ -63,7 +63,7 @@ export function serviceAccountDriver(project: string, rest: Rest): ResourceDrive
         });
         for (const { description, email, name } of page.accounts) {
           const owner = ownerInDescription(description);
-          if (owner?.uid === placement.owner.uid)
+          if (isSought(owner, placement.owner))
             found.push({ kind: 'gcp.iam.service-account', name: email.split('@')[0] ?? '', id: name, owner });
         }
         if (!page.nextPageToken) return found;

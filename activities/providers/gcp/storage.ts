@@ -11,18 +11,6 @@ export function retentionDays({ configuration }: Placement): number | undefined 
   return days >= 1 ? Math.ceil(days) : undefined;
 }
 
-/** Names of IAM permissions: https://cloud.google.com/storage/docs/access-control/iam-json */
-export const bucketRights = {
-  do: [
-    'storage.buckets.create',
-    'storage.buckets.get',
-    'storage.buckets.list',
-    'storage.buckets.update',
-    'storage.objects.list',
-  ],
-  undo: ['storage.buckets.delete', 'storage.objects.delete'],
-} as const;
-
 export function storageCell(clients: Clients): Cell {
   return {
     provider: 'gcp',
@@ -39,6 +27,5 @@ export function storageCell(clients: Clients): Cell {
       return { healthy: true, detail: `bucket ${name} answers` };
     },
     endpoint: (_placement, observed) => observed.bucket?.outputs.url ?? '',
-    permissions: bucketRights,
   };
 }

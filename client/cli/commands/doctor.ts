@@ -5,7 +5,7 @@ import { printable } from '../../../model/text.ts';
 import { searchAttributes } from '../../../workflows/search-attributes.ts';
 import { OperationFailed } from '../../index.ts';
 import { Exit, exitCodes } from '../exit.ts';
-import { inSession, print, printJson, type Session } from '../session.ts';
+import { explainIn, inSession, print, printJson, type Session } from '../session.ts';
 
 interface Finding {
   check: string;
@@ -111,10 +111,16 @@ async function workersView(session: Session): Promise<Finding[]> {
         ok: false,
         found: `${provider} ${kind} ${name}: ${reason}; run: npx multi-cloud recover ${service}`,
       })),
+      ...(seen.lost ?? []).map(({ uid, resources, services }) => ({
+        check: 'records',
+        ok: false,
+        found: `Temporal knows of nothing that runs, and the clouds hold ${resources} resources of an estate ${session.estate.name} (UID ${uid}: ${services.join(', ')}). Where its database was lost, run: npx multi-cloud recover --rebuild ${uid}`,
+      })),
     ];
   } catch (error) {
-    if (!(error instanceof OperationFailed)) throw error;
-    return [{ check, ok: false, found: `${error.type}: ${error.message}` }];
+    const found =
+      error instanceof OperationFailed ? `${error.type}: ${error.message}` : (await explainIn(session, error)).message;
+    return [{ check, ok: false, found }];
   } finally {
     clearTimeout(timer);
   }

@@ -1,10 +1,13 @@
 /** The HTTP API of ARM over its core: which path means what. */
+
+import { roleDefinition } from '../iot-hub/role-assignments.ts';
 import { asObject, type Properties, Refusal } from './accept.ts';
 import type { ArmCore, Outcome } from './core.ts';
 import type { Conditions } from './envelope.ts';
 import type { ArmKind, Stored } from './kind.ts';
 import { resourceGroupKind } from './resource-groups.ts';
 import { keyOf, normalId, parsePath, within } from './resource-id.ts';
+import type { RolePermissions } from './role-definitions.ts';
 
 export interface Request {
   method: string;
@@ -13,6 +16,8 @@ export interface Request {
   query: URLSearchParams;
   conditions: Conditions;
   body: Properties;
+  /** Object ID of whoever asks. */
+  principal: string;
 }
 
 export interface Answer extends Outcome {
@@ -28,9 +33,11 @@ const notAllowed = (method: string): Refusal =>
 
 export class ArmApi {
   readonly #core: ArmCore;
+  readonly #granted: (principal: string) => RolePermissions[];
 
-  constructor(core: ArmCore) {
+  constructor(core: ArmCore, granted: (principal: string) => RolePermissions[]) {
     this.#core = core;
+    this.#granted = granted;
   }
 
   answer(request: Request): Promise<Answer> {
@@ -74,10 +81,12 @@ export class ArmApi {
     const { type, scope, name, parent, last } = parsed;
     if (/^Microsoft\.Resources\/tags$/i.test(type)) return this.#tags(request, scope);
     if (/^Microsoft\.Authorization\/permissions$/i.test(type))
-      // The one principal that there is owns the subscription; data actions need a role of their own, as everywhere.
+      return { status: 200, body: { value: this.#granted(request.principal) } };
+    const role = /^Microsoft\.Authorization\/roleDefinitions$/i.test(type) && name ? roleDefinition(name) : undefined;
+    if (role)
       return {
         status: 200,
-        body: { value: [{ actions: ['*'], notActions: [], dataActions: [], notDataActions: [] }] },
+        body: { id: path, name, type: 'Microsoft.Authorization/roleDefinitions', properties: role },
       };
     const kind = this.#core.kind(type);
     if (kind && name !== undefined) return this.#resource(request, kind);

@@ -82,7 +82,9 @@ export class ArmCore {
   inScope(scope: string, kind: ArmKind): Stored[] {
     if (keyOf(scope) !== keyOf(`/subscriptions/${this.settings.subscription}`) && !this.find(scope))
       this.#needGroup(scope);
-    return [...this.settings.store.list(kind.type)].filter(({ id }) => within(scope, id));
+    return [...this.settings.store.list(kind.type)].filter(
+      ({ id, properties }) => within(scope, id) || (kind.inherited && within(String(properties.scope), scope)),
+    );
   }
 
   async put(path: string, name: string, kind: ArmKind, body: Properties, conditions: Conditions): Promise<Outcome> {

@@ -59,6 +59,8 @@ export interface ArmKind {
   ifMatch: boolean;
   /** Names are unique in all of Azure, and held for a while after a deletion. */
   global: boolean;
+  /** An extension whose `properties.scope` holds for all below: a list at a scope tells those from above, too. */
+  inherited?: boolean;
   make(asked: Asked): Made;
   /** What a PATCH of more than tags makes; undefined: tags only. */
   patch?: (asked: Asked) => Made;

@@ -1,16 +1,18 @@
 /** Serves ARM over HTTP: who asks, which version, what shape an error has. */
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { armActions } from '../actions.ts';
 import { asObject, type Properties, Refusal } from './accept.ts';
 import type { Answer, ArmApi } from './api.ts';
+import { mayDo, type RolePermissions } from './role-definitions.ts';
 
 const audiences = ['https://management.azure.com', 'https://management.core.windows.net'];
 
 export interface ArmServerSettings {
   api: ArmApi;
   verify: (token: string, audience: string) => { principal: string } | undefined;
-  /** Object ID of the one principal with rights in the subscription. */
-  owner: string;
+  /** What roles let the holder of an object ID do in the subscription. */
+  granted: (principal: string) => RolePermissions[];
 }
 
 export const armServer = (settings: ArmServerSettings): Server =>
@@ -39,10 +41,10 @@ function internal(error: unknown): Refusal {
   return new Refusal(500, 'InternalServerError', 'The local Azure failed; its log says why.');
 }
 
-async function handle({ api, verify, owner }: ArmServerSettings, request: IncomingMessage): Promise<Answer> {
+async function handle({ api, verify, granted }: ArmServerSettings, request: IncomingMessage): Promise<Answer> {
   const { method = 'GET', headers } = request;
   const body = await bodyOf(request);
-  authenticate(headers.authorization, verify, owner);
+  const principal = authenticate(headers.authorization, verify);
   // Clients that are given a scope with a slash at its front send two of them.
   const url = new URL(`/${(request.url ?? '').replace(/^\/+/, '')}`, 'https://management.azure.com');
   if (!url.searchParams.has('api-version'))
@@ -51,23 +53,36 @@ async function handle({ api, verify, owner }: ArmServerSettings, request: Incomi
       'MissingApiVersionParameter',
       'The api-version query parameter (?api-version=) is required.',
     );
+  const path = decodeURIComponent(url.pathname).replace(/\/+$/, '');
+  authorize(principal, granted(principal), armActions(method, path), path);
   return api.answer({
     method,
-    path: decodeURIComponent(url.pathname).replace(/\/+$/, ''),
+    path,
+    principal,
     query: url.searchParams,
     conditions: { ifMatch: headers['if-match'], ifNoneMatch: headers['if-none-match'] },
     body,
   });
 }
 
-function authenticate(header: string | undefined, verify: ArmServerSettings['verify'], owner: string): void {
+/** Object ID of whoever the token belongs to. */
+function authenticate(header: string | undefined, verify: ArmServerSettings['verify']): string {
   const [, token] = /^Bearer (.+)$/i.exec(header ?? '') ?? [];
   if (!token)
     throw new Refusal(401, 'AuthenticationFailed', "Authentication failed. The 'Authorization' header is missing.");
   const known = audiences.map((audience) => verify(token, audience)).find(Boolean);
   if (!known) throw new Refusal(401, 'InvalidAuthenticationToken', 'The access token is invalid or has expired.');
-  if (known.principal !== owner)
-    throw new Refusal(403, 'AuthorizationFailed', `The client '${known.principal}' has no role in this subscription.`);
+  return known.principal;
+}
+
+function authorize(principal: string, granted: readonly RolePermissions[], actions: string[], path: string): void {
+  const missing = actions.find((action) => !mayDo(granted, action));
+  if (missing !== undefined)
+    throw new Refusal(
+      403,
+      'AuthorizationFailed',
+      `The client '${principal}' with object id '${principal}' does not have authorization to perform action '${missing}' over scope '${path}' or the scope is invalid.`,
+    );
 }
 
 async function bodyOf(request: IncomingMessage): Promise<Properties> {

@@ -17,6 +17,24 @@ recover(String(values.location));
 const azurite = createRequire(join(source, 'blob/main.js'));
 const loki: LokiModule = azurite('lokijs');
 noteChanges(loki);
+
+/**
+ * Names that XML cannot hold are listed percent-encoded, as Blob Storage does; Azurite answers 500 to the whole list.
+ * https://learn.microsoft.com/rest/api/storageservices/list-blobs#response-body
+ */
+interface ListAnswer {
+  Blobs?: { Blob?: { Name: unknown }[] };
+}
+const xml: { stringifyXML(body: ListAnswer, options: object): string } = azurite('./generated/utils/xml.js');
+const { stringifyXML } = xml;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: those that XML 1.0 forbids
+const unprintable = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/;
+xml.stringifyXML = (body, options) => {
+  for (const blob of body.Blobs?.Blob ?? [])
+    if (typeof blob.Name === 'string' && unprintable.test(blob.Name))
+      blob.Name = { $: { Encoded: 'true' }, _: encodeURIComponent(blob.Name) };
+  return stringifyXML(body, options);
+};
 azurite('./main.js');
 
 const lines = createInterface({ input: process.stdin });

@@ -9,12 +9,12 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http';
+import { blobAction } from '../actions.ts';
 import type { ArmReader, Stored } from '../arm/kind.ts';
 import type { EntraTokens } from '../event-hubs/entities.ts';
 import type { Azurite } from './azurite.ts';
 
 const audience = 'https://storage.azure.com';
-const dataPlane = 'Microsoft.Storage/storageAccounts/blobServices/containers';
 
 export interface FrontSettings {
   arm: ArmReader;
@@ -29,19 +29,6 @@ interface Refused {
   status: number;
   code: string;
   message: string;
-}
-
-/** What a request needs, in the words of role definitions. */
-export function actionOf(method: string, path: string, query: URLSearchParams): string {
-  const [, container, blob] = path.split('/');
-  const reads = method === 'GET' || method === 'HEAD';
-  if (!container) return `${dataPlane}/read`;
-  if (!blob && query.get('restype') === 'container') {
-    if (reads) return query.get('comp') === 'list' ? `${dataPlane}/blobs/read` : `${dataPlane}/read`;
-    return method === 'DELETE' ? `${dataPlane}/delete` : `${dataPlane}/write`;
-  }
-  if (reads) return `${dataPlane}/blobs/read`;
-  return method === 'DELETE' ? `${dataPlane}/blobs/delete` : `${dataPlane}/blobs/write`;
 }
 
 export function blobFront(settings: FrontSettings): Server {
@@ -79,7 +66,7 @@ function refusal(
   if (!known) return refusals.authentication;
   const container = url.pathname.split('/')[1];
   const resource = container ? `${account.id}/blobServices/default/containers/${container}` : account.id;
-  if (!arm.allows(known.principal, actionOf(method, url.pathname, url.searchParams), resource))
+  if (!arm.allows(known.principal, blobAction(method, url.pathname, url.searchParams), resource))
     return refusals.permission;
   return undefined;
 }

@@ -78,6 +78,7 @@ export const roleAssignmentKind: ArmKind = {
   longRunning: false,
   ifMatch: false,
   global: false,
+  inherited: true,
   make: ({ id, name, body, list }) => {
     const scope = id.replace(/\/providers\/Microsoft\.Authorization\/roleAssignments\/[^/]+$/i, '');
     return { properties: roleAssignment(scope, name, body, list('Microsoft.Authorization/roleAssignments')) };

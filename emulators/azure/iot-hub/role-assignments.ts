@@ -29,7 +29,11 @@ const dataActions: Record<string, readonly string[]> = {
   'b447c946-2db7-41ec-983d-d8bf3b1c77e3': ['Microsoft.Devices/IotHubs/*/read'],
   '4ea46cd5-c1b2-4a8e-910b-273211f9ce47': ['Microsoft.Devices/IotHubs/devices/*'],
   'ba92f5b4-2d11-453d-a403-e96b0029c9fe': ['Microsoft.Storage/storageAccounts/blobServices/containers/*'],
-  '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1': ['Microsoft.Storage/storageAccounts/blobServices/containers/*/read'],
+  'b7e6dc6d-f1e8-4753-8033-0f276bb0955b': ['Microsoft.Storage/storageAccounts/blobServices/containers/*'],
+  '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1': [
+    'Microsoft.Storage/storageAccounts/blobServices/containers/read',
+    'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read',
+  ],
 };
 
 const matches = (pattern: string, action: string): boolean => {
@@ -44,15 +48,34 @@ const within = (scope: string, id: string): boolean =>
   id.toLowerCase() === scope.toLowerCase() || id.toLowerCase().startsWith(`${scope.toLowerCase().replace(/\/$/, '')}/`);
 
 /** The data action on the resource, by an assignment on it or anything above it. */
-export const allowed = (all: Iterable<Held>, principal: string, action: string, resource: string): boolean =>
+export const allowed = (
+  all: Iterable<Held>,
+  principal: string,
+  action: string,
+  resource: string,
+  /** What a role of the subscription's own allows. */
+  custom: (roleId: string) => readonly string[] = () => [],
+): boolean =>
   [...all].some(
     ({ principalId, roleId, scope }) =>
       principalId === principal &&
       within(scope, resource) &&
-      (dataActions[roleId] ?? []).some((pattern) => matches(pattern, action)),
+      (dataActions[roleId] ?? custom(roleId)).some((pattern) => matches(pattern, action)),
   );
 
-/** An assignment is made once: the same PUT again answers what is there, another one under its name is refused. */
+/** The definition of a built-in role, as far as this knows it. */
+export const roleDefinition = (id: string): Properties | undefined => {
+  const actions = dataActions[id.toLowerCase()];
+  return (
+    actions && {
+      type: 'BuiltInRole',
+      permissions: [{ actions: [], notActions: [], dataActions: actions, notDataActions: [] }],
+      assignableScopes: ['/'],
+    }
+  );
+};
+
+/** Under its name an assignment can change its description and condition, and nothing else. */
 export function roleAssignment(
   scope: string,
   name: string,
@@ -71,7 +94,10 @@ export function roleAssignment(
     one.principalId === given.principalId &&
     roleIdOf(one) === roleIdOf(given);
   for (const one of others) {
-    if (one.name === name && same(one.properties)) return one.properties;
+    if (one.name === name && same(one.properties)) {
+      const { createdOn } = one.properties;
+      return { ...given, scope, createdOn, updatedOn: new Date().toISOString() };
+    }
     if (one.name === name)
       throw new Refusal(
         409,

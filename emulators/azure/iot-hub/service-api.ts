@@ -142,7 +142,8 @@ function listDevices(request: Request): Answer {
   return { status: 200, body: records.map((record) => showDevice(record, request.registry.presence(record.deviceId))) };
 }
 
-function operation(method: string, [first, second, third]: string[]): Operation | undefined {
+/** What a request asks for, and the right that it needs. `parts`: of the path, decoded. */
+export function operation(method: string, [first, second, third]: string[]): Operation | undefined {
   const id = second !== undefined && DeviceId.safeParse(second).success ? second : undefined;
   if (third !== undefined) return undefined;
   switch (`${method} ${first}${second === undefined ? '' : '/…'}`) {

@@ -25,9 +25,16 @@ const served: Record<string, Record<string, string[]>> = {
   },
   'bigquery.v2': { datasets: [...crud, 'patch', 'update'], tables: [...crud, 'patch', 'update'] },
   'iam.v1': {
+    roles: ['get'],
     'projects.serviceAccounts': ['create', 'get', 'list', 'patch', 'delete', 'enable', 'disable', ...policies],
+    'projects.roles': ['create', 'get', 'list', 'patch', 'delete'],
   },
   'cloudresourcemanager.v3': { projects: ['get', ...policies] },
+  'dns.v1': {
+    managedZones: ['create', 'get', 'list', 'delete'],
+    resourceRecordSets: ['get', 'list'],
+    changes: ['create', 'get', 'list'],
+  },
   'compute.v1': {
     networks: [...crud, 'patch'],
     subnetworks: [...crud, 'patch'],

@@ -34,10 +34,11 @@ function start(folder: string): (method: string, path: string, body?: object) =>
       operationMs,
       nameHeldMs: 60_000,
     }),
+    () => [],
   );
   return (method, path, body = {}) => {
     const query = new URLSearchParams({ 'api-version': '2025-01-01' });
-    return api.answer({ method, path, query, conditions: {}, body: { ...body } });
+    return api.answer({ method, path, query, conditions: {}, body: { ...body }, principal: 'owner' });
   };
 }
 

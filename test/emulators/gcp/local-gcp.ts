@@ -31,13 +31,13 @@ export class LocalGcp {
   #token = '';
 
   async start(): Promise<void> {
-    this.#port ||= await freePort();
+    this.#port ||= await freePorts(3);
     const certificates = join(this.#folder, 'certificates');
     await authority(certificates);
     const settings: LocalCloudSettings = {
       state: join(this.#folder, 'gcp'),
       port: this.#port,
-      ports: 2,
+      ports: 3,
       certificates,
       operationMs: 0,
       nameHeldMs: 60_000,
@@ -149,10 +149,23 @@ export class LocalGcp {
   }
 }
 
-async function freePort(): Promise<number> {
+/** The first of so many free ports in a row. */
+async function freePorts(count: number): Promise<number> {
+  for (;;) {
+    const first = await listening(0);
+    if (first === undefined || first + count > 65_536) continue;
+    const others = Array.from({ length: count - 1 }, (_, i) => listening(first + 1 + i));
+    if (!(await Promise.all(others)).includes(undefined)) return first;
+  }
+}
+
+/** The port that could be listened on; undefined where it is taken. */
+async function listening(asked: number): Promise<number | undefined> {
   const server = createServer();
-  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+  const free = await new Promise<boolean>((done) => {
+    server.once('error', () => done(false)).listen(asked, '127.0.0.1', () => done(true));
+  });
   const address = server.address();
-  await new Promise((done) => server.close(done));
-  return typeof address === 'object' && address ? address.port : 0;
+  if (free) await new Promise((done) => server.close(done));
+  return free && typeof address === 'object' && address ? address.port : undefined;
 }

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { loadDefinition } from '../../../emulators/gcp/compute-definition.ts';
-import { crc32c, crc32cText } from '../../../emulators/gcp/crc32c.ts';
+import { crc32c, crc32cText } from '../../../model/crc32c.ts';
 import type { Json } from '../../../model/service.ts';
 import { LocalGcp, project, type Reply } from './local-gcp.ts';
 

@@ -1,0 +1,354 @@
+/** The objects of an S3 bucket. Lists and bookkeeping by the SDK, bodies over pooled HTTP. */
+import {
+  AbortMultipartUploadCommand,
+  type ChecksumAlgorithm,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  DeleteObjectCommand,
+  GetObjectTaggingCommand,
+  ListObjectsV2Command,
+  ListPartsCommand,
+} from '@aws-sdk/client-s3';
+import { crcBase64, crcNumber } from '../../../model/crc32.ts';
+import {
+  type Attributes,
+  type ContentHeader,
+  contentHeaders,
+  type NewObject,
+  type ObjectStore,
+  type Part,
+  type StoredObject,
+  type Upload,
+} from '../object-store.ts';
+import { encodeKey, encodeWord, type HttpAnswer, type HttpRequest, type PooledHttp, textOf } from '../pooled-http.ts';
+import type { Clients } from './clients.ts';
+import { ifFound } from './errors.ts';
+import { S3Signer } from './sign.ts';
+import { fromList } from './tags.ts';
+
+const metaPrefix = 'x-amz-meta-';
+const MiB = 1024 * 1024;
+/** https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html (2026-11-27). */
+const maxObjectBytes = 5 * 1024 ** 4;
+const smallestPart = 5 * MiB;
+
+/** Classes whose objects must be restored first. https://docs.aws.amazon.com/AmazonS3/latest/userguide/restoring-objects.html */
+const archived = ['GLACIER', 'DEEP_ARCHIVE'];
+
+const unquoted = (etag = ''): string => etag.replaceAll('"', '');
+/** The ETag alone does not change with a copy onto itself that changes metadata. Seconds: a header has no more. */
+const versionOf = (etag: string, modified: Date): string =>
+  `${unquoted(etag)}@${Math.floor(modified.getTime() / 1000)}`;
+const etagOf = (version: string): string => `"${version.split('@')[0]}"`;
+
+/** The MD5 that an ETag is, where the whole was written at once and not under a KMS key (then it is no MD5). */
+const md5Of = (etag = '', encryption?: string): string | undefined =>
+  encryption === 'AES256' && /^"?[0-9a-f]{32}"?$/.test(etag)
+    ? Buffer.from(unquoted(etag), 'hex').toString('base64')
+    : undefined;
+
+/** What S3 answers for a header that is not ASCII. https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html */
+function decodeWords(text: string): string {
+  return text.replace(/=\?UTF-8\?([BQ])\?([^?]*)\?=/gi, (_, how: string, word: string) =>
+    how.toUpperCase() === 'B'
+      ? Buffer.from(word, 'base64').toString('utf8')
+      : Buffer.from(
+          word
+            .replaceAll('_', ' ')
+            .replace(/=([0-9A-F]{2})/gi, (_hex, code: string) => String.fromCharCode(Number.parseInt(code, 16))),
+          'latin1',
+        ).toString('utf8'),
+  );
+}
+
+function attributesOf({ headers }: HttpAnswer): Attributes {
+  const attributes: Attributes = { headers: {}, metadata: {}, tags: {} };
+  for (const name of contentHeaders) {
+    const value = headers[name];
+    if (value !== undefined && value !== '') attributes.headers[name] = value;
+  }
+  for (const [name, value] of Object.entries(headers))
+    if (name.startsWith(metaPrefix)) attributes.metadata[name.slice(metaPrefix.length)] = decodeWords(String(value));
+  return attributes;
+}
+
+const headerOf = (answer: HttpAnswer, name: string): string | undefined => {
+  const value = answer.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+};
+
+/** An answer in the shape of the SDK's errors, which `classify` knows. A HEAD has no body: its status must do. */
+function failure(answer: HttpAnswer): Error {
+  const body = textOf(answer.piece);
+  const code = /<Code>([^<]*)<\/Code>/.exec(body)?.[1] ?? `Http${answer.status}`;
+  return Object.assign(new Error(/<Message>([^<]*)<\/Message>/.exec(body)?.[1] ?? ''), {
+    name: code,
+    $metadata: { httpStatusCode: answer.status, requestId: headerOf(answer, 'x-amz-request-id') },
+    $response: { headers: answer.headers },
+  });
+}
+
+function attributeHeaders({ headers, metadata, tags }: Attributes): Record<string, string> {
+  const sent: Record<string, string> = { ...headers };
+  for (const [name, value] of Object.entries(metadata)) sent[metaPrefix + name] = value;
+  const tagging = Object.entries(tags).map(([name, value]) => `${encodeWord(name)}=${encodeWord(value)}`);
+  if (tagging.length > 0) sent['x-amz-tagging'] = tagging.join('&');
+  return sent;
+}
+
+const conditionOf = (expected: NewObject['expected']): Record<string, string> =>
+  'absent' in expected ? { 'if-none-match': '*' } : { 'if-match': etagOf(expected.version) };
+
+export function s3Store(
+  clients: Clients,
+  http: PooledHttp,
+  { bucket, region, account }: { bucket: string; region: string; account: string },
+): ObjectStore {
+  const s3 = clients.s3(region);
+  const signer = new S3Signer(region);
+  const host = `${bucket}.s3.${region}.amazonaws.com`;
+  const own = { Bucket: bucket, ExpectedBucketOwner: account };
+
+  async function send(
+    method: HttpRequest['method'],
+    key: string,
+    options: {
+      query?: [string, string][];
+      headers?: Record<string, string>;
+      body?: HttpRequest['body'];
+      signal: AbortSignal;
+    },
+  ): Promise<HttpAnswer> {
+    const { query = [], body, signal } = options;
+    const headers = signer.sign(
+      {
+        method,
+        host,
+        path: `/${key.split('/').map(encodeWord).join('/')}`,
+        query,
+        headers: { ...options.headers, 'x-amz-expected-bucket-owner': account },
+      },
+      await s3.config.credentials(),
+    );
+    const search = query.map(([name, value]) => `${name}=${value}`).join('&');
+    const path = `/${encodeKey(key)}${search && `?${search}`}`;
+    const length = body ? { 'content-length': body.bytes } : {};
+    const answer = await http.send({ method, host, path, headers: { ...headers, ...length }, body }, signal);
+    if (answer.status >= 300) throw failure(answer);
+    return answer;
+  }
+
+  /** The object of an answer to GET or HEAD, which has all but the values of its tags. */
+  async function described(key: string, answer: HttpAnswer, size: number, signal: AbortSignal): Promise<StoredObject> {
+    const etag = headerOf(answer, 'etag') ?? '';
+    const modified = new Date(headerOf(answer, 'last-modified') ?? 0);
+    const attributes = attributesOf(answer);
+    if (Number(headerOf(answer, 'x-amz-tagging-count') ?? 0) > 0) {
+      const { TagSet } = await s3.send(new GetObjectTaggingCommand({ ...own, Key: key }), { abortSignal: signal });
+      attributes.tags = fromList(TagSet);
+    }
+    const whole = headerOf(answer, 'x-amz-checksum-type') !== 'COMPOSITE';
+    const held =
+      headerOf(answer, 'x-amz-object-lock-legal-hold') === 'ON' ||
+      new Date(headerOf(answer, 'x-amz-object-lock-retain-until-date') ?? 0).getTime() > Date.now();
+    return {
+      key,
+      size,
+      version: versionOf(etag, modified),
+      modified: modified.toISOString(),
+      checksums: {
+        md5: md5Of(etag, headerOf(answer, 'x-amz-server-side-encryption')),
+        ...(whole && {
+          crc32: headerOf(answer, 'x-amz-checksum-crc32'),
+          crc32c: headerOf(answer, 'x-amz-checksum-crc32c'),
+        }),
+      },
+      ...(held && { refusal: 'held' as const }),
+      attributes,
+    };
+  }
+
+  const upload = (object: Pick<NewObject, 'key'>, { id }: Pick<Upload, 'id'>) => ({
+    ...own,
+    Key: object.key,
+    UploadId: id,
+  });
+
+  return {
+    id: `aws:${bucket}`,
+    metadataBytes: 2048,
+    digest: 'crc32',
+    vouchedBytes: Number.POSITIVE_INFINITY,
+
+    refusal({ key, size }) {
+      if (size > maxObjectBytes) return 'size';
+      // More steps up than down: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+      let depth = 0;
+      for (const segment of key.split('/')) {
+        depth += segment === '..' ? -1 : 1;
+        if (depth < 0) return 'key';
+      }
+      return Buffer.byteLength(key) > 1024 ? 'key' : undefined;
+    },
+
+    fit({ headers, metadata, tags }) {
+      const native: Attributes = { headers: {}, metadata: {}, tags: {} };
+      const rest: { headers: Attributes['headers']; metadata: Record<string, string>; tags: Record<string, string> } = {
+        headers: {},
+        metadata: {},
+        tags: {},
+      };
+      for (const [name, value] of Object.entries(headers))
+        (/^[\x20-\x7e]*$/.test(value) ? native : rest).headers[name as ContentHeader] = value;
+      for (const [name, value] of Object.entries(metadata))
+        (/^[a-z0-9_.-]+$/.test(name) && /^(?! )[\x20-\x7e]*(?<! )$/.test(value) && !/ {2}/.test(value)
+          ? native
+          : rest
+        ).metadata[name] = value;
+      // https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html
+      const fits = Object.entries(tags).every(
+        ([name, value]) =>
+          name.length <= 128 && value.length <= 256 && /^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$/u.test(name + value),
+      );
+      (fits && Object.keys(tags).length <= 10 ? native : rest).tags = tags;
+      return { native, rest };
+    },
+
+    async page({ after, token }, abortSignal) {
+      const query = {
+        ...own,
+        EncodingType: 'url' as const,
+        ...(token ? { ContinuationToken: token } : after ? { StartAfter: after } : {}),
+      };
+      const page = await s3.send(new ListObjectsV2Command(query), { abortSignal });
+      const objects = (page.Contents ?? []).map(
+        ({
+          Key = '',
+          Size = 0,
+          ETag = '',
+          LastModified = new Date(0),
+          StorageClass = '',
+          RestoreStatus,
+        }): StoredObject => ({
+          key: decodeURIComponent(Key.replaceAll('+', ' ')),
+          size: Size,
+          version: versionOf(ETag, LastModified),
+          modified: LastModified.toISOString(),
+          checksums: {},
+          ...(archived.includes(StorageClass) && !RestoreStatus?.RestoreExpiryDate && { refusal: 'archived' as const }),
+        }),
+      );
+      return { objects, next: page.NextContinuationToken };
+    },
+
+    head: (key, signal) =>
+      ifFound(
+        (async () => {
+          const answer = await send('HEAD', key, { headers: { 'x-amz-checksum-mode': 'ENABLED' }, signal });
+          return described(key, answer, Number(headerOf(answer, 'content-length')), signal);
+        })(),
+      ),
+
+    async read({ key, version, size }, { from, bytes }, signal) {
+      const whole = from === 0 && bytes === size;
+      const headers = { 'if-match': etagOf(version), ...(!whole && { range: `bytes=${from}-${from + bytes - 1}` }) };
+      const answer = await send('GET', key, { headers, signal });
+      return { object: await described(key, answer, size, signal), piece: answer.piece };
+    },
+
+    async write(object, piece, crc32, signal) {
+      const { key, attributes, expected, md5 } = object;
+      const headers = {
+        ...attributeHeaders(attributes),
+        ...conditionOf(expected),
+        'x-amz-checksum-crc32': crcBase64(crc32),
+        ...(md5 && { 'content-md5': md5 }),
+      };
+      const answer = await send('PUT', key, { headers, body: piece, signal });
+      return { version: unquoted(headerOf(answer, 'etag')), checksums: { crc32: crcBase64(crc32) } };
+    },
+
+    uploads: {
+      order: 'any',
+      checks: 'crc32',
+      quantum: smallestPart,
+      maxParts: 10_000,
+
+      async begin({ key, attributes }, partBytes, abortSignal) {
+        const { headers, metadata, tags } = attributes;
+        const command = new CreateMultipartUploadCommand({
+          ...own,
+          Key: key,
+          ContentType: headers['content-type'],
+          CacheControl: headers['cache-control'],
+          ContentDisposition: headers['content-disposition'],
+          ContentEncoding: headers['content-encoding'],
+          ContentLanguage: headers['content-language'],
+          Metadata: metadata,
+          ...(Object.keys(tags).length > 0 && {
+            Tagging: Object.entries(tags)
+              .map(([name, value]) => `${encodeWord(name)}=${encodeWord(value)}`)
+              .join('&'),
+          }),
+          ChecksumAlgorithm: 'CRC32' satisfies ChecksumAlgorithm,
+          ChecksumType: 'FULL_OBJECT',
+        });
+        const { UploadId = '' } = await s3.send(command, { abortSignal });
+        return { id: UploadId, partBytes };
+      },
+
+      async received(object, begun, abortSignal) {
+        const parts = new Map<number, Part>();
+        for (let PartNumberMarker: string | undefined; ; ) {
+          const command = new ListPartsCommand({ ...upload(object, begun), PartNumberMarker });
+          const page = await ifFound(s3.send(command, { abortSignal }));
+          if (!page) return undefined;
+          for (const { PartNumber = 0, ETag = '', ChecksumCRC32 } of page.Parts ?? [])
+            if (ChecksumCRC32) parts.set(PartNumber - 1, { crc32: crcNumber(ChecksumCRC32), receipt: ETag });
+          if (!page.IsTruncated) return { parts, bytes: 0 };
+          PartNumberMarker = page.NextPartNumberMarker;
+        }
+      },
+
+      async put({ key }, { id }, { number, piece, crc32 }, signal) {
+        const answer = await send('PUT', key, {
+          query: [
+            ['partNumber', String(number + 1)],
+            ['uploadId', encodeWord(id)],
+          ],
+          headers: { 'x-amz-checksum-crc32': crcBase64(crc32) },
+          body: piece,
+          signal,
+        });
+        return { crc32, receipt: headerOf(answer, 'etag') ?? '' };
+      },
+
+      async complete(object, begun, { parts, crc32 }, abortSignal) {
+        const { expected } = object;
+        const command = new CompleteMultipartUploadCommand({
+          ...upload(object, begun),
+          MultipartUpload: {
+            Parts: parts.map((part, number) => ({
+              PartNumber: number + 1,
+              ETag: part.receipt,
+              ChecksumCRC32: crcBase64(part.crc32),
+            })),
+          },
+          ChecksumCRC32: crcBase64(crc32),
+          ChecksumType: 'FULL_OBJECT',
+          ...('absent' in expected ? { IfNoneMatch: '*' } : { IfMatch: etagOf(expected.version) }),
+        });
+        const { ETag } = await s3.send(command, { abortSignal });
+        return { version: unquoted(ETag), checksums: { crc32: crcBase64(crc32) } };
+      },
+
+      async abandon(object, begun, abortSignal) {
+        await ifFound(s3.send(new AbortMultipartUploadCommand(upload(object, begun)), { abortSignal }));
+      },
+    },
+
+    async remove({ key, version }, abortSignal) {
+      await ifFound(s3.send(new DeleteObjectCommand({ ...own, Key: key, IfMatch: etagOf(version) }), { abortSignal }));
+    },
+  };
+}

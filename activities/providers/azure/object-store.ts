@@ -1,0 +1,282 @@
+/** The objects of a blob container. Lists and bookkeeping by the SDK, bodies over pooled HTTP under the worker's own token. */
+import { randomBytes } from 'node:crypto';
+import type { BlobItem } from '@azure/storage-blob';
+import { crcHex } from '../../../model/crc32.ts';
+import type { Refusal } from '../../../model/transfer.ts';
+import {
+  type Attributes,
+  type ContentHeader,
+  contentHeaders,
+  md5Of,
+  type NewObject,
+  type ObjectStore,
+  type Part,
+  type Piece,
+  type StoredObject,
+} from '../object-store.ts';
+import { encodeKey, type HttpAnswer, type HttpRequest, type PooledHttp, textOf } from '../pooled-http.ts';
+import type { AzureClients } from './clients.ts';
+import { found, isKind } from './errors.ts';
+
+const metaPrefix = 'x-ms-meta-';
+const apiVersion = '2025-07-05';
+const MiB = 1024 * 1024;
+/** https://learn.microsoft.com/azure/storage/blobs/scalability-targets (2026-11-27): 50,000 blocks of up to 4,000 MiB. */
+const maxBlocks = 50_000;
+const maxObjectBytes = maxBlocks * 4000 * MiB;
+
+const unquoted = (etag = ''): string => etag.replaceAll('"', '');
+
+const headerOf = (answer: HttpAnswer, name: string): string | undefined => {
+  const value = answer.headers[name];
+  return Array.isArray(value) ? value[0] : value;
+};
+
+/** An answer in the shape of the SDK's errors, which `classify` knows. */
+function failure(method: string, sent: Record<string, string | number>, answer: HttpAnswer): Error {
+  const get = (from: Record<string, unknown>) => (name: string) => from[name]?.toString();
+  return Object.assign(new Error(/<Message>([^<]*)<\/Message>/.exec(textOf(answer.piece))?.[1] ?? ''), {
+    name: 'RestError',
+    code: headerOf(answer, 'x-ms-error-code') ?? `Http${answer.status}`,
+    statusCode: answer.status,
+    request: { method, headers: { get: get(sent) } },
+    response: { headers: { get: get(answer.headers) } },
+  });
+}
+
+/** Names of metadata keep their case in raw headers only. */
+function attributesOf({ headers, rawHeaders }: HttpAnswer): Attributes {
+  const attributes: Attributes = { headers: {}, metadata: {}, tags: {} };
+  for (const name of contentHeaders) {
+    const value = headers[name];
+    if (value) attributes.headers[name] = value;
+  }
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] ?? '';
+    if (name.toLowerCase().startsWith(metaPrefix))
+      attributes.metadata[name.slice(metaPrefix.length)] = rawHeaders[at + 1] ?? '';
+  }
+  return attributes;
+}
+
+function listed({ name, properties, metadata = {} }: BlobItem): StoredObject {
+  const { etag, lastModified, contentLength = 0, contentMD5, accessTier, customerProvidedKeySha256 } = properties;
+  const headers: Attributes['headers'] = {};
+  for (const [header, value] of [
+    ['content-type', properties.contentType],
+    ['cache-control', properties.cacheControl],
+    ['content-disposition', properties.contentDisposition],
+    ['content-encoding', properties.contentEncoding],
+    ['content-language', properties.contentLanguage],
+  ] as const)
+    if (value) headers[header] = value;
+  const refusal: Refusal | undefined = customerProvidedKeySha256
+    ? 'customer-key'
+    : accessTier === 'Archive'
+      ? 'archived'
+      : undefined;
+  return {
+    key: name,
+    size: contentLength,
+    version: unquoted(etag),
+    modified: lastModified.toISOString(),
+    checksums: contentMD5?.length ? { md5: Buffer.from(contentMD5).toString('base64') } : {},
+    ...(refusal && { refusal }),
+    attributes: { headers, metadata, tags: {} },
+  };
+}
+
+function attributeHeaders({ headers, metadata }: Attributes): Record<string, string> {
+  const sent: Record<string, string> = {};
+  for (const [name, value] of Object.entries(headers)) sent[`x-ms-blob-${name}`] = value;
+  for (const [name, value] of Object.entries(metadata)) sent[metaPrefix + name] = value;
+  return sent;
+}
+
+const conditionOf = (expected: NewObject['expected']): Record<string, string> =>
+  'absent' in expected ? { 'if-none-match': '*' } : { 'if-match': `"${expected.version}"` };
+
+/** Names of a block: its place and the CRC-32 of its bytes, so that an upload that is taken up again knows both. */
+const blockName = (upload: string, number: number, crc32: number): string =>
+  Buffer.from(`${upload}-${String(number).padStart(5, '0')}-${crcHex(crc32)}`).toString('base64');
+function blockOf(upload: string, name: string): { number: number; part: Part } | undefined {
+  const [id, number = '', crc32 = ''] = Buffer.from(name, 'base64').toString('latin1').split('-');
+  if (id !== upload || !/^[0-9a-f]{8}$/.test(crc32)) return undefined;
+  return { number: Number(number), part: { crc32: Number.parseInt(crc32, 16), receipt: name } };
+}
+
+export function blobStore(
+  clients: Pick<AzureClients, 'container' | 'storageToken'>,
+  http: PooledHttp,
+  { account, container }: { account: string; container: string },
+): ObjectStore {
+  const host = `${account}.blob.core.windows.net`;
+  const sdk = clients.container(account, container);
+
+  async function send(
+    method: HttpRequest['method'],
+    key: string,
+    options: { query?: string; headers?: Record<string, string>; body?: Piece; signal: AbortSignal },
+  ): Promise<HttpAnswer> {
+    const { query, body, signal } = options;
+    const path = `/${container}/${encodeKey(key)}${query ? `?${query}` : ''}`;
+    const headers = {
+      ...options.headers,
+      ...(body && { 'content-length': body.bytes }),
+      authorization: `Bearer ${await clients.storageToken()}`,
+      'x-ms-version': apiVersion,
+      'x-ms-date': new Date().toUTCString(),
+    };
+    const answer = await http.send({ method, host, path, headers, body }, signal);
+    if (answer.status >= 300) throw failure(method, headers, answer);
+    return answer;
+  }
+
+  async function described(key: string, answer: HttpAnswer, size: number, signal: AbortSignal): Promise<StoredObject> {
+    const attributes = attributesOf(answer);
+    if (Number(headerOf(answer, 'x-ms-tag-count') ?? 0) > 0)
+      try {
+        attributes.tags = (await sdk.getBlobClient(key).getTags({ abortSignal: signal })).tags;
+      } catch (error) {
+        // Reading tags is a right of its own, which "Storage Blob Data Contributor" does not have.
+        if (!isKind(error, 'PermissionDenied')) throw error;
+      }
+    // For a range, `content-md5` is that of the range; that of the whole has a header of its own.
+    const checksum =
+      headerOf(answer, 'x-ms-blob-content-md5') ??
+      (answer.status === 206 ? undefined : headerOf(answer, 'content-md5'));
+    const held =
+      headerOf(answer, 'x-ms-legal-hold') === 'true' ||
+      new Date(headerOf(answer, 'x-ms-immutability-policy-until-date') ?? 0).getTime() > Date.now();
+    return {
+      key,
+      size,
+      version: unquoted(headerOf(answer, 'etag')),
+      modified: new Date(headerOf(answer, 'last-modified') ?? 0).toISOString(),
+      checksums: checksum ? { md5: checksum } : {},
+      ...(held && { refusal: 'held' as const }),
+      attributes,
+    };
+  }
+
+  return {
+    id: `azure:${account}/${container}`,
+    metadataBytes: 8192,
+    digest: 'md5',
+    vouchedBytes: 8 * MiB,
+
+    refusal({ key, size }) {
+      if (size > maxObjectBytes) return 'size';
+      const segments = key.split('/');
+      // A segment that ends with a dot is cut on the way: https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
+      const named =
+        [...key].length <= 1024 && segments.length <= 254 && !segments.some((segment) => segment.endsWith('.'));
+      return named ? undefined : 'key';
+    },
+
+    fit({ headers, metadata, tags }) {
+      const native: Attributes = { headers: {}, metadata: {}, tags: {} };
+      const rest: Attributes = { headers: {}, metadata: {}, tags };
+      for (const [name, value] of Object.entries(headers))
+        (/^[\x20-\x7e]*$/.test(value) ? native : rest).headers[name as ContentHeader] = value;
+      const taken = new Set<string>();
+      for (const [name, value] of Object.entries(metadata)) {
+        // Names are C# identifiers, told apart without regard to case.
+        const fits =
+          /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) &&
+          /^(?! )[\x20-\x7e]+(?<! )$/.test(value) &&
+          !taken.has(name.toLowerCase());
+        taken.add(name.toLowerCase());
+        (fits ? native : rest).metadata[name] = value;
+      }
+      return { native, rest };
+    },
+
+    async page({ after, token }, abortSignal) {
+      // Inclusive, where `after` is not; a marker stands for the place already.
+      const pages = sdk
+        .listBlobsFlat({ includeMetadata: true, abortSignal, ...(after && !token && { startFrom: after }) })
+        .byPage({ maxPageSize: 1000, ...(token && { continuationToken: token }) });
+      const { value } = await pages.next();
+      const items: BlobItem[] = value?.segment.blobItems ?? [];
+      const objects = items.map(listed).filter(({ key }) => key !== after);
+      return { objects, next: value?.continuationToken || undefined };
+    },
+
+    head: (key, signal) =>
+      found(async () => {
+        const answer = await send('HEAD', key, { signal });
+        return described(key, answer, Number(headerOf(answer, 'content-length')), signal);
+      }),
+
+    async read({ key, version, size }, { from, bytes }, signal) {
+      const whole = from === 0 && bytes === size;
+      const headers = { 'if-match': `"${version}"`, ...(!whole && { range: `bytes=${from}-${from + bytes - 1}` }) };
+      const answer = await send('GET', key, { headers, signal });
+      return { object: await described(key, answer, size, signal), piece: answer.piece };
+    },
+
+    async write({ key, attributes, expected, md5: checksum = '' }, piece, _crc32, signal) {
+      const headers = {
+        ...attributeHeaders(attributes),
+        ...conditionOf(expected),
+        'x-ms-blob-type': 'BlockBlob',
+        'content-md5': checksum,
+      };
+      const answer = await send('PUT', key, { headers, body: piece, signal });
+      return { version: unquoted(headerOf(answer, 'etag')), checksums: { md5: checksum } };
+    },
+
+    uploads: {
+      order: 'any',
+      checks: 'parts',
+      quantum: MiB,
+      maxParts: maxBlocks,
+
+      // Blocks need no beginning: they belong to the blob's name until a list of them is committed.
+      begin: async (_object, partBytes) => ({
+        id: randomBytes(6).toString('hex'),
+        partBytes,
+      }),
+
+      async received({ key }, { id }, abortSignal) {
+        const parts = new Map<number, Part>();
+        const blocks = await found(() => sdk.getBlockBlobClient(key).getBlockList('uncommitted', { abortSignal }));
+        for (const { name } of blocks?.uncommittedBlocks ?? []) {
+          const block = blockOf(id, name);
+          if (block) parts.set(block.number, block.part);
+        }
+        return { parts, bytes: 0 };
+      },
+
+      async put({ key }, { id }, { number, piece, crc32 }, signal) {
+        const name = blockName(id, number, crc32);
+        const query = `comp=block&blockid=${encodeURIComponent(name)}`;
+        await send('PUT', key, { query, headers: { 'content-md5': md5Of(piece) }, body: piece, signal });
+        return { crc32, receipt: name };
+      },
+
+      async complete({ key, attributes, expected, md5: known }, _upload, { parts }, signal) {
+        const list = parts.map(({ receipt }) => `<Latest>${receipt}</Latest>`).join('');
+        const body = Buffer.from(`<?xml version="1.0" encoding="utf-8"?><BlockList>${list}</BlockList>`);
+        const headers = {
+          ...attributeHeaders(attributes),
+          ...conditionOf(expected),
+          ...(known && { 'x-ms-blob-content-md5': known }),
+          'content-type': 'application/xml',
+        };
+        const piece = { chunks: [body], bytes: body.length };
+        const answer = await send('PUT', key, { query: 'comp=blocklist', headers, body: piece, signal });
+        return { version: unquoted(headerOf(answer, 'etag')), checksums: {} };
+      },
+
+      // Uncommitted blocks go by themselves after a week; there is no call for it.
+      abandon: async () => {},
+    },
+
+    async remove({ key, version }, abortSignal) {
+      const conditions = { ifMatch: `"${version}"` };
+      await found(() => sdk.getBlobClient(key).delete({ conditions, deleteSnapshots: 'include', abortSignal }));
+    },
+  };
+}

@@ -1,0 +1,251 @@
+/** The objects of a Cloud Storage bucket, by the JSON API over pooled HTTP under the library's token. */
+import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import type { Refusal } from '../../../model/transfer.ts';
+import type { Attributes, NewObject, ObjectStore, Piece, StoredObject, Written } from '../object-store.ts';
+import { encodeWord, type HttpAnswer, type HttpRequest, type PooledHttp, textOf } from '../pooled-http.ts';
+import { ifFound } from './errors.ts';
+
+const host = 'storage.googleapis.com';
+/** https://cloud.google.com/storage/quotas (2026-11-27). */
+const maxObjectBytes = 5 * 1024 ** 4;
+/** Chunks of a resumable upload. https://cloud.google.com/storage/docs/performing-resumable-uploads */
+const quantum = 256 * 1024;
+
+const Resource = z.object({
+  name: z.string(),
+  size: z.coerce.number(),
+  generation: z.string(),
+  metageneration: z.string(),
+  updated: z.string().default(''),
+  md5Hash: z.string().optional(),
+  crc32c: z.string().optional(),
+  contentType: z.string().optional(),
+  cacheControl: z.string().optional(),
+  contentDisposition: z.string().optional(),
+  contentEncoding: z.string().optional(),
+  contentLanguage: z.string().optional(),
+  metadata: z.record(z.string(), z.string()).default({}),
+  temporaryHold: z.boolean().default(false),
+  eventBasedHold: z.boolean().default(false),
+  retentionExpirationTime: z.string().optional(),
+  customerEncryption: z.unknown().optional(),
+});
+type Resource = z.infer<typeof Resource>;
+const Listing = z.object({ items: z.array(Resource).default([]), nextPageToken: z.string().optional() });
+const fields = Object.keys(Resource.shape).join(',');
+
+const headerNames = [
+  ['content-type', 'contentType'],
+  ['cache-control', 'cacheControl'],
+  ['content-disposition', 'contentDisposition'],
+  ['content-encoding', 'contentEncoding'],
+  ['content-language', 'contentLanguage'],
+] as const;
+
+function stored(resource: Resource): StoredObject {
+  const { name, size, generation, metageneration, updated, md5Hash, metadata } = resource;
+  const headers: Attributes['headers'] = {};
+  for (const [header, field] of headerNames) if (resource[field]) headers[header] = resource[field];
+  const retained = new Date(resource.retentionExpirationTime ?? 0).getTime() > Date.now();
+  const refusal: Refusal | undefined =
+    resource.customerEncryption !== undefined
+      ? 'customer-key'
+      : resource.temporaryHold || resource.eventBasedHold || retained
+        ? 'held'
+        : undefined;
+  return {
+    key: name,
+    size,
+    version: `${generation}.${metageneration}`,
+    modified: updated,
+    checksums: { md5: md5Hash, crc32c: resource.crc32c },
+    ...(refusal && { refusal }),
+    attributes: { headers, metadata, tags: {} },
+  };
+}
+
+/** An answer in the shape of the library's errors, which `classify` knows. */
+function failure(answer: HttpAnswer): Error {
+  const body = textOf(answer.piece);
+  let data: unknown = body;
+  try {
+    data = JSON.parse(body);
+  } catch {
+    // a plain text says no more than the status
+  }
+  return Object.assign(new Error(''), {
+    code: answer.status,
+    response: { status: answer.status, data, headers: answer.headers },
+  });
+}
+
+const resourceOf = ({ key, attributes, md5 }: NewObject) => ({
+  name: key,
+  ...Object.fromEntries(headerNames.map(([header, field]) => [field, attributes.headers[header]])),
+  metadata: attributes.metadata,
+  ...(md5 && { md5Hash: md5 }),
+});
+
+const generationOf = (version: string): string => version.split('.')[0] ?? '';
+const conditionOf = (expected: NewObject['expected']): string =>
+  `ifGenerationMatch=${'absent' in expected ? 0 : generationOf(expected.version)}`;
+
+const written = (answer: HttpAnswer): Written => {
+  const { version, checksums } = stored(Resource.parse(JSON.parse(textOf(answer.piece))));
+  return { version, checksums };
+};
+
+export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket: string): ObjectStore {
+  const objects = `/storage/v1/b/${bucket}/o`;
+
+  async function send(
+    request: Omit<HttpRequest, 'host'>,
+    signal: AbortSignal,
+    accepted: readonly number[] = [],
+  ): Promise<HttpAnswer> {
+    const { body } = request;
+    const headers = {
+      ...request.headers,
+      ...(body && { 'content-length': body.bytes }),
+      authorization: `Bearer ${await token()}`,
+    };
+    const answer = await http.send({ ...request, host, headers }, signal);
+    if (answer.status >= 300 && !accepted.includes(answer.status)) throw failure(answer);
+    return answer;
+  }
+  const get = (path: string, signal: AbortSignal) => send({ method: 'GET', path, headers: {} }, signal);
+
+  const head = (key: string, signal: AbortSignal): Promise<StoredObject | undefined> =>
+    ifFound(
+      get(`${objects}/${encodeWord(key)}?fields=${fields}`, signal).then((answer) =>
+        stored(Resource.parse(JSON.parse(textOf(answer.piece)))),
+      ),
+    );
+
+  /** Asks a session how much it has: 308 with a range while it is open, the object once it is finished. */
+  const ask = ({ size }: NewObject, session: string, signal: AbortSignal): Promise<HttpAnswer> =>
+    send(
+      {
+        method: 'PUT',
+        path: session,
+        headers: { 'content-range': `bytes */${size}`, 'content-length': 0 },
+      },
+      signal,
+      [308],
+    );
+
+  return {
+    id: `gcp:${bucket}`,
+    metadataBytes: 8192,
+    digest: 'md5',
+    vouchedBytes: Number.POSITIVE_INFINITY,
+
+    refusal({ key, size }) {
+      if (size > maxObjectBytes) return 'size';
+      // https://cloud.google.com/storage/docs/objects#naming
+      const named =
+        Buffer.byteLength(key) <= 1024 &&
+        !/[\r\n]/.test(key) &&
+        key !== '.' &&
+        key !== '..' &&
+        !key.startsWith('.well-known/acme-challenge/');
+      return named ? undefined : 'key';
+    },
+
+    fit: ({ headers, metadata, tags }) => ({ native: { headers, metadata, tags: {} }, rest: { tags } }),
+
+    async page({ after, token: next }, signal) {
+      const start = next ? `&pageToken=${encodeWord(next)}` : '';
+      // Inclusive, where `after` is not; a token belongs to the query that it came from.
+      const offset = after ? `&startOffset=${encodeWord(after)}` : '';
+      const path = `${objects}?maxResults=1000&fields=nextPageToken,items(${fields})${offset}${start}`;
+      const answer = await get(path, signal);
+      const page = Listing.parse(JSON.parse(textOf(answer.piece)));
+      return { objects: page.items.map(stored).filter(({ key }) => key !== after), next: page.nextPageToken };
+    },
+
+    head,
+
+    async read(object, { from, bytes }, signal) {
+      const { key, version, size, attributes } = object;
+      const whole = from === 0 && bytes === size;
+      const path = `${objects}/${encodeWord(key)}?alt=media&ifGenerationMatch=${generationOf(version)}`;
+      // What is stored compressed is read as it is stored.
+      const headers = { 'accept-encoding': 'gzip', ...(!whole && { range: `bytes=${from}-${from + bytes - 1}` }) };
+      const [answer, known] = await Promise.all([
+        send({ method: 'GET', path, headers }, signal),
+        attributes ? object : head(key, signal),
+      ]);
+      return { object: known ?? object, piece: answer.piece };
+    },
+
+    async write(object, piece, _crc32, signal) {
+      const boundary = randomBytes(12).toString('hex');
+      const metadata = JSON.stringify(resourceOf(object));
+      const type = object.attributes.headers['content-type'] ?? 'application/octet-stream';
+      const before = Buffer.from(
+        `--${boundary}\r\ncontent-type: application/json; charset=utf-8\r\n\r\n${metadata}\r\n--${boundary}\r\ncontent-type: ${type}\r\n\r\n`,
+      );
+      const after = Buffer.from(`\r\n--${boundary}--\r\n`);
+      const body: Piece = {
+        chunks: [before, ...piece.chunks, after],
+        bytes: before.length + piece.bytes + after.length,
+      };
+      const path = `/upload${objects}?uploadType=multipart&${conditionOf(object.expected)}&fields=${fields}`;
+      const headers = { 'content-type': `multipart/related; boundary=${boundary}` };
+      return written(await send({ method: 'POST', path, headers, body }, signal));
+    },
+
+    uploads: {
+      order: 'in order',
+      checks: 'crc32c',
+      quantum,
+      maxParts: Number.POSITIVE_INFINITY,
+
+      async begin(object, partBytes, signal) {
+        const body = Buffer.from(JSON.stringify(resourceOf(object)));
+        const path = `/upload${objects}?uploadType=resumable&${conditionOf(object.expected)}&fields=${fields}`;
+        const headers = { 'content-type': 'application/json; charset=utf-8', 'x-upload-content-length': object.size };
+        const piece = { chunks: [body], bytes: body.length };
+        const { headers: answered } = await send({ method: 'POST', path, headers, body: piece }, signal);
+        const { pathname, search } = new URL(answered.location ?? '', `https://${host}`);
+        return { id: pathname + search, partBytes };
+      },
+
+      async received(object, { id }, signal) {
+        const answer = await ifFound(ask(object, id, signal));
+        if (!answer) return undefined;
+        if (answer.status < 300) return { parts: new Map(), bytes: object.size };
+        const last = /-(\d+)$/.exec(String(answer.headers.range ?? ''))?.[1];
+        return { parts: new Map(), bytes: last === undefined ? 0 : Number(last) + 1 };
+      },
+
+      async put({ size }, { id }, { from, piece, crc32 }, signal) {
+        const headers = { 'content-range': `bytes ${from}-${from + piece.bytes - 1}/${size}` };
+        const answer = await send({ method: 'PUT', path: id, headers, body: piece }, signal, [308]);
+        const last = from + piece.bytes === size;
+        const kept = answer.status === 308 && String(answer.headers.range ?? '').endsWith(`-${from + piece.bytes - 1}`);
+        // Less was kept than was sent: as when the connection had broken, the session is asked where to go on.
+        if (last ? answer.status === 308 : !kept) throw Object.assign(new Error(''), { code: 503 });
+        return { crc32, receipt: last ? textOf(answer.piece) : '' };
+      },
+
+      async complete(object, { id }, { parts }, signal) {
+        const receipt = parts.at(-1)?.receipt;
+        if (!receipt) return written(await ask(object, id, signal));
+        const { version, checksums } = stored(Resource.parse(JSON.parse(receipt)));
+        return { version, checksums };
+      },
+
+      async abandon(_object, { id }, signal) {
+        await send({ method: 'DELETE', path: id, headers: { 'content-length': 0 } }, signal, [404, 410, 499]);
+      },
+    },
+
+    async remove({ key, version }, signal) {
+      const path = `${objects}/${encodeWord(key)}?ifGenerationMatch=${generationOf(version)}`;
+      await send({ method: 'DELETE', path, headers: {} }, signal, [404]);
+    },
+  };
+}

@@ -1,0 +1,278 @@
+/** The activities that move objects between two clouds. Served on the bulk queues: one reads the source, writes the target. */
+import { ApplicationFailure, Context } from '@temporalio/activity';
+import { z } from 'zod';
+import { recordsPlacement } from '../../model/records.ts';
+import { addToShard, openShard, Shard } from '../../model/shards.ts';
+import {
+  type CopiedDelta,
+  CopyDeltaInput,
+  CopyShardInput,
+  type MeasuredStore,
+  MeasureStoreInput,
+  type PlannedTransfer,
+  PlanTransferInput,
+  refusals,
+  type Transfer,
+  type TransferActivities,
+  VerifyTransferInput,
+} from '../../model/transfer.ts';
+import type { ProviderDependencies } from '../providers/activities.ts';
+import { cellOf, ofPlacement, paceOf, providerCalls } from '../providers/calls.ts';
+import { recordsBuckets } from '../records/bucket.ts';
+import { allOrFirstError, ask, headOf, type Pairing, tooLarge } from './copy-object.ts';
+import { copyRange } from './copy-range.ts';
+import { type Files, filesOf, fromLines, LineFiles, ordinal, toLines } from './files.ts';
+import { Gate } from './gate.ts';
+import { objectsIn } from './listing.ts';
+import { Manifest, type ManifestLine } from './manifest.ts';
+import { rangePairs, verify } from './verify.ts';
+
+/** Shards in one file of a plan. */
+const shardsPerFile = 1000;
+const planFile = (shard: number): string => `plan/${ordinal(Math.floor(shard / shardsPerFile))}.jsonl`;
+const shardScope = (shard: number, attempt = 0): string =>
+  `shards/${ordinal(shard)}${attempt > 0 ? `-${ordinal(attempt)}` : ''}`;
+const deltaScope = (round: number): string => `deltas/${ordinal(round)}`;
+const everything = { after: '', to: '' };
+
+/** How far a plan has come; what its heartbeats carry. */
+const Planning = z.strictObject({
+  cursor: z.string(),
+  shard: Shard,
+  shards: z.number(),
+  /** Of the current file of the plan. */
+  closed: z.array(Shard),
+  objects: z.number(),
+  bytes: z.number(),
+  refused: z.partialRecord(z.enum(refusals), z.number()),
+  refusedFiles: z.number(),
+});
+
+const Measuring = z.strictObject({ cursor: z.string(), objects: z.number(), bytes: z.number(), largest: z.number() });
+
+const invalidInput = (message: string): ApplicationFailure => ApplicationFailure.nonRetryable(message, 'InvalidInput');
+
+function parsed<T>(schema: z.ZodType<T>, input: unknown): T {
+  const { data, error } = schema.safeParse(input);
+  if (error) throw invalidInput(z.prettifyError(error));
+  return data as T;
+}
+
+/** What the heartbeat of an earlier attempt has told, where it can be understood. */
+const earlier = <T>(schema: z.ZodType<T>): T | undefined =>
+  schema.safeParse(Context.current().info.heartbeatDetails).data;
+
+type TransferDependencies = Pick<ProviderDependencies, 'pool' | 'pollMs' | 'callDeadlineMs' | 'recordsDays'>;
+
+export function createTransferActivities(dependencies: TransferDependencies): TransferActivities {
+  const { pool, pollMs, callDeadlineMs, recordsDays = 400 } = dependencies;
+  const { atEach, requireAccount } = providerCalls({ pool, callDeadlineMs });
+  const ensureBucket = recordsBuckets({ cellOf, pace: paceOf(pollMs), retentionDays: recordsDays, repair: false });
+
+  function atPair<T>(transfer: Transfer, details: () => unknown, act: (pairing: Pairing) => Promise<T>): Promise<T> {
+    const names = { source: transfer.source.provider, target: transfer.target.provider };
+    return atEach(
+      names,
+      async ({ source, target }, signal) => {
+        await requireAccount(source, ofPlacement(transfer.source), signal);
+        await requireAccount(target, ofPlacement(transfer.target), signal);
+        await ensureBucket(target, recordsPlacement(transfer.target.owner, transfer.target), signal);
+        return act({
+          source: { provider: source, store: source.store(transfer.source) },
+          target: { provider: target, store: target.store(transfer.target) },
+          gate: new Gate(signal),
+          files: filesOf(target, transfer, signal),
+          signal,
+        });
+      },
+      details,
+    );
+  }
+
+  async function shardOf(files: Files, shard: number): Promise<Shard> {
+    const bytes = await files.read(planFile(shard));
+    const line = bytes && fromLines(bytes)[shard % shardsPerFile];
+    if (!line) throw invalidInput(`shard ${shard} is not in the plan ${files.key('plan/')}`);
+    return Shard.parse(line);
+  }
+
+  return {
+    planTransfer(input): Promise<PlannedTransfer> {
+      const { shardObjects, shardBytes, ...transfer } = parsed(PlanTransferInput, input);
+      const limits = { objects: shardObjects, bytes: shardBytes };
+      // What a heartbeat carries must be whole: it changes only where the files that it speaks of are written.
+      let saved: z.infer<typeof Planning> = earlier(Planning) ?? {
+        cursor: '',
+        shard: openShard(),
+        shards: 0,
+        closed: [],
+        objects: 0,
+        bytes: 0,
+        refused: {},
+        refusedFiles: 0,
+      };
+      return atPair(
+        transfer,
+        () => saved,
+        async (pairing) => {
+          const { source, target, files } = pairing;
+          const state = structuredClone(saved);
+          const refused = new LineFiles(files, 'refused-', state.refusedFiles);
+          const close = async (shard: Shard): Promise<void> => {
+            state.closed.push(shard);
+            await files.write(planFile(state.shards++), toLines(state.closed));
+            if (state.closed.length === shardsPerFile) state.closed = [];
+          };
+          for await (const object of objectsIn(pairing, source, { after: state.cursor, to: '' })) {
+            const next = addToShard(state.shard, state.cursor, object, limits);
+            if (next.closed) {
+              await refused.flush();
+              state.refusedFiles = refused.next;
+              // Before this object: it is listed again by whoever takes this up.
+              await close(next.closed);
+              saved = structuredClone({ ...state, shard: openShard(state.cursor) });
+            }
+            state.shard = next.shard;
+            state.cursor = object.key;
+            state.objects++;
+            state.bytes += object.size;
+            const reason = object.refusal ?? target.store.refusal(object) ?? tooLarge(target.store, object.size);
+            if (!reason) continue;
+            state.refused[reason] = (state.refused[reason] ?? 0) + 1;
+            await refused.add({ key: object.key, size: object.size, reason });
+          }
+          await refused.flush();
+          await close({ ...state.shard, to: '' });
+          const { objects, bytes, shards } = state;
+          return {
+            objects,
+            bytes,
+            shards,
+            plan: files.key('plan/'),
+            refused: state.refused,
+            refusedFiles: refused.key,
+          };
+        },
+      );
+    },
+
+    copyShard(input) {
+      const { shard, attempt, ...transfer } = parsed(CopyShardInput, input);
+      let seen: unknown;
+      return atPair(
+        transfer,
+        () => seen,
+        async (pairing) => {
+          const range = await shardOf(pairing.files, shard);
+          const manifest = await Manifest.open(pairing.files, shardScope(shard, attempt));
+          const beat = (): void => {
+            seen = { cursor: manifest.cursor, seen: manifest.totals.seen };
+          };
+          if (!manifest.done) {
+            await copyRange(pairing, range, manifest, { gone: false, beat });
+            await manifest.flush(true);
+          }
+          return manifest.result();
+        },
+      );
+    },
+
+    copyDelta(input): Promise<CopiedDelta> {
+      const { round, maxDeletes, ...transfer } = parsed(CopyDeltaInput, input);
+      let seen: unknown;
+      return atPair(
+        transfer,
+        () => seen,
+        async (pairing) => {
+          const { files, gate, source, target, signal } = pairing;
+          const scope = deltaScope(round);
+          const manifest = await Manifest.open(files, scope);
+          const beat = (): void => {
+            seen = { cursor: manifest.cursor, seen: manifest.totals.seen };
+          };
+          if (!manifest.done) {
+            await copyRange(pairing, everything, manifest, { gone: true, beat });
+            await manifest.flush(true);
+          }
+          const { totals } = manifest;
+          const { gone } = totals;
+          const held = gone > maxDeletes;
+          let deleted = 0;
+          const remove = async (key: string, version: string): Promise<void> => {
+            // It may have come back, or never have been gone: the listings of a living store are not of one moment.
+            if (await headOf(pairing, source, key)) return;
+            await ask(pairing, target, 'remove', key, () => target.store.remove({ key, version }, signal));
+            deleted++;
+          };
+          if (gone > 0 && !held) {
+            const removals: Promise<void>[] = [];
+            for await (const line of Manifest.read(files, scope))
+              if (line.how === 'gone') removals.push(gate.run(0, () => remove(line.key, line.version)));
+            await allOrFirstError(removals);
+          }
+          const behind = totals.copied.objects + totals.failed + gone;
+          const left = totals.failed + (held ? gone : 0);
+          return { ...manifest.result(), deletes: held ? 'held' : 'applied', deleted, gone, behind, left };
+        },
+      );
+    },
+
+    verifyTransfer(input) {
+      const { what, bodies, ...transfer } = parsed(VerifyTransferInput, input);
+      let compared = 0;
+      return atPair(
+        transfer,
+        () => ({ compared }),
+        async (pairing) => {
+          const { files } = pairing;
+          const scope =
+            what.kind === 'shard' ? shardScope(what.shard) : what.kind === 'delta' ? deltaScope(what.round) : undefined;
+          const known = new Map<string, Extract<ManifestLine, { how: 'copied' }>>();
+          const touched: string[] = [];
+          if (scope)
+            for await (const line of Manifest.read(files, scope)) {
+              if (line.how === 'copied') known.set(line.key, line);
+              if (line.how !== 'in step') touched.push(line.key);
+            }
+          const pairs =
+            what.kind === 'delta'
+              ? touchedPairs(touched)
+              : rangePairs(pairing, what.kind === 'shard' ? await shardOf(files, what.shard) : everything);
+          const name = what.kind === 'everything' ? 'verify' : `${scope}/verify`;
+          const report = new LineFiles(files, `${name}-${Context.current().info.activityId}-`);
+          const beat = (): void => void compared++;
+          return verify({ pairing, known, bodies, report, beat }, pairs);
+        },
+      );
+    },
+
+    measureStore(input): Promise<MeasuredStore> {
+      const { placement } = parsed(MeasureStoreInput, input);
+      const state = earlier(Measuring) ?? { cursor: '', objects: 0, bytes: 0, largest: 0 };
+      return atEach(
+        { only: placement.provider },
+        async ({ only: provider }, signal) => {
+          await requireAccount(provider, ofPlacement(placement), signal);
+          const side = { provider, store: provider.store(placement) };
+          for await (const { key, size } of objectsIn({ gate: new Gate(signal), signal }, side, {
+            after: state.cursor,
+            to: '',
+          })) {
+            state.cursor = key;
+            state.objects++;
+            state.bytes += size;
+            state.largest = Math.max(state.largest, size);
+          }
+          const { cursor: _, ...measured } = state;
+          return measured;
+        },
+        () => ({ ...state }),
+      );
+    },
+  };
+}
+
+/** Looked at on both sides when their turn comes. */
+async function* touchedPairs(keys: readonly string[]) {
+  for (const key of keys) yield { key, source: undefined, target: undefined };
+}

@@ -1,0 +1,169 @@
+/**
+ * Compares source and target object by object: what the clouds have calculated where that can be compared, else the bytes
+ * themselves. What one listing lacks is looked at again on both sides before it is called a difference.
+ */
+import { crc32Combine, crcHex, crcNumber } from '../../model/crc32.ts';
+import { mergeListings, type Pair } from '../../model/object-keys.ts';
+import type { Difference, VerifiedTransfer } from '../../model/transfer.ts';
+import type { StoredObject } from '../providers/object-store.ts';
+import { ask, headOf, type Pairing, partBytes, type Side } from './copy-object.ts';
+import type { LineFiles } from './files.ts';
+import { objectsIn } from './listing.ts';
+import type { ManifestLine } from './manifest.ts';
+import { markOf } from './mark.ts';
+
+const mostPending = 500;
+
+type Known = ReadonlyMap<string, Extract<ManifestLine, { how: 'copied' }>>;
+type Verdict = { same: true; read: boolean } | { same: false; what: Difference; detail: string; read: boolean };
+
+const same = (read = false): Verdict => ({ same: true, read });
+const differs = (what: Difference, detail: string, read = false): Verdict => ({ same: false, what, detail, read });
+
+export interface Verification {
+  pairing: Pairing;
+  /** Lines of the manifest, by key: our own checksum of what was read when it was copied. */
+  known: Known;
+  bodies: 'needed' | 'all';
+  report: LineFiles;
+  beat: () => void;
+}
+
+export const rangePairs = (
+  pairing: Pairing,
+  range: { after: string; to: string },
+): AsyncGenerator<Pair<StoredObject>> =>
+  mergeListings(objectsIn(pairing, pairing.source, range), objectsIn(pairing, pairing.target, range));
+
+export async function verify(
+  verification: Verification,
+  pairs: AsyncIterable<Pair<StoredObject>>,
+): Promise<VerifiedTransfer> {
+  const { pairing, report, beat } = verification;
+  const result: Omit<VerifiedTransfer, 'report'> = {
+    compared: { objects: 0, bytes: 0 },
+    bodiesRead: { objects: 0, bytes: 0 },
+    same: 0,
+    different: {},
+    differentNames: [],
+  };
+  const pending: { key: string; size: number; verdict: Promise<Verdict> }[] = [];
+  const take = async (): Promise<void> => {
+    const [first] = pending;
+    if (!first) return;
+    const { key, size } = first;
+    const verdict = await first.verdict;
+    pending.shift();
+    result.compared.objects++;
+    result.compared.bytes += size;
+    if (verdict.read) {
+      result.bodiesRead.objects++;
+      result.bodiesRead.bytes += size;
+    }
+    if (verdict.same) result.same++;
+    else {
+      result.different[verdict.what] = (result.different[verdict.what] ?? 0) + 1;
+      if (result.differentNames.length < 5) result.differentNames.push(key);
+      await report.add({ key, what: verdict.what, detail: verdict.detail });
+    }
+    beat();
+  };
+  try {
+    for await (const pair of pairs) {
+      while (pending.length >= mostPending) await take();
+      const size = (pair.source ?? pair.target)?.size ?? 0;
+      const verdict = pairing.gate.run(Math.min(size, partBytes), () => judge(verification, pair));
+      verdict.catch(() => {}); // thrown when its turn comes
+      pending.push({ key: pair.key, size, verdict });
+    }
+    while (pending.length > 0) await take();
+  } finally {
+    await Promise.allSettled(pending.map(({ verdict }) => verdict));
+  }
+  await report.flush();
+  return { ...result, report: report.key };
+}
+
+/** Looks at both sides again where a half is missing, and once more where they differ: a live source moves on meanwhile. */
+async function judge(verification: Verification, pair: Pair<StoredObject>): Promise<Verdict> {
+  const { pairing } = verification;
+  const again = async (): Promise<Pair<StoredObject>> => {
+    const [source, target] = await Promise.all([
+      headOf(pairing, pairing.source, pair.key),
+      headOf(pairing, pairing.target, pair.key),
+    ]);
+    return { key: pair.key, source, target };
+  };
+  const first = await compare(verification, pair.source && pair.target ? pair : await again());
+  return first.same ? first : compare(verification, await again());
+}
+
+async function compare(verification: Verification, { key, source, target }: Pair<StoredObject>): Promise<Verdict> {
+  const { pairing, known, bodies } = verification;
+  if (!source && !target) return same();
+  if (!target) return differs('missing', 'the target has no such object');
+  if (!source) return differs('extra', 'the source has no such object');
+  const there = target.attributes ? target : await headOf(pairing, pairing.target, key);
+  if (!there) return differs('missing', 'the target has no such object');
+  const [from, to] = [pairing.source.store, pairing.target.store];
+  // Of this version of the source by its mark, whatever became of the bytes since: that is what is found out here.
+  const mark = markOf(there);
+  const current = mark?.from === from.id && mark.version === source.version;
+  const back = current
+    ? undefined
+    : markOf(source.attributes ? source : ((await headOf(pairing, pairing.source, key)) ?? source));
+  if (!current && !(back?.from === to.id && back.version === there.version))
+    return differs(
+      'stale',
+      `the source is in version ${source.version}, the target has ${mark ? `a copy of ${mark.version}` : 'no copy of ours'}`,
+    );
+  if (source.size !== there.size)
+    return differs('size', `${source.size} bytes at the source, ${there.size} at the target`);
+
+  const line = known.get(key);
+  const ours = line?.version === source.version ? line : undefined;
+  const expected = new Map<string, string>();
+  if (source.checksums.md5 && source.size <= from.vouchedBytes) expected.set('md5', source.checksums.md5);
+  for (const sum of ['crc32', 'crc32c'] as const) if (source.checksums[sum]) expected.set(sum, source.checksums[sum]);
+  if (current && mark.digest) expected.set(to.digest, mark.digest);
+  if (ours) {
+    expected.set('crc32', Buffer.from(ours.crc32, 'hex').toString('base64'));
+    // What the target's cloud had calculated when it was written was compared with ours then.
+    for (const sum of ['md5', 'crc32c'] as const) {
+      const then = ours.target.checksums[sum];
+      if (then && !expected.has(sum)) expected.set(sum, then);
+    }
+  }
+  if (bodies === 'needed') {
+    // Nobody has written it since its parts were checked one by one as they arrived.
+    if (ours && to.uploads.checks === 'parts' && ours.target.version === there.version) return same();
+    for (const sum of ['md5', 'crc32', 'crc32c'] as const) {
+      const [want, have] = [expected.get(sum), there.checksums[sum]];
+      if (!want || !have || (sum === 'md5' && there.size > to.vouchedBytes)) continue;
+      return want === have
+        ? same()
+        : differs('content', `${sum} is ${have} at the target, ${want} is that of the source`);
+    }
+  }
+  const have = await bodySum(pairing, pairing.target, there);
+  const want = expected.has('crc32')
+    ? crcHex(crcNumber(expected.get('crc32') ?? ''))
+    : await bodySum(pairing, pairing.source, source);
+  return want === have
+    ? same(true)
+    : differs('content', `the crc32 of its bytes is ${have} at the target, ${want} at the source`, true);
+}
+
+/** CRC-32 of an object's bytes as they are now, in hex. */
+async function bodySum({ gate, signal }: Pairing, side: Side, object: StoredObject): Promise<string> {
+  let sum = 0;
+  for (let from = 0; from < object.size; from += partBytes) {
+    const bytes = Math.min(partBytes, object.size - from);
+    const { piece } = await ask({ gate }, side, 'read', object.key, () =>
+      side.store.read(object, { from, bytes }, signal),
+    );
+    sum = from === 0 ? piece.crc32 : crc32Combine(sum, piece.crc32, piece.bytes);
+    piece.release();
+  }
+  return crcHex(sum);
+}

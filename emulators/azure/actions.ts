@@ -1,0 +1,54 @@
+/** What requests need, in the words of role definitions: https://learn.microsoft.com/azure/role-based-access-control/permissions-reference (2026-11). */
+import { parsePath } from './arm/resource-id.ts';
+
+const resources = 'Microsoft.Resources/subscriptions';
+const verbs: Readonly<Record<string, string>> = { GET: 'read', HEAD: 'read', DELETE: 'delete', POST: 'action' };
+
+/**
+ * Besides the write of a resource: the rights to use those that it refers to ("linked access check"). As the documents of
+ * virtual networks, NAT gateways and scale sets name them.
+ */
+const linked: Readonly<Record<string, readonly string[]>> = {
+  'microsoft.network/virtualnetworks/write': [
+    'Microsoft.Network/networkSecurityGroups/join/action',
+    'Microsoft.Network/natGateways/join/action',
+  ],
+  'microsoft.network/natgateways/write': ['Microsoft.Network/publicIPAddresses/join/action'],
+  'microsoft.compute/virtualmachinescalesets/write': ['Microsoft.Network/virtualNetworks/subnets/join/action'],
+};
+
+/** `Microsoft.Storage/storageAccounts/write`, and what the write is checked for besides. `path` without query. */
+export function armActions(method: string, path: string): string[] {
+  const verb = verbs[method] ?? 'write';
+  const [, , rest = ''] = /^\/+subscriptions(\/[^/]+)?(.*?)\/*$/i.exec(path) ?? [];
+  const parsed = parsePath(path);
+  if (parsed) {
+    // IoT Hub has one right for both ways to ask how an operation goes.
+    const type = parsed.type.replace(
+      /^(Microsoft\.Devices\/locations)\/operation(Statuses|Results)$/i,
+      '$1/operationResults',
+    );
+    const action = `${type}/${verb}`;
+    return [action, ...(linked[action.toLowerCase()] ?? [])];
+  }
+  if (/^\/resourcegroups\/[^/]+\/resources$/i.test(rest)) return [`${resources}/resourceGroups/resources/${verb}`];
+  if (/^\/resourcegroups(\/[^/]+)?$/i.test(rest)) return [`${resources}/resourceGroups/${verb}`];
+  if (/^\/resources$/i.test(rest)) return [`${resources}/resources/${verb}`];
+  return rest === '' ? [`${resources}/${verb}`] : [`${resources}${rest}/${verb}`];
+}
+
+const containers = 'Microsoft.Storage/storageAccounts/blobServices/containers';
+
+/** The data action of a request to `*.blob.core.windows.net`. */
+export function blobAction(method: string, path: string, query: URLSearchParams): string {
+  const [, container, blob] = path.split('/');
+  const reads = method === 'GET' || method === 'HEAD';
+  if (!container) return `${containers}/read`;
+  if (!blob && query.get('restype') === 'container') {
+    if (reads) return query.get('comp') === 'list' ? `${containers}/blobs/read` : `${containers}/read`;
+    return method === 'DELETE' ? `${containers}/delete` : `${containers}/write`;
+  }
+  if (query.get('comp') === 'tags') return `${containers}/blobs/tags/${reads ? 'read' : 'write'}`;
+  if (reads) return `${containers}/blobs/read`;
+  return method === 'DELETE' ? `${containers}/blobs/delete` : `${containers}/blobs/write`;
+}

@@ -1,0 +1,132 @@
+/** What workers do with a store besides making and removing it: a fence around it, copies of what is in it. */
+import { crc32 } from 'node:zlib';
+import type { Provider } from '../../activities/providers/driver.ts';
+import { createFenceActivities } from '../../activities/providers/fence.ts';
+import { md5Of } from '../../activities/providers/object-store.ts';
+import type { ProviderPool } from '../../activities/providers/pool.ts';
+import { Resource } from '../../activities/providers/provision.ts';
+import { recordsBuckets } from '../../activities/records/bucket.ts';
+import { recordsPlacement } from '../../model/records.ts';
+import type { Outputs, Placement } from '../../model/service.ts';
+import { type Made, visitors } from '../fence/visitors.ts';
+import { fill, madeBy, plain, runner } from '../transfer/stores.ts';
+import { askedRights, recording } from './identities.ts';
+
+const pace = { pollMs: 25, heartbeat: () => {} };
+const signal = () => AbortSignal.timeout(60_000);
+const run = { workflowId: 'migrate/conformance/store', runId: '6f0b7a44-6a1c-4a53-9c59-2d0f4a6c9a01' };
+const expiresAt = '2099-01-01T00:00:00Z';
+const MiB = 1024 * 1024;
+
+function cellOf(provider: Provider, { type }: Placement) {
+  const cell = provider.cells.find((one) => one.type === type);
+  if (!cell) throw new Error(`no cell for ${type}`);
+  return cell;
+}
+
+/** With a records bucket beside the store, as a deployment leaves one there. */
+async function withRecords(
+  { control, undo }: { control: Provider; undo: Provider },
+  placement: Placement,
+  act: () => Promise<void>,
+): Promise<void> {
+  const records = recordsPlacement(placement.owner, placement);
+  await recordsBuckets({ cellOf, pace: () => pace, retentionDays: 1, repair: true })(control, records, signal());
+  try {
+    await act();
+  } finally {
+    const cell = cellOf(undo, records);
+    const specs = cell.design(records);
+    const outputs: Record<string, Outputs> = {};
+    const resourceOf = (spec: (typeof specs)[number]) => {
+      const needs = Object.fromEntries(spec.needs.map((key) => [key, outputs[key] ?? {}]));
+      return new Resource(undo, cell, spec, { placement: records, needs, signal: signal() });
+    };
+    for (const spec of specs) outputs[spec.key] = (await resourceOf(spec).observe())?.outputs ?? {};
+    for (const spec of specs.toReversed())
+      await resourceOf(spec).remove(pace, { deleteData: true, retainUntil: '2099-01-01' });
+  }
+}
+
+/** Who takes back fences a store that another program writes to, and lets go; who creates sees whether a fence stands. */
+export async function isFenced(
+  workers: { control: Provider; undo: Provider },
+  placement: Placement,
+  made: Made,
+  /** Takes the rights away that stand on the store itself. */
+  bare: (() => Promise<void>) | undefined,
+): Promise<void> {
+  const fencesOf = (provider: Provider) =>
+    createFenceActivities({
+      atPlacement: (_, act) => act(provider, signal()),
+      ensureBucket: recordsBuckets({ cellOf, pace: () => pace, retentionDays: 1, repair: false }),
+      needed: (cloud, type) => (recording ? [] : askedRights(cloud, type, 'undo')),
+    });
+  const [seen, own] = [fencesOf(workers.control), fencesOf(workers.undo)];
+  await withRecords(workers, placement, async () => {
+    const visitor = await visitors[placement.providerType](placement, made);
+    const fenced = async (): Promise<void> => {
+      const before = await visitor.rights();
+      expect(await own.proveFence({ placement })).toMatchObject({ missing: [] });
+      expect(await own.fenceStore({ placement, owner: run, expiresAt })).toMatchObject({ inForce: true });
+      expect(await seen.fenceState({ placement })).toMatchObject({ fence: { owner: run, expiresAt } });
+      expect(await visitor.rights()).not.toBe(before);
+      expect(await own.liftFence({ placement, owner: run })).toEqual({ outcome: 'lifted' });
+      expect(await seen.fenceState({ placement })).toMatchObject({ fence: null });
+      expect(await visitor.rights()).toBe(before);
+    };
+    try {
+      await fenced();
+      if (!bare) return;
+      await bare();
+      await fenced();
+    } finally {
+      await visitor.leave();
+    }
+  });
+}
+
+/** Who moves content copies it from one store to another, keeps the copy in step, compares, and gives an upload up. */
+export async function isCopied(
+  { bulk, ...workers }: { control: Provider; undo: Provider; bulk: ProviderPool },
+  { from, to }: { from: Placement; to: Placement },
+): Promise<void> {
+  const [source, target] = [await madeBy(workers.control, from), await madeBy(workers.control, to)];
+  const { store } = await bulk.get(from.provider);
+  const [here, there] = [store(source), store(target)];
+  const tagged = { ...plain, tags: { kind: 'image' } };
+  await fill(here, 'small', Buffer.from('one'), tagged);
+  await fill(here, 'gone', Buffer.from('two'));
+  await fill(here, 'large', Buffer.alloc(9 * MiB, 7), tagged);
+  const transfer = { source, target, transfer: 'conformance' };
+  const move = runner(bulk);
+  await withRecords(workers, to, async () => {
+    const { objects, largest } = await move('measureStore', { placement: source });
+    expect(largest).toBe(9 * MiB);
+    expect(await move('planTransfer', transfer)).toMatchObject({ objects, shards: 1, refused: {} });
+    expect(await move('copyShard', { ...transfer, shard: 0 })).toMatchObject({ copied: { objects }, failed: 0 });
+
+    const gone = await here.head('gone', signal());
+    const small = await here.head('small', signal());
+    if (!gone || !small) throw new Error('the source is not as it was filled');
+    await here.remove(gone, signal());
+    const piece = { chunks: [Buffer.from('three')], bytes: 5 };
+    const changed = { ...small, size: 5, attributes: tagged, expected: { version: small.version }, md5: md5Of(piece) };
+    await here.write(changed, piece, crc32('three'), signal());
+    const delta = await move('copyDelta', { ...transfer, round: 0, maxDeletes: 10 });
+    expect(delta).toMatchObject({ copied: { objects: 1 }, deleted: 1, failed: 0 });
+    const verified = await move('verifyTransfer', { ...transfer, what: { kind: 'everything' }, bodies: 'all' });
+    expect(verified).toMatchObject({ different: {}, same: objects - 1 });
+
+    const part = { chunks: [Buffer.alloc(8 * MiB, 1)], bytes: 8 * MiB };
+    const { uploads } = there;
+    const object = { key: 'begun', size: 9 * MiB, attributes: plain, expected: { absent: true as const } };
+    const begun = await uploads.begin(object, part.bytes, signal());
+    const sent = { number: 0, from: 0, piece: part, crc32: crc32(part.chunks[0] ?? '') };
+    await uploads.put(object, begun, sent, signal());
+    const { parts, bytes } = (await uploads.received(object, begun, signal())) ?? { parts: new Map(), bytes: 0 };
+    expect(bytes + parts.size * part.bytes).toBe(part.bytes);
+    await uploads.abandon(object, begun, signal());
+    expect(await there.head('begun', signal())).toBeUndefined();
+  });
+}

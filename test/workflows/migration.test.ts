@@ -1,0 +1,666 @@
+/**
+ * The story of a migration, step by step, against clouds that do what they are told: in which order things are done and
+ * taken back, what people are asked, what a failure at each step leaves. The record is the real one; the engine and the
+ * clouds have suites of their own.
+ */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { CancelledFailure, Context } from '@temporalio/activity';
+import { ApplicationFailure, Client, Connection, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import { createEstateActivities } from '../../activities/estate/load.ts';
+import { createPlacementActivities } from '../../activities/estate/place.ts';
+import { loadSheets } from '../../config/load.ts';
+import type { EndpointRecord } from '../../model/endpoint-record.ts';
+import {
+  bulkQueue,
+  type OperationResult,
+  providerQueue,
+  taskQueue,
+  urgentQueue,
+  watchQueue,
+} from '../../model/operations.ts';
+import type { AuditEntry, Progress } from '../../model/progress.ts';
+import { applyChange, type RecordChange, type RecordedPlacement, ServiceRecord } from '../../model/record.ts';
+import type { FollowStoreInput } from '../../model/replication.ts';
+import type { Placement, ResourceSpec } from '../../model/service.ts';
+import type { CopiedDelta, CopiedObjects, Transfer } from '../../model/transfer.ts';
+import { workflowBundle } from '../../workers/bundle.ts';
+import { createNamespace, quietTemporal } from '../e2e/own-worker.ts';
+import { localRun } from '../local/stack.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+const spec = (provider: string): ResourceSpec => ({
+  key: 'bucket',
+  kind: `${provider}.bucket`,
+  name: `bucket-on-${provider}`,
+  needs: [],
+  desired: {},
+  holdsData: true,
+});
+const source: RecordedPlacement = {
+  provider: 'aws',
+  providerType: 'aws',
+  type: 'storage',
+  region: 'us-west-2',
+  account: 'account-of-aws',
+  generation: 1,
+  configuration: { storage_size_tb: 0.1 },
+  role: 'current',
+  resources: [{ ...spec('aws'), id: 'bucket-on-aws', outputs: {} } as never],
+  monthlyCostUsd: 2.3,
+  endpoint: 'https://aws.test/bucket',
+  health: 'healthy: answers',
+  settlesAt: '',
+};
+const { desired: _, ...resource } = spec('aws');
+source.resources = [{ ...resource, id: 'bucket-on-aws', outputs: {} }];
+
+const nothing: CopiedObjects = {
+  seen: { objects: 0, bytes: 0 },
+  copied: { objects: 0, bytes: 0 },
+  inStep: { objects: 0, bytes: 0 },
+  vanished: 0,
+  changed: 0,
+  failed: 0,
+  failedNames: [],
+  unnative: {},
+  manifest: '',
+  failures: '',
+};
+const noDelta: CopiedDelta = { ...nothing, deletes: 'applied', deleted: 0, gone: 0, behind: 0, left: 0 };
+
+/** Two clouds, a DNS zone and a record, and everything that was done to them, in order. */
+class World {
+  readonly done: string[] = [];
+  record: ServiceRecord = ServiceRecord.parse({
+    v: 1,
+    estate: 'moving',
+    service: 'firmware',
+    type: 'storage',
+    status: 'running',
+    generations: { aws: 1 },
+    placements: [source],
+  });
+  endpoint: EndpointRecord | null = {
+    uid: '0'.repeat(32),
+    service: 'firmware',
+    ttlSeconds: 1,
+    endpoints: [{ provider: 'aws', region: 'us-west-2', url: 'https://aws.test/bucket' }],
+  };
+  /** What a step answers instead, or throws; by what is noted of it. */
+  readonly instead = new Map<string, () => unknown>();
+  readonly fences = new Set<string>();
+
+  async note<T>(what: string, answer: T): Promise<T> {
+    this.done.push(what);
+    const other = this.instead.get(what);
+    return other ? ((await other()) as T) : answer;
+  }
+
+  readonly registry = {
+    openEstate: async () => ({ uid: '0'.repeat(32), controller: 'test' }),
+    readServices: async () => ({ firmware: this.record }),
+    readApplied: async () => undefined,
+    acquireService: async () => ({ granted: true, revision: this.record.revision }),
+    releaseService: async () => ({ revision: this.record.revision }),
+    writeService: async ({ request }: { request: { change: RecordChange } }) => {
+      const { change } = request;
+      this.record = applyChange(this.record, change);
+      if (change.kind === 'migration')
+        this.done.push(
+          `record ${[change.migration?.stage ?? 'over', ...change.roles.map((one) => `${one.provider} ${one.role}`)].join(', ')}`,
+        );
+    },
+  };
+
+  on(provider: string) {
+    const at = (placement: Placement) => placement.provider;
+    return {
+      account: async () => `account-of-${provider}`,
+      inspectPlacement: async ({ placement }: { placement: Placement }) => ({
+        specs: [spec(at(placement))],
+        changes: [{ ...spec(at(placement)), action: 'create', drift: [] }],
+        missing: [],
+      }),
+      ensureResource: async ({ placement }: { placement: Placement }) =>
+        this.note(`create on ${at(placement)}`, {
+          outcome: 'created',
+          id: `bucket-on-${at(placement)}`,
+          outputs: {},
+          drift: [],
+          unsettled: false,
+          repeatable: true,
+        }),
+      removeResource: async ({ placement, deleteData }: { placement: Placement; deleteData: boolean }) =>
+        this.note(`remove ${deleteData ? 'with data ' : ''}on ${at(placement)}`, 'gone'),
+      verifyPlacement: async ({ placement }: { placement: Placement }) =>
+        this.note(`health of ${at(placement)}`, {
+          failed: [],
+          healthy: true,
+          health: 'answers',
+          endpoint: `https://${at(placement)}.test/bucket`,
+        }),
+      findStrays: async () => [],
+      removeStrays: async () => [],
+      appendAudit: async () => {},
+      keepRecord: async () => {},
+      proveFence: async () => ({
+        missing: [],
+        undo: 'nothing to restore',
+        writers: [],
+        escapes: [],
+        uploads: { count: 0, first: [] },
+        unknown: [],
+        settles: { source: 'test' },
+      }),
+      fenceStore: async ({ placement }: { placement: Placement }) => {
+        this.fences.add(at(placement));
+        return this.note(`fence ${at(placement)}`, {});
+      },
+      liftFence: async ({ placement }: { placement: Placement }) => {
+        this.fences.delete(at(placement));
+        return this.note(`lift ${at(placement)}`, { outcome: 'lifted' });
+      },
+      inspectEndpointRecords: async () => ({ found: { firmware: this.endpoint }, problems: [] }),
+      writeEndpointRecord: async ({ record }: { record: EndpointRecord }) => {
+        const before = this.endpoint;
+        this.endpoint = record;
+        const names = record.endpoints.map((one) => one.provider);
+        return this.note(`endpoint ${names} ttl ${record.ttlSeconds}`, { before, changed: true });
+      },
+    };
+  }
+
+  bulk(from: string, to: string) {
+    const way = `${from} to ${to}`;
+    return {
+      measureStore: async () => ({ objects: 3, bytes: 3000, largest: 1000 }),
+      planTransfer: async () =>
+        this.note(`list ${way}`, { objects: 3, bytes: 3000, shards: 2, plan: 'p', refused: {}, refusedFiles: '' }),
+      copyShard: async ({ shard }: { shard: number }) =>
+        this.note(`copy ${shard}`, { ...nothing, seen: { objects: 2, bytes: 2000 } }),
+      verifyTransfer: async ({ what }: Transfer & { what: { kind: string } }) =>
+        this.note(`verify ${what.kind} ${way}`, {
+          compared: { objects: 3, bytes: 3000 },
+          bodiesRead: { objects: 0, bytes: 0 },
+          same: 3,
+          different: {},
+          differentNames: [],
+          report: '',
+        }),
+      copyDelta: async () => this.note(`delta ${way}`, noDelta),
+    };
+  }
+
+  async follow({ untilBehind, source: { provider: from }, target: { provider: to } }: FollowStoreInput) {
+    const way = `${from} to ${to}`;
+    const followed = { last: noDelta, inStepAt: new Date().toISOString() };
+    if (untilBehind !== undefined) return this.note(`follow ${way}`, followed);
+    const other = this.instead.get(`keep ${way}`);
+    if (other) {
+      this.instead.delete(`keep ${way}`);
+      return { ...followed, last: await other() };
+    }
+    this.done.push(`keep ${way}`);
+    const { heartbeat, cancelled } = Context.current();
+    const beat = setInterval(() => heartbeat(), 50);
+    await cancelled.catch(() => {});
+    clearInterval(beat);
+    throw new CancelledFailure('told to stop');
+  }
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'migration-'));
+const estateFile = join(folder, 'estate.json');
+function writeEstateFile(approvals: object): void {
+  const estate = {
+    name: 'moving',
+    providers: ['aws', 'gcp'].map((name) => ({
+      name,
+      type: name,
+      region: name === 'aws' ? 'us-west-2' : 'us-central1',
+    })),
+    services: { firmware: { type: 'storage' } },
+    traffic: { zone: 'iot.example.com', dns: 'aws', ttl: '1s' },
+    migration: { soak: '2s', source_retention: '7d' },
+    approvals,
+  };
+  writeFileSync(estateFile, JSON.stringify(estate));
+}
+
+/** What the workers act on: one world after the other. */
+let world = new World();
+/** Activities of the present world. */
+const ofWorld = (of: (present: World) => object): Record<string, (input: unknown) => unknown> =>
+  Object.fromEntries(
+    Object.keys(of(world)).map((name) => [
+      name,
+      (input: unknown) => (of(world) as Record<string, (input: unknown) => unknown>)[name]?.(input),
+    ]),
+  );
+
+let client: Client;
+let stop: () => Promise<void>;
+const namespace = `migration-${Date.now()}`;
+beforeAll(async () => {
+  quietTemporal();
+  const { address } = localRun().temporal;
+  const connection = await Connection.connect({ address });
+  await createNamespace(connection, namespace);
+  client = new Client({ connection, namespace });
+  const native = await NativeConnection.connect({ address });
+  const common = { connection: native, namespace };
+  const files = createEstateActivities({
+    estateFile,
+    waits: { callDeadlineMs: 1000, settleMs: 1000, blockedMs: 300_000, followMs: 100, fenceMs: 300 },
+  });
+  const placing = createPlacementActivities({ sheets: loadSheets(join(root, 'config')) });
+  const queue = (name: string, activities: object) =>
+    Worker.create({ ...common, taskQueue: name, activities, maxHeartbeatThrottleInterval: '50ms' });
+  const onCloud = (provider: string) => ofWorld((present) => present.on(provider));
+  const workers = await Promise.all([
+    Worker.create({
+      ...common,
+      taskQueue,
+      workflowBundle: await workflowBundle(root, join(root, '.local/bundles')),
+      activities: { ...ofWorld(({ registry }) => registry), ...files, ...placing },
+    }),
+    ...['aws', 'gcp'].flatMap((name) => [
+      queue(providerQueue(name), onCloud(name)),
+      queue(urgentQueue(name), onCloud(name)),
+    ]),
+    queue(
+      bulkQueue('aws', 'gcp'),
+      ofWorld((present) => present.bulk('aws', 'gcp')),
+    ),
+    queue(
+      bulkQueue('gcp', 'aws'),
+      ofWorld((present) => present.bulk('gcp', 'aws')),
+    ),
+    queue(watchQueue, { followStore: (input: FollowStoreInput) => world.follow(input) }),
+  ]);
+  const running = workers.map((worker) => worker.run());
+  stop = async () => {
+    for (const worker of workers) worker.shutdown();
+    await Promise.all(running);
+    await connection.close();
+    await native.close();
+  };
+}, 60_000);
+afterAll(() => stop(), 60_000);
+
+/** Runs `act` on a started migration from aws to gcp in this world. */
+async function migrating(
+  present: World,
+  act: (handle: WorkflowHandle) => Promise<void>,
+  { approvals = {}, type = 'migrateService', input = {} }: { approvals?: object; type?: string; input?: object } = {},
+): Promise<void> {
+  world = present;
+  writeEstateFile(approvals);
+  const move = type === 'migrateService' ? { from: 'aws', to: 'gcp' } : {};
+  const args = [{ service: 'firmware', ...move, ...input }];
+  await act(await client.workflow.start(type, { workflowId: `${type}-${Math.random()}`, taskQueue, args }));
+}
+
+async function asked(handle: WorkflowHandle, question: string): Promise<Progress['waitingFor'][number]> {
+  for (;;) {
+    const one = (await handle.query<Progress>('progress')).waitingFor.find((each) => each.question === question);
+    if (one) return one;
+    const { status } = await handle.describe();
+    if (status.name !== 'RUNNING')
+      throw new Error(`it has ended without asking about ${question}: ${await endOf(handle)}`);
+    await setTimeout(100);
+  }
+}
+const answer = async (handle: WorkflowHandle, question: string, given: string, by = 'ann') =>
+  handle.executeUpdate('decide', {
+    args: [{ question, answer: given, by, plan: (await asked(handle, question)).plan }],
+  });
+const endOf = (handle: WorkflowHandle): Promise<string> =>
+  handle.result().then(
+    ({ outcome }: OperationResult) => outcome,
+    (error: unknown) =>
+      error instanceof WorkflowFailedError && error.cause instanceof ApplicationFailure
+        ? (error.cause.type ?? '')
+        : String(error instanceof WorkflowFailedError ? error.cause?.name : error),
+  );
+const refuse = (): never => {
+  throw ApplicationFailure.nonRetryable('refused for good', 'VerificationFailed');
+};
+/** Without what only looks; the two shards side by side in the order of their numbers. */
+const acts = ({ done }: World): string[] => {
+  const shards = ['copy 0', 'copy 1'];
+  let next = 0;
+  return done
+    .filter((what) => !what.startsWith('health'))
+    .map((what) => (shards.includes(what) ? (shards[next++ % 2] ?? what) : what));
+};
+
+/** The source alone, unfenced, with its endpoint: as if nothing had ever been tried. */
+function expectAsBefore(world: World): void {
+  const { placements, intents, migration } = world.record;
+  expect({ placements, intents, migration }).toEqual({ placements: [source], intents: [], migration: undefined });
+  expect(world.fences.has('aws')).toBe(false);
+  expect(world.endpoint).toMatchObject({ ttlSeconds: 1, endpoints: [{ provider: 'aws' }] });
+}
+
+describe('a migration', () => {
+  it('goes through its steps in order, and leaves the target current and the source kept', async () => {
+    const world = new World();
+    await migrating(world, async (handle) => {
+      const { text } = await asked(handle, 'cutover');
+      expect(text).toContain('Cut firmware over from aws to gcp?');
+      await answer(handle, 'cutover', 'approve');
+      expect(await endOf(handle)).toBe('done');
+      const result = (await handle.result()) as OperationResult;
+      expect(result).toMatchObject({
+        placements: [{ provider: 'gcp' }],
+        retained: [{ provider: 'aws', name: 'bucket-on-aws' }],
+      });
+    });
+    expect(acts(world)).toEqual([
+      'record copying',
+      'create on gcp',
+      'list aws to gcp',
+      'copy 0',
+      'copy 1',
+      'verify shard aws to gcp',
+      'verify shard aws to gcp',
+      'follow aws to gcp',
+      'keep aws to gcp',
+      'verify everything aws to gcp',
+      'endpoint aws ttl 5',
+      'record fenced',
+      'fence aws',
+      'delta aws to gcp',
+      'verify delta aws to gcp',
+      'record switched, gcp current, aws retained',
+      'endpoint gcp ttl 5',
+      'keep gcp to aws',
+      'endpoint gcp ttl 1',
+      'record over, aws retained',
+    ]);
+    const roles = world.record.placements.map(({ provider, role, removeAt }) => [
+      provider,
+      role,
+      removeAt !== undefined,
+    ]);
+    expect(roles).toEqual([
+      ['aws', 'retained', true],
+      ['gcp', 'current', false],
+    ]);
+    expect(world.record.migration).toBeUndefined();
+  }, 120_000);
+
+  it.each([
+    'create on gcp',
+    'list aws to gcp',
+    'copy 1',
+    'verify shard aws to gcp',
+    'follow aws to gcp',
+    'verify everything aws to gcp',
+    'endpoint aws ttl 5',
+    'fence aws',
+    'delta aws to gcp',
+    'verify delta aws to gcp',
+    'endpoint gcp ttl 5',
+  ])(
+    'that fails for good at "%s" is taken back wholly',
+    async (step) => {
+      const world = new World();
+      world.instead.set(step, refuse);
+      await migrating(world, async (handle) => {
+        const cutover = asked(handle, 'cutover').then(() => answer(handle, 'cutover', 'approve'));
+        cutover.catch(() => {});
+        expect(await endOf(handle)).toBe('VerificationFailed');
+      });
+      expectAsBefore(world);
+      expect(world.done.filter((what) => what.startsWith('remove'))).toEqual(['remove with data on gcp']);
+    },
+    120_000,
+  );
+
+  it('whose target is unhealthy after the switch brings back what was written there first', async () => {
+    const world = new World();
+    let looks = 0;
+    const healthy = { failed: [], healthy: true, health: 'answers', endpoint: 'https://gcp.test/bucket' };
+    world.instead.set('health of gcp', () =>
+      ++looks > 1 ? { ...healthy, healthy: false, health: 'is down' } : healthy,
+    );
+    await migrating(world, async (handle) => {
+      await answer(handle, 'cutover', 'approve');
+      expect(await endOf(handle)).toBe('VerificationFailed');
+    });
+    const back = acts(world).slice(acts(world).indexOf('endpoint gcp ttl 5') + 1);
+    expect(back).toEqual([
+      'fence gcp',
+      'delta gcp to aws',
+      'verify delta gcp to aws',
+      'endpoint aws ttl 5',
+      'record fenced, aws current, gcp target',
+      'lift aws',
+      'record copying',
+      'endpoint aws ttl 1',
+      'remove with data on gcp',
+      'record over',
+    ]);
+    expectAsBefore(world);
+  }, 120_000);
+
+  it('does not remove the target while what was written there cannot be brought back', async () => {
+    const world = new World();
+    world.instead.set('delta gcp to aws', refuse);
+    await migrating(
+      world,
+      async (handle) => {
+        await answer(handle, 'cutover', 'approve');
+        await asked(handle, 'undo');
+        await answer(handle, 'undo', 'approve');
+        for (;;) {
+          const { blocked } = await handle.query<Progress>('progress');
+          if (blocked?.includes('left behind')) break;
+          await setTimeout(100);
+        }
+        expect(world.done).not.toContain('remove with data on gcp');
+        expect(world.fences).toEqual(new Set(['aws', 'gcp']));
+        world.instead.clear();
+        await handle.signal('retryCompensation', { by: 'ann' });
+        expect(await endOf(handle)).toBe('UndoRequested');
+      },
+      { input: { soak: '1h' } },
+    );
+    expectAsBefore(world);
+  }, 120_000);
+
+  it.each(['reject', 'cancel', 'undo'] as const)(
+    'can be ended by %s while it waits',
+    async (how) => {
+      const world = new World();
+      await migrating(world, async (handle) => {
+        const { plan } = await asked(handle, 'cutover');
+        if (how === 'reject') await handle.signal('rejectCutover', { by: 'ann', plan });
+        else if (how === 'cancel') await handle.cancel();
+        else await handle.signal('undo', { by: 'ann' });
+        const ends = { reject: 'ApprovalRejected', cancel: 'CancelledFailure', undo: 'UndoRequested' };
+        expect(await endOf(handle)).toBe(ends[how]);
+      });
+      expectAsBefore(world);
+    },
+    120_000,
+  );
+
+  it('takes the switch back in the soak when somebody answers so; the command alone does not', async () => {
+    const world = new World();
+    await migrating(
+      world,
+      async (handle) => {
+        const { plan } = await asked(handle, 'cutover');
+        await handle.signal('approveCutover', { by: 'ann', plan });
+        await asked(handle, 'undo');
+        await handle.signal('undo', { by: 'bob' });
+        await setTimeout(300);
+        expect((await handle.describe()).status.name).toBe('RUNNING');
+        const audit = await handle.query<AuditEntry[]>('audit');
+        expect(audit.map(({ what }) => what)).toContain(
+          'undo not obeyed: after the switch answer the question "undo" instead',
+        );
+        await answer(handle, 'undo', 'approve', 'bob');
+        expect(await endOf(handle)).toBe('UndoRequested');
+      },
+      { input: { soak: '1h' } },
+    );
+    expectAsBefore(world);
+  }, 120_000);
+
+  it('obeys an approval only for this plan, by who is listed, as many as are required', async () => {
+    const world = new World();
+    const approvals = { required: 2, approvers: [{ name: 'ann' }, { name: 'bob' }] };
+    await migrating(
+      world,
+      async (handle) => {
+        const { plan } = await asked(handle, 'cutover');
+        await handle.signal('approveCutover', { by: 'eve', plan });
+        await handle.signal('approveCutover', { by: 'ann', plan: '0123456789ab' });
+        await handle.signal('approveCutover', { by: 'ann', plan });
+        await handle.signal('approveCutover', { by: 'ann', plan });
+        await setTimeout(300);
+        expect(world.done).not.toContain('fence aws');
+        const refused = (await handle.query<AuditEntry[]>('audit')).filter(({ what }) => what.includes('not obeyed'));
+        expect(refused).toHaveLength(3);
+        await handle.signal('approveCutover', { by: 'bob', plan });
+        expect(await endOf(handle)).toBe('done');
+      },
+      { approvals },
+    );
+  }, 120_000);
+
+  it('asks about objects that cannot be copied, and tries again only the shards that have any', async () => {
+    const world = new World();
+    let failing = 2;
+    world.instead.set('copy 1', () => ({
+      ...nothing,
+      failed: failing-- > 0 ? 1 : 0,
+      failedNames: ['x'],
+      failures: 'failures/1',
+    }));
+    await migrating(world, async (handle) => {
+      expect((await asked(handle, 'objects')).text).toContain('failures/1');
+      await answer(handle, 'objects', 'retry');
+      await setTimeout(200);
+      await answer(handle, 'objects', 'retry', 'bob');
+      await answer(handle, 'cutover', 'reject');
+      expect(await endOf(handle)).toBe('ApprovalRejected');
+    });
+    expect(world.done.filter((what) => what.startsWith('copy')).sort()).toEqual([
+      'copy 0',
+      'copy 1',
+      'copy 1',
+      'copy 1',
+    ]);
+  }, 120_000);
+
+  it('stops and asks when much is gone at once, also while it waits for the approval', async () => {
+    const world = new World();
+    world.instead.set('keep aws to gcp', () => ({ ...noDelta, deletes: 'held', gone: 5000 }));
+    await migrating(world, async (handle) => {
+      expect((await asked(handle, 'brake')).text).toContain('5000 objects are gone');
+      await answer(handle, 'brake', 'continue');
+      await answer(handle, 'cutover', 'approve');
+      expect(await endOf(handle)).toBe('done');
+    });
+  }, 120_000);
+
+  it('pauses in the middle of following, and goes on', async () => {
+    const world = new World();
+    await migrating(world, async (handle) => {
+      await asked(handle, 'cutover');
+      while (!world.done.includes('keep aws to gcp')) await setTimeout(20);
+      await handle.signal('pause', { by: 'ann' });
+      await setTimeout(500);
+      const before = world.done.length;
+      await setTimeout(500);
+      expect(world.done).toHaveLength(before);
+      await handle.signal('resume', { by: 'ann' });
+      await answer(handle, 'cutover', 'approve');
+      expect(await endOf(handle)).toBe('done');
+    });
+  }, 120_000);
+
+  it('refuses what cannot be: the same cloud, one that holds it, one that it is not on, a type without a mover', async () => {
+    for (const [input, type] of [
+      [{ to: 'aws' }, 'InvalidInput'],
+      [{ from: 'gcp', to: 'aws' }, 'InvalidInput'],
+      [{ to: 'mars' }, 'Unplaceable'],
+      [{ to: undefined }, 'InvalidInput'],
+      [{ soak: 'soon' }, 'InvalidInput'],
+    ] as const) {
+      const world = new World();
+      await migrating(world, async (handle) => expect(await endOf(handle)).toBe(type), { input });
+      expect(world.done).toEqual([]);
+    }
+  }, 120_000);
+});
+
+describe('a migration whose run was terminated', () => {
+  /** Ends it at the first of these, and recovers. */
+  async function recovering(
+    stop: string,
+    direction: 'finish' | 'undo',
+    act: (handle: WorkflowHandle) => Promise<void>,
+  ) {
+    const world = new World();
+    await migrating(
+      world,
+      async (handle) => {
+        const stopped = new Promise<void>((resolve) => {
+          world.instead.set(stop, async () => {
+            await handle.terminate();
+            resolve();
+            throw new CancelledFailure('terminated');
+          });
+        });
+        const cutover = asked(handle, 'cutover').then(() => answer(handle, 'cutover', 'approve'));
+        cutover.catch(() => {});
+        await stopped;
+      },
+      { input: { soak: '1h' } },
+    );
+    world.instead.clear();
+    await migrating(world, act, { type: 'recoverService', input: { direction } });
+    return world;
+  }
+
+  it.each(['create on gcp', 'copy 1', 'fence aws', 'endpoint gcp ttl 5'])(
+    'at "%s" is taken back by recover --undo',
+    async (stop) => {
+      const world = await recovering(stop, 'undo', async (handle) => expect(await endOf(handle)).toBe('done'));
+      expectAsBefore(world);
+    },
+    120_000,
+  );
+
+  it.each(['create on gcp', 'copy 1', 'fence aws'])(
+    'at "%s" is brought to its end by recover, with another approval',
+    async (stop) => {
+      const world = await recovering(stop, 'finish', async (handle) => {
+        await answer(handle, 'cutover', 'approve');
+        expect(await endOf(handle)).toBe('done');
+      });
+      expect(world.record).toMatchObject({ placements: [{ role: 'retained' }, { provider: 'gcp', role: 'current' }] });
+    },
+    120_000,
+  );
+
+  it('after the switch goes on with the soak', async () => {
+    const world = await recovering('endpoint gcp ttl 5', 'finish', async (handle) => {
+      await asked(handle, 'undo');
+      expect(await endOf(handle)).toBe('done');
+    });
+    expect(world.record).toMatchObject({ placements: [{ role: 'retained' }, { provider: 'gcp', role: 'current' }] });
+    expect(world.endpoint).toMatchObject({ ttlSeconds: 1, endpoints: [{ provider: 'gcp' }] });
+  }, 120_000);
+});

@@ -1,0 +1,39 @@
+/** `migrateService`: moves a service from one cloud to another while it goes on working; can be taken back from any step. */
+import * as wf from '@temporalio/workflow';
+import { type EstatePlan, MigrateServiceInput, type OperationResult } from '../model/operations.ts';
+import { Migration } from './migration.ts';
+import { type PlannedMigration, planMigration } from './migration-plan.ts';
+import { Operation } from './operation.ts';
+
+export const plan = wf.defineQuery<EstatePlan | undefined>('plan');
+
+export async function migrateService(raw: unknown): Promise<OperationResult> {
+  const op = new Operation('migrate');
+  let shown: EstatePlan | undefined;
+  wf.setHandler(plan, () => shown, { description: 'Why it may go there, what is made there, what it costs' });
+
+  return op.run(async () => {
+    const input = op.parse(MigrateServiceInput, raw);
+    op.board.phase('planning');
+    const planned = await planMigration(op, input);
+    if ('attached' in planned) return planned.attached;
+    shown = planned.plan;
+    await carryOut(op, planned);
+    return op.result('done');
+  });
+}
+
+export async function carryOut(op: Operation, planned: PlannedMigration): Promise<void> {
+  const migration = new Migration(op, planned);
+  await migration.provisionTarget(planned.type, planned.target);
+  await migration.copy();
+  await migration.follow();
+  await migration.approveCutover(planned.plan);
+  await migration.verify();
+  await migration.lowerTtl();
+  await migration.fenceSource();
+  await migration.copyRest();
+  await migration.switchOver();
+  await migration.soak();
+  await migration.retireSource();
+}

@@ -1,0 +1,165 @@
+/** The preflight of a migration: whether the service may go there, what it would need and cost, before anything exists. */
+import type { LoadedEstate } from '../activities/estate/load.ts';
+import type { CostLine, Unpriced } from '../model/cost.ts';
+import { durationMs } from '../model/duration.ts';
+import type { EndpointRecord } from '../model/endpoint-record.ts';
+import type { FenceOwner, FenceProof } from '../model/fence.ts';
+import type {
+  EstatePlan,
+  MigrateServiceInput,
+  OperationResult,
+  PlannedEndpoint,
+  PlannedPlacement,
+} from '../model/operations.ts';
+import { sumUsd } from '../model/prices.ts';
+import type { Mark, Migration as MigrationRecord, RecordedPlacement } from '../model/record.ts';
+import type { Owner, ServiceType } from '../model/service.ts';
+import { sha256Hex } from '../model/sha256.ts';
+import { type MeasuredStore, placementRef } from '../model/transfer.ts';
+import { bulk, control, failure, urgent } from './calls.ts';
+import { gigabytes } from './migration-text.ts';
+import type { Operation } from './operation.ts';
+import { type Planned, planServices, refuseWithoutRights } from './planning.ts';
+import { placementOf } from './removal.ts';
+
+/** Types whose data this release can move. */
+const movable: readonly ServiceType[] = ['storage', 'data_lake'];
+
+/** What a migration has to know from its begin to its end. */
+export interface Move {
+  service: string;
+  owner: Omit<Owner, 'generation'>;
+  /** Whose fences and whose entry in the record they are: a run that takes up another's goes by that one's name. */
+  holder: FenceOwner;
+  source: RecordedPlacement;
+  to: Mark;
+  /** How far an earlier run had come, where this one takes it up. */
+  stage?: MigrationRecord['stage'] | undefined;
+  /** What the source holds. */
+  holds: MeasuredStore;
+  /** Of the plan and where it goes: what answers are bound to. */
+  hash: string;
+  approvals: LoadedEstate['approvals'];
+  soakMs: number;
+  retentionMs: number;
+  followMs: number;
+  /** How long it may take until the source's fence holds everywhere. */
+  fenceMs: number;
+  /** Absent where the estate keeps no endpoint records. */
+  traffic?: Traffic | undefined;
+}
+
+export interface Traffic extends Omit<PlannedEndpoint, 'before'> {
+  /** The record as it was; undefined where an earlier run has changed it. */
+  before: EndpointRecord | null | undefined;
+  /** Placements that the service keeps. */
+  others: RecordedPlacement[];
+}
+
+export interface PlannedMigration extends Move {
+  type: ServiceType;
+  plan: EstatePlan;
+  target: PlannedPlacement;
+}
+
+/** Plans the move and takes the lock of the service. */
+export async function planMigration(
+  op: Operation,
+  input: MigrateServiceInput,
+): Promise<PlannedMigration | { attached: OperationResult }> {
+  const { service, from, to } = input;
+  const loaded = await control.loadEstate({ estate: input.estate });
+  const { estate, approvals } = loaded;
+  op.decisions.obey(approvals);
+  op.about(estate.name, service, estate.services[service]?.type);
+  if (from === to) throw failure('InvalidInput', `to: ${service} is to move from ${from} to ${to}, which is the same.`);
+
+  const look = () => planServices(loaded, input.by, [service], { from, to });
+  const hashed = ({ plan }: Planned): string => sha256Hex([plan.hash, from, to].join('\n'));
+  let planned = await op.board.step('plan', look);
+  const lock = await op.locks.take(service, hashed(planned));
+  if ('attached' in lock) return lock;
+  if (lock.revision !== (planned.records[service]?.revision ?? 0)) planned = await look();
+  op.board.record(input.by || 'unnamed', `migrate from ${from} to ${to}`, service);
+
+  const [moved] = planned.services;
+  const target = moved?.placements.find(({ placement }) => placement.provider === to);
+  const record = planned.records[service];
+  const source = record?.placements.find(({ provider, role }) => provider === from && role === 'current');
+  if (!moved || !target || !source) throw failure('Unplaceable', `${service} cannot go from ${from} to ${to}.`);
+  const { type } = moved;
+  if (!movable.includes(type))
+    throw failure('NotSupported', `${service} is a ${type}; this release moves ${movable.join(' and ')}.`);
+  refuseWithoutRights([{ ...moved, placements: [target] }]);
+
+  const { uid, controller, generation } = target.placement.owner;
+  const owner = { estate: estate.name, service, uid, controller };
+  const others = record?.placements.filter((one) => one.role === 'current' && one !== source) ?? [];
+  const traffic = moved.endpoint && { ...moved.endpoint, others };
+  const fence = await op.held(service, () =>
+    urgent(from, `preflight of the fence of ${service}`).proveFence({ placement: placementOf(owner, source) }),
+  );
+  if (fence.missing.length > 0)
+    throw failure(
+      'PermissionDenied',
+      `${service} on ${from}: the worker lacks ${fence.missing.join(', ')}, which the fence of the cutover or its undo needs. Grant these rights and start again; nothing was changed.`,
+    );
+  const measure = { placement: placementRef(owner, source) };
+  const holds = await op.board.step(
+    'measure',
+    () => op.held(service, () => bulk(from, to, `measure ${service} on ${from}`).measureStore(measure)),
+    ({ objects, bytes }) => `${objects} objects, ${gigabytes(bytes)} GB`,
+  );
+  const egress = await control.priceEgress({ from: source, bytes: holds.bytes });
+  const warnings = [...planned.plan.warnings, ...fenceWarnings(fence), ...notMoved(type)];
+  const { followMs, fenceMs } = await op.waits();
+  for (const one of others) op.achieved(service, one);
+  const taken = record?.migration;
+  return {
+    service,
+    type,
+    owner,
+    holder: taken ? { workflowId: taken.workflowId, runId: taken.runId } : op.holder,
+    source,
+    to: { provider: to, generation },
+    ...(taken && { stage: taken.stage }),
+    target,
+    holds,
+    plan: withEgress({ ...planned.plan, warnings }, service, from, egress),
+    hash: hashed(planned),
+    approvals,
+    soakMs: durationMs(input.soak ?? estate.migration.soak),
+    retentionMs: durationMs(input.source_retention ?? estate.migration.source_retention),
+    followMs,
+    fenceMs: Math.min(fence.settles.longestMs ?? 0, fenceMs),
+    traffic,
+  };
+}
+
+const fenceWarnings = ({ escapes, uploads, unknown }: FenceProof): string[] => [
+  ...escapes.map(({ identity, by }) => `${identity} can write to the source in spite of the fence (${by})`),
+  ...(uploads.count > 0
+    ? [`${uploads.count} uploads to the source are not complete; the fence ends them: ${uploads.first.join(', ')}`]
+    : []),
+  ...unknown.map((what) => `the source's cloud cannot tell: ${what}`),
+];
+
+const notMoved = (type: ServiceType): string[] =>
+  type === 'data_lake'
+    ? [
+        'objects are moved; what the catalogue lists and what waits in the ingest stream stays behind, and the target begins with an empty catalogue',
+      ]
+    : [];
+
+/** The plan with what leaves the source's cloud once. */
+function withEgress(plan: EstatePlan, service: string, from: string, egress: CostLine | Unpriced): EstatePlan {
+  if ('unpriced' in egress)
+    return { ...plan, warnings: [...plan.warnings, `what leaves ${from} is not priced: ${egress.unpriced}`] };
+  const { oneTime, oneTimeUsd } = plan.cost;
+  const cost = {
+    ...plan.cost,
+    oneTime: [...oneTime, { ...egress, service, provider: from }],
+    oneTimeUsd: sumUsd([oneTimeUsd, egress.monthlyUsd]),
+  };
+  return { ...plan, cost };
+}

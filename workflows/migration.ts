@@ -1,0 +1,600 @@
+/**
+ * The steps of a migration, in the order in which `migrateService` takes them. Each registers how it is taken back before it
+ * acts. Until the switch the source serves and the target follows it; from then on it is the other way round, so that going
+ * back loses nothing that was written meanwhile.
+ */
+import * as wf from '@temporalio/workflow';
+import type { BulkActivities } from '../activities/index.ts';
+import type { EndpointRecord } from '../model/endpoint-record.ts';
+import type { EstatePlan, PlannedPlacement } from '../model/operations.ts';
+import type { Mark, Migration as MigrationRecord, RecordChange, RecordedPlacement } from '../model/record.ts';
+import { type FollowedStore, passesPerPump } from '../model/replication.ts';
+import type { ServiceType } from '../model/service.ts';
+import {
+  type CopiedDelta,
+  type CopiedObjects,
+  type PlannedTransfer,
+  placementRef,
+  type Transfer,
+} from '../model/transfer.ts';
+import { bulk, cloud, failure, urgent, watch } from './calls.ts';
+import { endpointOf } from './endpoints.ts';
+import { inLanes } from './graph.ts';
+import type { Move, Traffic } from './migration-plan.ts';
+import {
+  brakeText,
+  cutoverText,
+  deltaText,
+  gigabytes,
+  objectsText,
+  refuseCorrupted,
+  refuseDifferent,
+  refusedText,
+} from './migration-text.ts';
+import type { Operation } from './operation.ts';
+import { provisionService } from './provisioning.ts';
+import { placementOf, removeResources, sweep } from './removal.ts';
+
+/** Shards that are copied at the same time. */
+const lanes = 4;
+/** The target is close enough to ask for the cutover when a pass finds no more than this behind. */
+const closeEnough = 100;
+/** Passes after the fence until one finds nothing; more of them mean that somebody still writes. */
+const mostFinalPasses = 10;
+/** A pump returns after this long, so that a run's history stays short over days. */
+const pumpMs = 600_000;
+/** While a cutover is near, resolvers must not keep the old answer for long. */
+const lowTtlSeconds = 5;
+/** A fence is found by others only once its run should long have lifted or prolonged it. */
+const fenceSlackMs = 86_400_000;
+
+type Part = Extract<RecordChange, { kind: 'migration' }>['roles'][number];
+
+export class Migration {
+  readonly #op: Operation;
+  readonly #move: Move;
+  readonly #source: RecordedPlacement;
+  /** As the record has it; absent until it is provisioned. */
+  #target: RecordedPlacement | undefined;
+  #switched = false;
+  /** Names the transfer's files. Not of the run's ID, which a reset changes. */
+  readonly #id = wf.uuid4().slice(0, 8);
+  /** Pumps so far in the present direction, and what the last one saw. */
+  #pumps = 0;
+  #followed: FollowedStore | undefined;
+  /** Objects that people have decided to go on without. */
+  #leftBehind = 0;
+  #asked = 0;
+  /** More deletions than this in one pass are asked about. */
+  #maxDeletes: number;
+
+  constructor(op: Operation, move: Move) {
+    this.#op = op;
+    this.#move = move;
+    this.#source = move.source;
+    this.#maxDeletes = Math.max(1000, Math.floor(move.holds.objects / 100));
+  }
+
+  async provisionTarget(type: ServiceType, target: PlannedPlacement): Promise<void> {
+    const { service } = this.#move;
+    this.#op.board.phase('provisioning the target');
+    this.#undoableBegin();
+    if (this.#move.stage === 'fenced') await this.#liftFence();
+    await this.#note('copying');
+    const [made] = await provisionService(this.#op, { service, type, placements: [{ ...target, role: 'target' }] });
+    if (!made) throw failure('VerificationFailed', `${service} has no target.`);
+    this.#target = made;
+  }
+
+  /** Takes up a migration that has come so far: what it did can be taken back, or it goes on. */
+  resume(target: RecordedPlacement, stage: MigrationRecord['stage']): void {
+    this.#target = target;
+    this.#undoableBegin();
+    this.#undoableTarget();
+    this.#undoableEndpoint();
+    if (stage === 'copying') return;
+    this.#undoableFence();
+    if (stage === 'fenced') return;
+    this.#undoableSwitch();
+    this.#turn(true);
+  }
+
+  /** Copies in shards, side by side, and compares each with its source. */
+  async copy(): Promise<void> {
+    const { service } = this.#move;
+    this.#op.board.phase('copying');
+    const plan = await this.#listed();
+    let shards = Array.from({ length: plan.shards }, (_, shard) => shard);
+    for (let attempt = 0; ; attempt++) {
+      const short = await this.#copyShards(plan, shards, attempt);
+      const failed = short.reduce((sum, { copied }) => sum + copied.failed, 0);
+      if (failed === 0) return;
+      const results = short.map(({ copied }) => copied);
+      const answer = await this.#ask('objects', objectsText(failed, results), ['retry', 'skip', 'undo']);
+      if (answer === 'undo') throw failure('UndoRequested', `${failed} objects of ${service} could not be copied.`);
+      if (answer === 'skip') {
+        this.#leftBehind += failed;
+        return;
+      }
+      shards = short.map(({ shard }) => shard);
+    }
+  }
+
+  /** Ends when so little is behind that the rest can be copied while writers wait. */
+  async follow(): Promise<void> {
+    this.#op.board.phase('following the source');
+    await this.#op.board.step(
+      'follow',
+      async () => {
+        for (let held = await this.#pump(closeEnough); held; held = await this.#pump(closeEnough))
+          await this.#brake(held);
+      },
+      () => this.#lag,
+    );
+  }
+
+  /** Asks people, and keeps the target in step while they think. */
+  async approveCutover(plan: EstatePlan): Promise<void> {
+    const { service, source, hash, approvals } = this.#move;
+    const { deadlineMs, onDeadline } = approvals;
+    const deadline = new Date(Date.now() + deadlineMs).toISOString();
+    this.#op.board.phase('waiting for approval of the cutover');
+    const text = cutoverText(this.#move, this.#made, plan, this.#lag);
+    const answer = await this.#whileFollowing(() =>
+      this.#op.decisions.ask('cutover', text, ['approve', 'reject'], hash, deadline, onDeadline),
+    );
+    const kept = `everything was taken back; ${service} stays on ${source.provider}`;
+    if (answer === undefined)
+      throw failure('ApprovalExpired', `Nobody approved the cutover before ${deadline}; ${kept}.`);
+    if (answer === 'reject') throw failure('ApprovalRejected', `The cutover was rejected; ${kept}.`);
+  }
+
+  /** Compares all that the target holds with the source, which may have moved on; what has not must be the same. */
+  async verify(): Promise<void> {
+    const { service } = this.#move;
+    this.#op.board.phase('verifying');
+    await this.#op.board.step(
+      'verify',
+      async () => {
+        const everything = { ...this.#transfer, what: { kind: 'everything' } as const };
+        const seen = await this.#bulk(`verify ${service}`, (on) => on.verifyTransfer(everything));
+        refuseCorrupted(service, seen);
+        return seen;
+      },
+      ({ compared }) => `${compared.objects} objects, ${gigabytes(compared.bytes)} GB compared`,
+    );
+  }
+
+  /** Makes resolvers ask again soon, and waits until none of them keeps what they were told before. */
+  async lowerTtl(): Promise<void> {
+    const { traffic } = this.#move;
+    if (!traffic) return;
+    const { before } = traffic;
+    this.#undoableEndpoint();
+    await this.#op.board.step(
+      'lower the TTL',
+      async () => {
+        await this.#steer(this.#source);
+        if (before) await wf.sleep(before.ttlSeconds * 1000);
+      },
+      () => `${lowTtlSeconds} s`,
+    );
+  }
+
+  /** From here on writers are refused until the switch is done, or taken back. */
+  async fenceSource(): Promise<void> {
+    const { provider } = this.#source;
+    this.#op.board.phase('cutting over');
+    this.#undoableFence();
+    await this.#op.board.step(
+      'fence',
+      async () => {
+        await this.#note('fenced');
+        await this.#fence(this.#source);
+      },
+      () => `${provider} refuses writers`,
+    );
+  }
+
+  /** What was written since the last pass; nothing may be missing, or differ, afterwards. */
+  async copyRest(): Promise<void> {
+    await this.#op.board.step('last delta', () => this.#finalDelta(), deltaText);
+  }
+
+  /** Readers and writers go to the target from here on, and the source follows it. */
+  async switchOver(): Promise<void> {
+    const { service } = this.#move;
+    const { provider } = this.#made;
+    this.#undoableSwitch();
+    await this.#op.board.step(
+      'switch',
+      async () => {
+        await this.#note('switched', [
+          { ...mark(this.#made), role: 'current' },
+          { ...mark(this.#source), role: 'retained' },
+        ]);
+        this.#turn(true);
+        await this.#steer(this.#made);
+      },
+      () => `${service} is on ${provider}`,
+    );
+    await this.#op.board.step(
+      'health',
+      async () => {
+        const placement = placementOf(this.#move.owner, this.#made);
+        const on = cloud(provider, `verify ${service}`);
+        const { healthy, health, failed } = await this.#op.held(service, async () => {
+          const { specs } = await on.inspectPlacement({ placement, existing: true });
+          return on.verifyPlacement({ placement, specs });
+        });
+        if (!healthy || failed.length > 0)
+          throw failure('VerificationFailed', `${service} on ${provider}: ${health}; traffic goes back.`);
+        return health;
+      },
+      (health) => health,
+    );
+  }
+
+  /** The source is kept, follows the target, and can be gone back to until this ends. */
+  async soak(): Promise<void> {
+    const { service, soakMs, hash, source } = this.#move;
+    const until = new Date(Date.now() + soakMs).toISOString();
+    this.#op.board.phase('soaking');
+    this.#op.decisions.askBeforeUndo();
+    const text = `${service} is on ${this.#made.provider}. Until ${until} it can go back to ${source.provider}, with all that was written since; after that only by another migration.`;
+    const answer = await this.#whileFollowing(() =>
+      this.#op.decisions.ask('undo', text, ['approve'], hash, until, 'undo'),
+    );
+    if (answer !== undefined)
+      throw failure('UndoRequested', `The switch was taken back; ${service} is on ${source.provider} again.`);
+  }
+
+  /** The source stays, read-only, as long as the estate says; then its record removes it. */
+  async retireSource(): Promise<void> {
+    const { service, retentionMs, source, traffic } = this.#move;
+    const removeAt = new Date(Date.now() + retentionMs).toISOString();
+    await this.#op.board.step(
+      'retire the source',
+      async () => {
+        await this.#steer(this.#made, traffic?.ttlSeconds);
+        await this.#op.keepTrail(service);
+        await this.#write(undefined, [{ ...mark(source), role: 'retained', removeAt }]);
+      },
+      () => `${source.provider} keeps it read-only until ${removeAt}`,
+    );
+    const { provider, monthlyCostUsd } = source;
+    for (const { name, holdsData } of source.resources)
+      if (holdsData) this.#op.retained.push({ provider, name, until: removeAt, monthlyCostUsd });
+  }
+
+  #undoableBegin(): void {
+    const { service, source } = this.#move;
+    this.#op.saga.add({
+      step: 'migration',
+      orphan: { provider: source.provider, kind: 'migration', name: service },
+      undo: async () => {
+        await this.#write(undefined);
+        return `${service} stays on ${source.provider}`;
+      },
+    });
+  }
+
+  /** What an earlier run has made of the target, as far as it came; it holds nothing but copies. */
+  #undoableTarget(): void {
+    const { service, owner } = this.#move;
+    const recorded = this.#made;
+    const { provider, generation, resources } = recorded;
+    this.#op.saga.add({
+      step: 'target',
+      orphan: { provider, kind: 'placement', name: service },
+      undo: async () => {
+        const placement = placementOf(owner, recorded);
+        await removeResources(this.#op, { placement, recorded, resources, deleteData: true, undo: true });
+        await sweep(this.#op, placement, []);
+        await this.#op.write(service, { kind: 'withdrawn', provider, generation, retained: [] });
+        return 'gone';
+      },
+    });
+  }
+
+  #undoableEndpoint(): void {
+    const { traffic, service } = this.#move;
+    if (!traffic) return;
+    this.#op.saga.add({
+      step: 'endpoint record',
+      orphan: { provider: traffic.at.provider, kind: 'endpoint record', name: service },
+      undo: () => this.#restoreEndpoint(),
+    });
+  }
+
+  #undoableFence(): void {
+    const { service, source } = this.#move;
+    this.#op.saga.add({
+      step: 'fence',
+      orphan: { provider: source.provider, kind: 'fence', name: service },
+      undo: () => this.#liftFence(),
+    });
+  }
+
+  #undoableSwitch(): void {
+    this.#op.saga.add({
+      step: 'switch',
+      orphan: { provider: this.#made.provider, kind: 'switch', name: this.#move.service },
+      first: true,
+      undo: () => this.#switchBack(),
+    });
+  }
+
+  async #listed(): Promise<PlannedTransfer> {
+    const { service } = this.#move;
+    for (;;) {
+      const plan = await this.#op.board.step(
+        'list',
+        () => this.#bulk(`list ${service}`, (on) => on.planTransfer(this.#transfer)),
+        ({ objects, bytes, shards }) => `${objects} objects, ${gigabytes(bytes)} GB in ${shards} shards`,
+      );
+      // What is held can be copied; it only keeps its source from being removed.
+      const { held: _, ...refused } = plan.refused;
+      const count = Object.values(refused).reduce((sum, one) => sum + one, 0);
+      if (count === 0) return plan;
+      const answer = await this.#ask('objects', refusedText(refused, plan.refusedFiles), ['retry', 'skip', 'undo']);
+      if (answer === 'undo') throw failure('UndoRequested', `${count} objects of ${service} cannot be at the target.`);
+      if (answer === 'retry') continue;
+      this.#leftBehind += count;
+      return plan;
+    }
+  }
+
+  /** Returns the shards that have objects left which could not be copied. */
+  #copyShards(
+    plan: PlannedTransfer,
+    shards: readonly number[],
+    attempt: number,
+  ): Promise<{ shard: number; copied: CopiedObjects }[]> {
+    const { service } = this.#move;
+    const started = Date.now();
+    let objects = 0;
+    let bytes = 0;
+    return this.#op.board.step('copy', async () => {
+      const results = await inLanes(shards, lanes, async (shard) => {
+        const which = `shard ${shard + 1} of ${plan.shards}`;
+        const copied = await this.#bulk(`copy ${which}`, (on) => on.copyShard({ ...this.#transfer, shard, attempt }));
+        const compare = { ...this.#transfer, what: { kind: 'shard', shard } as const };
+        refuseCorrupted(service, await this.#bulk(`verify ${which}`, (on) => on.verifyTransfer(compare)));
+        objects += copied.seen.objects;
+        bytes += copied.seen.bytes;
+        const leftMs = ((Date.now() - started) / Math.max(1, bytes)) * Math.max(0, plan.bytes - bytes);
+        const forecast =
+          objects < plan.objects ? `, about ${Math.ceil(leftMs / 1000)} s left` : ', compared one by one';
+        const detail = `${objects} of ${plan.objects} objects, ${gigabytes(bytes)} GB${forecast}`;
+        this.#op.board.mark('copy', { detail });
+        return { shard, copied };
+      });
+      return results.filter(({ copied }) => copied.failed > 0);
+    });
+  }
+
+  /** Follows until no more than so much is behind; for ever where none is given. Returns what it did not delete without being told to. */
+  async #pump(untilBehind?: number): Promise<CopiedDelta | undefined> {
+    const { service, followMs } = this.#move;
+    for (;;) {
+      const followed = await this.#op.held(service, () =>
+        this.#untilGateCloses(() =>
+          watch(`keep ${service} in step`).followStore({
+            ...this.#transfer,
+            pump: this.#pumps++,
+            maxDeletes: this.#maxDeletes,
+            intervalMs: followMs,
+            forMs: pumpMs,
+            ...(untilBehind !== undefined && { untilBehind }),
+          }),
+        ),
+      );
+      if (!followed) {
+        if (this.#op.gate.isClosed) continue; // it goes on once the gate is open
+        throw new wf.CancelledFailure('it is not to follow any longer');
+      }
+      this.#followed = followed;
+      this.#op.board.mark(this.#switched ? 'soak' : 'follow', { detail: this.#lag });
+      const { last } = followed;
+      if (last.deletes === 'held') return last;
+      if (untilBehind !== undefined && last.behind <= untilBehind) return undefined;
+    }
+  }
+
+  async #brake(delta: CopiedDelta): Promise<void> {
+    const { service } = this.#move;
+    const answer = await this.#ask('brake', brakeText(delta, this.#maxDeletes), ['continue', 'undo']);
+    if (answer === 'undo') throw failure('UndoRequested', `${delta.gone} objects of ${service} were gone at once.`);
+    this.#maxDeletes = Math.max(this.#maxDeletes, delta.gone);
+  }
+
+  /** A pump is long; it ends early where the run is paused or has to yield. Returns nothing then. */
+  async #untilGateCloses<T>(act: () => Promise<T>): Promise<T | undefined> {
+    const scope = new wf.CancellationScope();
+    try {
+      return await scope.run(async () => {
+        const closing = wf.condition(() => this.#op.gate.isClosed).then(() => scope.cancel());
+        closing.catch(() => {}); // cancelled together with the scope
+        return act();
+      });
+    } catch (error) {
+      // It was told to, and has ended cleanly: no call of it is lost.
+      if (wf.isCancellation(error)) return undefined;
+      throw error;
+    } finally {
+      scope.cancel();
+    }
+  }
+
+  /** Follows as long as `ask` waits for people. Where following has to ask something itself, that goes first; answers that were given stay. */
+  async #whileFollowing<T>(ask: () => Promise<T>): Promise<T> {
+    for (;;) {
+      const asking = new wf.CancellationScope();
+      const pumping = new wf.CancellationScope();
+      const [answer, pump] = await Promise.allSettled([
+        asking.run(ask).finally(() => pumping.cancel()),
+        pumping.run(() => this.#pump()).finally(() => asking.cancel()),
+      ]);
+      if (pump.status === 'rejected' && !wf.isCancellation(pump.reason)) throw pump.reason;
+      if (answer.status === 'fulfilled') return answer.value;
+      if (pump.status === 'rejected' || !pump.value) throw answer.reason;
+      await this.#brake(pump.value);
+    }
+  }
+
+  /** One pass after the other with nobody writing, until one finds nothing; then the proof that nothing is left behind. */
+  async #finalDelta(): Promise<CopiedDelta> {
+    const { service } = this.#move;
+    const passes: { round: number; delta: CopiedDelta }[] = [];
+    while (passes.length < mostFinalPasses) {
+      const round = passesPerPump * this.#pumps++;
+      const input = { ...this.#transfer, round, maxDeletes: this.#maxDeletes };
+      const delta = await this.#bulk(`last delta of ${service}`, (on) => on.copyDelta(input));
+      if (delta.deletes === 'held') {
+        await this.#brake(delta);
+        continue;
+      }
+      passes.push({ round, delta });
+      if (delta.behind > this.#leftBehind) continue;
+      for (const { round: done } of passes) {
+        const compare = { ...this.#transfer, what: { kind: 'delta', round: done } as const };
+        const seen = await this.#bulk(`verify the last delta of ${service}`, (on) => on.verifyTransfer(compare));
+        refuseDifferent(service, seen);
+      }
+      const deltas = passes.map((one) => one.delta);
+      const sum = (of: (one: CopiedDelta) => number) => deltas.reduce((total, one) => total + of(one), 0);
+      const copied = { objects: sum((one) => one.copied.objects), bytes: sum((one) => one.copied.bytes) };
+      return { ...delta, copied, deleted: sum((one) => one.deleted) };
+    }
+    const last = passes.map(
+      ({ delta }) => `${delta.copied.objects} copied, ${delta.gone} gone, ${delta.failed} failed`,
+    );
+    throw failure(
+      'VerificationFailed',
+      `${service} still changes on ${this.#from.provider} although writers are refused there (the last pass: ${last.at(-1)}): somebody writes with rights that come from above the store.`,
+    );
+  }
+
+  /** Brings back what was written on the target, then makes the source current. */
+  async #switchBack(): Promise<string> {
+    if (!this.#switched) return 'not switched';
+    const { source } = this.#move;
+    await this.#fence(this.#made);
+    const delta = await this.#finalDelta();
+    await this.#steer(source);
+    await this.#note('fenced', [
+      { ...mark(source), role: 'current' },
+      { ...mark(this.#made), role: 'target' },
+    ]);
+    this.#turn(false);
+    return `back on ${source.provider}: ${deltaText(delta)}`;
+  }
+
+  /** The endpoint record with this placement and those that the service keeps, where the estate keeps such records. */
+  async #steer(placement: RecordedPlacement, ttlSeconds = lowTtlSeconds): Promise<void> {
+    const { traffic, service, owner } = this.#move;
+    if (!traffic) return;
+    const placements = [...traffic.others, placement];
+    const endpoints = placements.flatMap(endpointOf);
+    if (endpoints.length > 0) await this.#writeEndpoint(traffic, { uid: owner.uid, service, ttlSeconds, endpoints });
+  }
+
+  async #writeEndpoint({ at }: Traffic, record: EndpointRecord): Promise<void> {
+    const on = urgent(at.provider, `endpoint record of ${record.service}`);
+    await this.#op.held(record.service, () => on.writeEndpointRecord({ at, record }));
+  }
+
+  async #restoreEndpoint(): Promise<string> {
+    const { traffic, service, owner, source } = this.#move;
+    if (!traffic) return 'none';
+    const { at, before, ttlSeconds } = traffic;
+    if (before) await this.#writeEndpoint(traffic, before);
+    else if (before === undefined) await this.#steer(source, ttlSeconds);
+    else {
+      const on = urgent(at.provider, `endpoint record of ${service}`);
+      await on.removeEndpointRecord({ at, service, uid: owner.uid });
+    }
+    return 'as before';
+  }
+
+  async #fence(recorded: RecordedPlacement): Promise<void> {
+    const { service, owner, soakMs, retentionMs } = this.#move;
+    const placement = placementOf(owner, recorded);
+    const expiresAt = new Date(Date.now() + soakMs + retentionMs + fenceSlackMs).toISOString();
+    const on = urgent(recorded.provider, `fence ${service}`);
+    const { settles } = await this.#op.held(service, () => on.proveFence({ placement }));
+    await this.#op.held(service, () => on.fenceStore({ placement, owner: this.#move.holder, expiresAt }));
+    const { fenceMs } = await this.#op.waits();
+    const settleMs = Math.min(settles.longestMs ?? 0, fenceMs);
+    if (settleMs > 0) await wf.sleep(settleMs);
+  }
+
+  async #liftFence(): Promise<string> {
+    const { service, owner, source, holder } = this.#move;
+    const placement = placementOf(owner, source);
+    await urgent(source.provider, `lift the fence of ${service}`).liftFence({ placement, owner: holder });
+    await this.#note('copying');
+    return 'writers are let in again';
+  }
+
+  /** Asks with no deadline: what happened must be decided by somebody. Each time anew: an answer was to what had happened then. */
+  async #ask(question: string, text: string, answers: [string, ...string[]]): Promise<string> {
+    const hash = `${this.#move.hash} ${++this.#asked}`;
+    this.#op.board.phase(`waiting for a decision about ${question}`);
+    return (await this.#op.decisions.ask(question, text, answers, hash, undefined, 'hold')) ?? 'undo';
+  }
+
+  #note(stage: MigrationRecord['stage'], roles: Part[] = []): Promise<void> {
+    const { holder, to } = this.#move;
+    return this.#write({ ...holder, from: mark(this.#source), to, stage }, roles);
+  }
+
+  #write(migration: MigrationRecord | undefined, roles: Part[] = []): Promise<void> {
+    return this.#op.write(this.#move.service, { kind: 'migration', ...(migration && { migration }), roles });
+  }
+
+  get #made(): RecordedPlacement {
+    if (!this.#target) throw failure('VerificationFailed', `${this.#move.service} has no target yet.`);
+    return this.#target;
+  }
+
+  get #from(): RecordedPlacement {
+    return this.#switched ? this.#made : this.#source;
+  }
+
+  get #to(): RecordedPlacement {
+    return this.#switched ? this.#source : this.#made;
+  }
+
+  /** From the one that serves to the one that follows. */
+  get #transfer(): Transfer {
+    const { owner } = this.#move;
+    const way = this.#switched ? 'back' : 'there';
+    const [source, target] = [placementRef(owner, this.#from), placementRef(owner, this.#to)];
+    return { source, target, transfer: `${this.#id}-${way}` };
+  }
+
+  #turn(switched: boolean): void {
+    this.#switched = switched;
+    this.#pumps = 0;
+    this.#followed = undefined;
+  }
+
+  #queue(summary: string): BulkActivities {
+    return bulk(this.#from.provider, this.#to.provider, summary);
+  }
+
+  #bulk<T>(summary: string, act: (on: BulkActivities) => Promise<T>): Promise<T> {
+    return this.#op.held(this.#move.service, () => act(this.#queue(summary)));
+  }
+
+  /** How far the one that follows is behind, in words. */
+  get #lag(): string {
+    if (!this.#followed) return 'not followed yet';
+    const { last, inStepAt } = this.#followed;
+    return `the last pass found ${last.behind} objects behind; in step with what was written before ${inStepAt}`;
+  }
+}
+
+const mark = ({ provider, generation }: Mark): Mark => ({ provider, generation });
