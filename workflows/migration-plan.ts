@@ -45,6 +45,8 @@ export interface Move {
   followMs: number;
   /** How long it may take until the source's fence holds everywhere. */
   fenceMs: number;
+  /** Who can write to the source in spite of it, as its cloud names them. */
+  escapes: string[];
   /** Absent where the estate keeps no endpoint records. */
   traffic?: Traffic | undefined;
 }
@@ -132,6 +134,7 @@ export async function planMigration(
     retentionMs: durationMs(input.source_retention ?? estate.migration.source_retention),
     followMs,
     fenceMs: Math.min(fence.settles.longestMs ?? 0, fenceMs),
+    escapes: fence.escapes.map(({ identity }) => identity),
     traffic,
   };
 }

@@ -55,6 +55,7 @@ export async function recoverMigration(
     retentionMs: durationMs(estate.migration.source_retention),
     followMs,
     fenceMs,
+    escapes: [],
     ...(endpoint && { traffic: { ...endpoint, before: undefined, others } }),
   };
   const migration = new Migration(op, move);

@@ -14,6 +14,7 @@ import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { loadSheets } from '../../config/load.ts';
 import type { EndpointRecord } from '../../model/endpoint-record.ts';
+import type { Writer } from '../../model/fence.ts';
 import {
   bulkQueue,
   type OperationResult,
@@ -94,6 +95,7 @@ class World {
   /** What a step answers instead, or throws; by what is noted of it. */
   readonly instead = new Map<string, () => unknown>();
   readonly fences = new Set<string>();
+  escapes: Writer[] = [];
 
   async note<T>(what: string, answer: T): Promise<T> {
     this.done.push(what);
@@ -152,7 +154,7 @@ class World {
         missing: [],
         undo: 'nothing to restore',
         writers: [],
-        escapes: [],
+        escapes: this.escapes,
         uploads: { count: 0, first: [] },
         unknown: [],
         settles: { source: 'test' },
@@ -518,11 +520,13 @@ describe('a migration', () => {
 
   it('obeys an approval only for this plan, by who is listed, as many as are required', async () => {
     const world = new World();
+    world.escapes = [{ identity: 'the-owner-of-the-project', by: 'roles/owner' }];
     const approvals = { required: 2, approvers: [{ name: 'ann' }, { name: 'bob' }] };
     await migrating(
       world,
       async (handle) => {
-        const { plan } = await asked(handle, 'cutover');
+        const { plan, text } = await asked(handle, 'cutover');
+        expect(text).toContain('The fence does not stop the-owner-of-the-project');
         await handle.signal('approveCutover', { by: 'eve', plan });
         await handle.signal('approveCutover', { by: 'ann', plan: '0123456789ab' });
         await handle.signal('approveCutover', { by: 'ann', plan });
