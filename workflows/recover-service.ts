@@ -49,8 +49,10 @@ export async function recoverService(raw: unknown): Promise<OperationResult> {
     if (direction === 'undo') for (const intent of others) await takeBack(op, owner, record, intent);
     else await finish(op, owner, record, others);
     if (migration) await recoverMigration(op, loaded, owner, record, migration, input);
-    else await liftFences(op, owner, record);
-    await removeOrphans(op, owner, service);
+    const { [service]: recovered } = await control.readServices({ estate: estate.name });
+    if (!recovered) return op.result('done');
+    if (!migration) await liftFences(op, owner, recovered);
+    await removeOrphans(op, owner, recovered);
     return op.result('done');
   });
 }
@@ -90,10 +92,12 @@ async function takeBack(
 }
 
 /** Looks wherever the service has ever been for what carries its tags and is in no record, and removes it. */
-async function removeOrphans(op: Operation, owner: Omit<Owner, 'generation'>, service: string): Promise<void> {
-  const { [service]: record } = await control.readServices({ estate: op.estate });
-  if (!record?.type) return;
-  const { type, places, placements, retained } = record;
+async function removeOrphans(
+  op: Operation,
+  owner: Omit<Owner, 'generation'>,
+  { service, type, places, placements, retained }: ServiceRecord,
+): Promise<void> {
+  if (!type) return;
   const orphans: Orphan[] = [];
   for (const place of places) {
     const { provider } = place;

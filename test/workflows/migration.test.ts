@@ -30,6 +30,7 @@ import type { Placement, ResourceSpec } from '../../model/service.ts';
 import type { CopiedDelta, CopiedObjects, Transfer } from '../../model/transfer.ts';
 import { workflowBundle } from '../../workers/bundle.ts';
 import { createNamespace, quietTemporal } from '../e2e/own-worker.ts';
+import { chosen } from '../faults/choice.ts';
 import { localRun } from '../local/stack.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -333,6 +334,13 @@ const endOf = (handle: WorkflowHandle): Promise<string> =>
 const refuse = (): never => {
   throw ApplicationFailure.nonRetryable('refused for good', 'VerificationFailed');
 };
+/** One step of each kind, chosen by the commit; with the whole matrix all of them. */
+const sampled = (steps: readonly (readonly [step: string, kind: string])[]): string[] =>
+  chosen(
+    steps.map(([id, kind]) => ({ id, kind })),
+    ({ kind }) => kind,
+  ).map(({ id }) => id);
+
 /** Without what only looks; the two shards side by side in the order of their numbers. */
 const acts = ({ done }: World): string[] => {
   const shards = ['copy 0', 'copy 1'];
@@ -398,19 +406,21 @@ describe('a migration', () => {
     expect(world.record.migration).toBeUndefined();
   }, 120_000);
 
-  it.each([
-    'create on gcp',
-    'list aws to gcp',
-    'copy 1',
-    'verify shard aws to gcp',
-    'follow aws to gcp',
-    'verify everything aws to gcp',
-    'endpoint aws ttl 5',
-    'fence aws',
-    'delta aws to gcp',
-    'verify delta aws to gcp',
-    'endpoint gcp ttl 5',
-  ])(
+  it.each(
+    sampled([
+      ['create on gcp', 'before the approval'],
+      ['list aws to gcp', 'before the approval'],
+      ['copy 1', 'before the approval'],
+      ['verify shard aws to gcp', 'before the approval'],
+      ['follow aws to gcp', 'before the approval'],
+      ['verify everything aws to gcp', 'before the fence'],
+      ['endpoint aws ttl 5', 'before the fence'],
+      ['fence aws', 'before the fence'],
+      ['delta aws to gcp', 'under the fence'],
+      ['verify delta aws to gcp', 'under the fence'],
+      ['endpoint gcp ttl 5', 'under the fence'],
+    ]),
+  )(
     'that fails for good at "%s" is taken back wholly',
     async (step) => {
       const world = new World();
@@ -638,7 +648,14 @@ describe('a migration whose run was terminated', () => {
     return world;
   }
 
-  it.each(['create on gcp', 'copy 1', 'fence aws', 'endpoint gcp ttl 5'])(
+  it.each(
+    sampled([
+      ['create on gcp', 'before'],
+      ['copy 1', 'before'],
+      ['fence aws', 'after'],
+      ['endpoint gcp ttl 5', 'after'],
+    ]),
+  )(
     'at "%s" is taken back by recover --undo',
     async (stop) => {
       const world = await recovering(stop, 'undo', async (handle) => expect(await endOf(handle)).toBe('done'));
@@ -647,7 +664,13 @@ describe('a migration whose run was terminated', () => {
     120_000,
   );
 
-  it.each(['create on gcp', 'copy 1', 'fence aws'])(
+  it.each(
+    sampled([
+      ['create on gcp', 'before'],
+      ['copy 1', 'before'],
+      ['fence aws', 'before'],
+    ]),
+  )(
     'at "%s" is brought to its end by recover, with another approval',
     async (stop) => {
       const world = await recovering(stop, 'finish', async (handle) => {
