@@ -76,7 +76,7 @@ it('that somebody has taken away or changed are drift: the plan tells it, a depl
     account: testProviders.gcp.account,
     name: endpointName({ service: first, zone: sampleZone }),
   };
-  const signal = AbortSignal.timeout(20_000);
+  const signal = AbortSignal.timeout(90_000);
   await dns.replace({ ...name, before: await dns.find(name, signal), after: undefined }, signal);
   await gone(first);
   expect((await estate.plan()).services[0]?.endpoint).toBe('create');
@@ -94,7 +94,7 @@ it('of services that are undone go with them, and the others stay', async () => 
   await gone(second);
   await gone(`zz_${suffix}`);
   expect(await at(first)).toEqual(kept);
-}, 90_000);
+}, 120_000);
 
 it('of others are left alone, and a zone that is not there is told: the services are deployed without a record', async () => {
   const { dns } = testProviders.gcp.provider();
@@ -103,7 +103,7 @@ it('of others are left alone, and a zone that is not there is told: the services
     account: testProviders.gcp.account,
     name: endpointName({ service: second, zone: sampleZone }),
   };
-  const signal = AbortSignal.timeout(20_000);
+  const signal = AbortSignal.timeout(90_000);
   await dns.replace({ ...name, before: undefined, after: { ttlSeconds: 60, values: ['not ours'] } }, signal);
   estateWith({ [first]: service('aws'), [second]: service('gcp') });
   const { warnings } = await estate.plan();
@@ -119,7 +119,7 @@ it('of others are left alone, and a zone that is not there is told: the services
   expect(plan.warnings.join()).toMatch(/no endpoint record: .*NotFound.*gcloud dns managed-zones create/);
   expect(await (await estate.deploy()).result()).toMatchObject({ outcome: 'done' });
   estateWith({ [first]: service('aws') });
-}, 90_000);
+}, 120_000);
 
 it('go with the service that is removed', async () => {
   await at(first);
