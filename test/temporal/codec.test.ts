@@ -16,11 +16,13 @@ describe('the payload codec', () => {
   it('gives back what it was given, and shows nothing of it', async () => {
     await fc.assert(
       fc.asyncProperty(fc.jsonValue(), async (value) => {
-        const [sealed] = await codec.encode([payload({ value, mark: 'recognisable' })]);
+        const given = payload({ value, mark: 'recognisable' });
+        const [sealed] = await codec.encode([given]);
         expect(JSON.stringify(sealed)).not.toContain('recognisable');
         expect(Buffer.from(sealed?.data ?? []).toString('latin1')).not.toContain('recognisable');
         const [open] = await codec.decode(sealed ? [sealed] : []);
-        expect(open && defaultPayloadConverter.fromPayload(open)).toEqual({ value, mark: 'recognisable' });
+        // As the converter alone gives it back: JSON has no -0.
+        expect(open && defaultPayloadConverter.fromPayload(open)).toEqual(defaultPayloadConverter.fromPayload(given));
       }),
       { numRuns: 100 },
     );
