@@ -85,7 +85,7 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
   };
 
   async function authenticate(client: Client): Promise<string | undefined> {
-    const socket = client.conn as unknown as tls.TLSSocket;
+    const socket = socketOf(client);
     const certificate = socket.getPeerCertificate();
     const id = client.id;
     if (!DeviceId.safeParse(id).success) return 'malformed client ID';
@@ -98,8 +98,8 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
 
   const aedes = await Aedes.createBroker(options);
   aedes.on('clientReady', (client) => {
-    strangers.delete(client.conn as unknown as tls.TLSSocket);
-    connected.set(client.id, { client, generation: undefined, socket: client.conn as unknown as tls.TLSSocket });
+    strangers.delete(socketOf(client));
+    connected.set(client.id, { client, generation: undefined, socket: socketOf(client) });
     log('INFO', 'device connected', { device: client.id });
   });
   aedes.on('clientDisconnect', (client) => {
@@ -218,4 +218,10 @@ function judge(device: RegisteredDevice, fingerprint: string, signedByAuthority:
     return signedByAuthority ? undefined : 'not signed by the device authority';
   const thumbprint = fingerprint.replaceAll(':', '').toLowerCase();
   return device.authentication.thumbprints.includes(thumbprint) ? undefined : 'unknown certificate';
+}
+
+/** Only TLS connections are handed to the broker (see `tls.createServer` above). */
+function socketOf({ conn }: Client): tls.TLSSocket {
+  if (conn instanceof tls.TLSSocket) return conn;
+  throw new TypeError('a connection that did not come over TLS');
 }

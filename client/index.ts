@@ -124,7 +124,13 @@ export class EstateClient {
   }
 
   /** `confirm` is `<estate>/<service>`; without it a protected service is not removed. */
-  remove(input: { service: string; confirm?: string | undefined; by?: string | undefined }): Promise<OperationHandle> {
+  remove(input: {
+    service: string;
+    confirm?: string | undefined;
+    /** Only what a migration has left behind. */
+    retained?: boolean | undefined;
+    by?: string | undefined;
+  }): Promise<OperationHandle> {
     return this.#start('removeService', workflowIds.removeService(this.name, input.service), input);
   }
 

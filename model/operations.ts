@@ -74,7 +74,7 @@ export const RemoveServiceInput = z.strictObject({
   service: Name,
   /** `<estate>/<service>`: needed for a protected service, whose data is then deleted. */
   confirm: z.string().optional(),
-  /** Only what a migration has left behind and the record was to keep until now, with its data. */
+  /** Only what a migration has left behind and the record was to keep until now, with its data; with `confirm` all of it. */
   retained: z.boolean().default(false),
   by: z.string().max(200).default(''),
 });

@@ -94,6 +94,8 @@ export const Migration = z.strictObject({
   to: Mark,
   /** `copying`: the source serves. `fenced`: it refuses writers. `switched`: the target serves, and the source follows it. */
   stage: z.enum(['copying', 'fenced', 'switched']),
+  /** Objects that only the source has: nothing is deleted there to follow the target, and it is not removed by itself. */
+  sourceOnly: z.number().int().min(0).default(0),
 });
 export type Migration = z.infer<typeof Migration>;
 

@@ -128,6 +128,8 @@ export const CopyDeltaInput = Transfer.extend({
   round: z.number().int().min(0),
   /** More deletions than this are not carried out, none of them. */
   maxDeletes: z.number().int().min(0),
+  /** What becomes of what only the target has: it may be what was never copied, and exist nowhere else. */
+  gone: z.enum(['delete', 'keep']).default('delete'),
 });
 export type CopyDeltaInput = z.input<typeof CopyDeltaInput>;
 

@@ -2,7 +2,6 @@
 import type { LoadedEstate } from '../activities/estate/load.ts';
 import type { CostLine, Unpriced } from '../model/cost.ts';
 import { durationMs } from '../model/duration.ts';
-import type { EndpointRecord } from '../model/endpoint-record.ts';
 import type { FenceOwner, FenceProof } from '../model/fence.ts';
 import type {
   EstatePlan,
@@ -33,8 +32,9 @@ export interface Move {
   holder: FenceOwner;
   source: RecordedPlacement;
   to: Mark;
-  /** How far an earlier run had come, where this one takes it up. */
+  /** How far an earlier run had come, where this one takes it up, and how many objects it went on without. */
   stage?: MigrationRecord['stage'] | undefined;
+  sourceOnly: number;
   /** What the source holds. */
   holds: MeasuredStore;
   /** Of the plan and where it goes: what answers are bound to. */
@@ -51,9 +51,7 @@ export interface Move {
   traffic?: Traffic | undefined;
 }
 
-export interface Traffic extends Omit<PlannedEndpoint, 'before'> {
-  /** The record as it was; undefined where an earlier run has changed it. */
-  before: EndpointRecord | null | undefined;
+export interface Traffic extends PlannedEndpoint {
   /** Placements that the service keeps. */
   others: RecordedPlacement[];
 }
@@ -89,6 +87,12 @@ export async function planMigration(
   const record = planned.records[service];
   const source = record?.placements.find(({ provider, role }) => provider === from && role === 'current');
   if (!moved || !target || !source) throw failure('Unplaceable', `${service} cannot go from ${from} to ${to}.`);
+  const taken = record?.migration;
+  if (taken && (taken.from.provider !== from || taken.to.provider !== to))
+    throw failure(
+      'OperationInProgress',
+      `A migration of ${service} from ${taken.from.provider} to ${taken.to.provider} was interrupted. Finish it or take it back first: multi-cloud recover ${service} [--undo]`,
+    );
   const { type } = moved;
   if (!movable.includes(type))
     throw failure('NotSupported', `${service} is a ${type}; this release moves ${movable.join(' and ')}.`);
@@ -116,7 +120,6 @@ export async function planMigration(
   const warnings = [...planned.plan.warnings, ...fenceWarnings(fence), ...notMoved(type)];
   const { followMs, fenceMs } = await op.waits();
   for (const one of others) op.achieved(service, one);
-  const taken = record?.migration;
   return {
     service,
     type,
@@ -125,6 +128,7 @@ export async function planMigration(
     source,
     to: { provider: to, generation },
     ...(taken && { stage: taken.stage }),
+    sourceOnly: 0,
     target,
     holds,
     plan: withEgress({ ...planned.plan, warnings }, service, from, egress),

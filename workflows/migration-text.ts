@@ -38,13 +38,13 @@ export const objectsText = (failed: number, shards: readonly CopiedObjects[]): s
     .flatMap(({ failures }) => failures || [])
     .slice(0, 5)
     .join(', ')}. ` +
-  'retry tries these again, skip goes on without them, undo takes everything back.';
+  'retry tries these again, skip goes on without them and keeps the source until somebody removes it, undo takes everything back.';
 
 export const refusedText = (refused: Partial<Record<Refusal, number>>, file: string): string =>
   `Some objects cannot be at the target as they are: ${Object.entries(refused)
     .map(([why, count]) => `${count} × ${why}`)
     .join(', ')}. ` +
-  `Each stands in the records bucket: ${file}. skip goes on without them, retry lists again, undo takes everything back.`;
+  `Each stands in the records bucket: ${file}. skip goes on without them and keeps the source until somebody removes it, retry lists again, undo takes everything back.`;
 
 export const brakeText = (delta: CopiedDelta, limit: number): string =>
   `${delta.gone} objects are gone from the source since the last pass, more than ${limit}: nothing was deleted at the target. ` +

@@ -62,8 +62,12 @@ export class Migration {
   /** Pumps so far in the present direction, and what the last one saw. */
   #pumps = 0;
   #followed: FollowedStore | undefined;
-  /** Objects that people have decided to go on without. */
+  /** Objects that people have decided to go on without: only the source has them. */
   #leftBehind = 0;
+  /** Objects under a hold: copied, but their source must not be removed. */
+  #holds = 0;
+  /** The endpoint record as it was; undefined until it is touched, or where an earlier run has changed it. */
+  #endpointBefore: EndpointRecord | null | undefined;
   #asked = 0;
   /** More deletions than this in one pass are asked about. */
   #maxDeletes: number;
@@ -89,6 +93,7 @@ export class Migration {
   /** Takes up a migration that has come so far: what it did can be taken back, or it goes on. */
   resume(target: RecordedPlacement, stage: MigrationRecord['stage']): void {
     this.#target = target;
+    this.#leftBehind = this.#move.sourceOnly;
     this.#undoableBegin();
     this.#undoableTarget();
     this.#undoableEndpoint();
@@ -108,12 +113,13 @@ export class Migration {
     for (let attempt = 0; ; attempt++) {
       const short = await this.#copyShards(plan, shards, attempt);
       const failed = short.reduce((sum, { copied }) => sum + copied.failed, 0);
-      if (failed === 0) return;
+      // What was refused when it was listed fails here again, and has been decided about.
+      if (failed <= this.#leftBehind) return;
       const results = short.map(({ copied }) => copied);
       const answer = await this.#ask('objects', objectsText(failed, results), ['retry', 'skip', 'undo']);
       if (answer === 'undo') throw failure('UndoRequested', `${failed} objects of ${service} could not be copied.`);
       if (answer === 'skip') {
-        this.#leftBehind += failed;
+        this.#leftBehind = failed;
         return;
       }
       shards = short.map(({ shard }) => shard);
@@ -167,15 +173,19 @@ export class Migration {
 
   /** Makes resolvers ask again soon, and waits until none of them keeps what they were told before. */
   async lowerTtl(): Promise<void> {
-    const { traffic } = this.#move;
+    const { traffic, service, owner, stage } = this.#move;
     if (!traffic) return;
-    const { before } = traffic;
-    this.#undoableEndpoint();
+    const { at, ttlSeconds } = traffic;
     await this.#op.board.step(
       'lower the TTL',
       async () => {
-        await this.#steer(this.#source);
-        if (before) await wf.sleep(before.ttlSeconds * 1000);
+        const on = cloud(at.provider, `endpoint record of ${service}`);
+        const before = await this.#op.held(service, () => on.readEndpointRecord({ at, service, uid: owner.uid }));
+        // An earlier run has lowered it already.
+        this.#endpointBefore = before && stage ? { ...before, ttlSeconds } : before;
+        this.#undoableEndpoint();
+        await this.#steer(this.#source, lowTtlSeconds, before);
+        if (before) await wf.sleep((stage ? ttlSeconds : before.ttlSeconds) * 1000);
       },
       () => `${lowTtlSeconds} s`,
     );
@@ -209,11 +219,12 @@ export class Migration {
     await this.#op.board.step(
       'switch',
       async () => {
+        // First: readers of the record may go there although its answer gets lost.
+        this.#turn(true);
         await this.#note('switched', [
           { ...mark(this.#made), role: 'current' },
           { ...mark(this.#source), role: 'retained' },
         ]);
-        this.#turn(true);
         await this.#steer(this.#made);
       },
       () => `${service} is on ${provider}`,
@@ -252,7 +263,11 @@ export class Migration {
   /** The source stays, read-only, as long as the estate says; then its record removes it. */
   async retireSource(): Promise<void> {
     const { service, retentionMs, source, traffic } = this.#move;
-    const removeAt = new Date(Date.now() + retentionMs).toISOString();
+    const sourceOnly = this.#leftBehind + this.#holds;
+    const removeAt = sourceOnly > 0 ? undefined : new Date(Date.now() + retentionMs).toISOString();
+    const until = removeAt
+      ? `until ${removeAt}`
+      : `until somebody removes it: ${sourceOnly} objects are held, or only there`;
     await this.#op.board.step(
       'retire the source',
       async () => {
@@ -260,11 +275,11 @@ export class Migration {
         await this.#op.keepTrail(service);
         await this.#write(undefined, [{ ...mark(source), role: 'retained', removeAt }]);
       },
-      () => `${source.provider} keeps it read-only until ${removeAt}`,
+      () => `${source.provider} keeps it read-only ${until}`,
     );
     const { provider, monthlyCostUsd } = source;
     for (const { name, holdsData } of source.resources)
-      if (holdsData) this.#op.retained.push({ provider, name, until: removeAt, monthlyCostUsd });
+      if (holdsData) this.#op.retained.push({ provider, name, until: removeAt ?? 'it is removed', monthlyCostUsd });
   }
 
   #undoableBegin(): void {
@@ -334,13 +349,14 @@ export class Migration {
         ({ objects, bytes, shards }) => `${objects} objects, ${gigabytes(bytes)} GB in ${shards} shards`,
       );
       // What is held can be copied; it only keeps its source from being removed.
-      const { held: _, ...refused } = plan.refused;
+      const { held = 0, ...refused } = plan.refused;
+      this.#holds = held;
       const count = Object.values(refused).reduce((sum, one) => sum + one, 0);
       if (count === 0) return plan;
       const answer = await this.#ask('objects', refusedText(refused, plan.refusedFiles), ['retry', 'skip', 'undo']);
       if (answer === 'undo') throw failure('UndoRequested', `${count} objects of ${service} cannot be at the target.`);
       if (answer === 'retry') continue;
-      this.#leftBehind += count;
+      this.#leftBehind = count;
       return plan;
     }
   }
@@ -384,6 +400,7 @@ export class Migration {
             ...this.#transfer,
             pump: this.#pumps++,
             maxDeletes: this.#maxDeletes,
+            gone: this.#gone,
             intervalMs: followMs,
             forMs: pumpMs,
             ...(untilBehind !== undefined && { untilBehind }),
@@ -449,14 +466,16 @@ export class Migration {
     const passes: { round: number; delta: CopiedDelta }[] = [];
     while (passes.length < mostFinalPasses) {
       const round = passesPerPump * this.#pumps++;
-      const input = { ...this.#transfer, round, maxDeletes: this.#maxDeletes };
+      const input = { ...this.#transfer, round, maxDeletes: this.#maxDeletes, gone: this.#gone };
       const delta = await this.#bulk(`last delta of ${service}`, (on) => on.copyDelta(input));
       if (delta.deletes === 'held') {
         await this.#brake(delta);
         continue;
       }
       passes.push({ round, delta });
-      if (delta.behind > this.#leftBehind) continue;
+      // What cannot be copied is found again by every pass there, and is no object of the way back.
+      const accepted = this.#switched ? 0 : this.#leftBehind;
+      if (delta.copied.objects + delta.gone > 0 || delta.failed > accepted) continue;
       for (const { round: done } of passes) {
         const compare = { ...this.#transfer, what: { kind: 'delta', round: done } as const };
         const seen = await this.#bulk(`verify the last delta of ${service}`, (on) => on.verifyTransfer(compare));
@@ -478,7 +497,6 @@ export class Migration {
 
   /** Brings back what was written on the target, then makes the source current. */
   async #switchBack(): Promise<string> {
-    if (!this.#switched) return 'not switched';
     const { source } = this.#move;
     await this.#fence(this.#made);
     const delta = await this.#finalDelta();
@@ -492,23 +510,30 @@ export class Migration {
   }
 
   /** The endpoint record with this placement and those that the service keeps, where the estate keeps such records. */
-  async #steer(placement: RecordedPlacement, ttlSeconds = lowTtlSeconds): Promise<void> {
+  async #steer(
+    placement: RecordedPlacement,
+    ttlSeconds = lowTtlSeconds,
+    expected?: EndpointRecord | null,
+  ): Promise<void> {
     const { traffic, service, owner } = this.#move;
     if (!traffic) return;
     const placements = [...traffic.others, placement];
     const endpoints = placements.flatMap(endpointOf);
-    if (endpoints.length > 0) await this.#writeEndpoint(traffic, { uid: owner.uid, service, ttlSeconds, endpoints });
+    const record = { uid: owner.uid, service, ttlSeconds, endpoints };
+    if (endpoints.length > 0) await this.#writeEndpoint(traffic, record, expected);
   }
 
-  async #writeEndpoint({ at }: Traffic, record: EndpointRecord): Promise<void> {
+  async #writeEndpoint({ at }: Traffic, record: EndpointRecord, expected?: EndpointRecord | null): Promise<void> {
     const on = urgent(at.provider, `endpoint record of ${record.service}`);
-    await this.#op.held(record.service, () => on.writeEndpointRecord({ at, record }));
+    const input = { at, record, ...(expected !== undefined && { expected }) };
+    await this.#op.held(record.service, () => on.writeEndpointRecord(input));
   }
 
   async #restoreEndpoint(): Promise<string> {
     const { traffic, service, owner, source } = this.#move;
     if (!traffic) return 'none';
-    const { at, before, ttlSeconds } = traffic;
+    const { at, ttlSeconds } = traffic;
+    const before = this.#endpointBefore;
     if (before) await this.#writeEndpoint(traffic, before);
     else if (before === undefined) await this.#steer(source, ttlSeconds);
     else {
@@ -547,7 +572,8 @@ export class Migration {
 
   #note(stage: MigrationRecord['stage'], roles: Part[] = []): Promise<void> {
     const { holder, to } = this.#move;
-    return this.#write({ ...holder, from: mark(this.#source), to, stage }, roles);
+    const sourceOnly = this.#leftBehind + this.#holds;
+    return this.#write({ ...holder, from: mark(this.#source), to, stage, sourceOnly }, roles);
   }
 
   #write(migration: MigrationRecord | undefined, roles: Part[] = []): Promise<void> {
@@ -565,6 +591,11 @@ export class Migration {
 
   get #to(): RecordedPlacement {
     return this.#switched ? this.#source : this.#made;
+  }
+
+  /** On the way back, what only the source has was never copied, where something was not. */
+  get #gone(): 'delete' | 'keep' {
+    return this.#switched && this.#leftBehind > 0 ? 'keep' : 'delete';
   }
 
   /** From the one that serves to the one that follows. */

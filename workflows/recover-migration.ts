@@ -56,7 +56,8 @@ export async function recoverMigration(
     followMs,
     fenceMs,
     escapes: [],
-    ...(endpoint && { traffic: { ...endpoint, before: undefined, others } }),
+    sourceOnly: begun.sourceOnly,
+    ...(endpoint && { traffic: { ...endpoint, others } }),
   };
   const migration = new Migration(op, move);
   migration.resume(target, stage);

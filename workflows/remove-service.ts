@@ -26,7 +26,7 @@ export async function removeService(raw: unknown): Promise<OperationResult> {
     const { [service]: known } = await control.readServices({ estate: estate.name });
     if (!known && !estate.services[service])
       throw failure('ServiceNotFound', `There is no service "${service}" in the estate ${estate.name}.`);
-    const lock = await op.locks.take(service, `remove/${input.retained ? 'retained' : (input.confirm ?? '')}`);
+    const lock = await op.locks.take(service, `remove/${input.retained ? 'retained/' : ''}${input.confirm ?? ''}`);
     if ('attached' in lock) return lock.attached;
     const { [service]: record } = await control.readServices({ estate: estate.name });
     if (!record || (record.placements.length === 0 && record.intents.length === 0)) return op.result('done');
@@ -35,14 +35,17 @@ export async function removeService(raw: unknown): Promise<OperationResult> {
     const owner = { estate: estate.name, service, uid: identity.uid, controller: identity.controller };
     if (input.retained) {
       const now = new Date().toISOString();
-      const over = record.placements.filter(({ role, removeAt }) => role === 'retained' && removeAt && removeAt <= now);
+      const confirmed = isConfirmed(estate.name, service, input.confirm);
+      const over = record.placements.filter(
+        ({ role, removeAt }) => role === 'retained' && (confirmed || (removeAt !== undefined && removeAt <= now)),
+      );
       op.board.record(input.by || 'unnamed', 'remove what was kept until now', service);
       op.board.phase('removing');
       await removePlacements(op, owner, record, over, true);
       return op.result('done');
     }
 
-    const confirmed = input.confirm === `${estate.name}/${service}`;
+    const confirmed = isConfirmed(estate.name, service, input.confirm);
     refuseProtected(estate.name, service, record, estate.services[service], input.confirm);
     op.board.record(input.by || 'unnamed', confirmed ? 'remove with its data' : 'remove', service);
 
@@ -101,17 +104,22 @@ function refuseProtected(
   const isProtected = wished
     ? protectedByFile(wished)
     : record.type !== undefined && statefulTypes.includes(record.type);
+  if (isProtected && !isConfirmed(estate, service, confirm))
+    throw failure(
+      'Protected',
+      `${service} is protected because it holds data; nothing was removed. To remove it with its data, start again with "confirm": "${estate}/${service}".`,
+    );
+}
+
+/** Whether the input names what it takes the data of; refused where it names something else. */
+function isConfirmed(estate: string, service: string, confirm: string | undefined): boolean {
   const expected = `${estate}/${service}`;
   if (confirm !== undefined && confirm !== expected)
     throw failure(
       'InvalidInput',
       `confirm is "${confirm}"; to remove ${service} with its data it must be "${expected}".`,
     );
-  if (isProtected && confirm === undefined)
-    throw failure(
-      'Protected',
-      `${service} is protected because it holds data; nothing was removed. To remove it with its data, start again with "confirm": "${expected}".`,
-    );
+  return confirm !== undefined;
 }
 
 /** The placements of the record, with what an interrupted deployment may have begun. */

@@ -169,7 +169,7 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
             seen = { cursor: manifest.cursor, seen: manifest.totals.seen };
           };
           if (!manifest.done) {
-            await copyRange(pairing, range, manifest, { gone: false, beat });
+            await copyRange(pairing, range, manifest, { gone: false, changesOnly: false, beat });
             await manifest.flush(true);
           }
           return manifest.result();
@@ -178,7 +178,7 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
     },
 
     copyDelta(input): Promise<CopiedDelta> {
-      const { round, maxDeletes, ...transfer } = parsed(CopyDeltaInput, input);
+      const { round, maxDeletes, gone: becomes, ...transfer } = parsed(CopyDeltaInput, input);
       let seen: unknown;
       return atPair(
         transfer,
@@ -191,7 +191,7 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
             seen = { cursor: manifest.cursor, seen: manifest.totals.seen };
           };
           if (!manifest.done) {
-            await copyRange(pairing, everything, manifest, { gone: true, beat });
+            await copyRange(pairing, everything, manifest, { gone: becomes === 'delete', changesOnly: true, beat });
             await manifest.flush(true);
           }
           const { totals } = manifest;
@@ -232,7 +232,8 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
           if (scope)
             for await (const line of Manifest.read(files, scope)) {
               if (line.how === 'copied') known.set(line.key, line);
-              if (line.how !== 'in step') touched.push(line.key);
+              // What could not be copied is told by its count and its file.
+              if (line.how !== 'in step' && line.how !== 'failed') touched.push(line.key);
             }
           const pairs =
             what.kind === 'delta'

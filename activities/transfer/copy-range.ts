@@ -17,14 +17,15 @@ interface Pending {
 }
 
 /**
- * `after` the manifest's cursor. With `gone`, what only the target has is recorded as gone; without, it is passed over.
+ * `after` the manifest's cursor. With `gone`, what only the target has is recorded as gone; without, it is passed over. With
+ * `changesOnly`, what is in step is counted and not recorded: a scan of what is mostly in step says what it has changed.
  * What is under way when one of them ends the run is waited for, and what comes before it in the order is recorded.
  */
 export async function copyRange(
   pairing: Pairing,
   range: { after: string; to: string },
   manifest: Manifest,
-  options: { gone: boolean; beat: () => void },
+  options: { gone: boolean; changesOnly: boolean; beat: () => void },
 ): Promise<void> {
   const { gate, source, target, signal } = pairing;
   const from = { after: manifest.cursor || range.after, to: range.to };
@@ -37,8 +38,7 @@ export async function copyRange(
     const outcome = await first.outcome;
     pending.shift();
     const line = lineOf(first.pair, outcome, manifest.totals);
-    // A scan of what is mostly in step says what it has changed.
-    await manifest.add(first.pair.key, line.how === 'in step' && options.gone ? undefined : line);
+    await manifest.add(first.pair.key, line.how === 'in step' && options.changesOnly ? undefined : line);
     options.beat();
   };
 

@@ -5,7 +5,8 @@ import { printable } from '../../model/text.ts';
 import { OperationFailed, type OperationHandle } from '../operation-handle.ts';
 import { eventsBetween, plainLine, type RunEvent } from './events.ts';
 import { Exit, exitCodes, failed } from './exit.ts';
-import { print, printEvent, type Session } from './session.ts';
+import { print, printEvent, printJson, type Session } from './session.ts';
+import { resultText } from './tables.ts';
 import { fullTree, renderTree } from './tree.ts';
 import { type View, Viewer } from './view.ts';
 
@@ -19,6 +20,22 @@ const lookMs = 400;
 const frameMs = 100;
 /** A run that nobody works on answers no query; after this long that is said. */
 const silenceMs = 8000;
+
+/** How a command that has started a run ends: it leaves at once, or follows the run and tells its result. */
+export async function leaveOrFollow(
+  session: Session,
+  handle: OperationHandle,
+  { detach, ...options }: FollowOptions & { detach?: boolean | undefined },
+): Promise<void> {
+  if (detach) {
+    if (session.json) printJson({ workflowId: handle.workflowId });
+    else print(`Started ${handle.workflowId}\n  follow: npx multi-cloud watch ${handle.workflowId}`);
+    return;
+  }
+  const result = await follow(session, handle, options);
+  if (session.json) printEvent({ event: 'result', ...result });
+  else print(resultText(result));
+}
 
 /** The result; a failure, or a reason to leave before the end, as the exit code that says so. */
 export async function follow(

@@ -148,7 +148,7 @@ if (verb === 'fill') {
 } else if (verb === 'copy') {
   const started = performance.now();
   const manifest = await Manifest.open(pairing.files, 'copy');
-  await copyRange(pairing, everything, manifest, { gone: false, beat: () => {} });
+  await copyRange(pairing, everything, manifest, { gone: false, changesOnly: false, beat: () => {} });
   await manifest.flush(true);
   const { rss } = process.resourceUsage ? { rss: process.resourceUsage().maxRSS / 1024 } : { rss: 0 };
   answer({ seconds: (performance.now() - started) / 1000, rss, ...manifest.totals });

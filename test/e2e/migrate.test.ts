@@ -8,6 +8,7 @@ import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { HeadObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { findStrays } from '../../activities/providers/strays.ts';
 import { resolveEndpoint } from '../../client/endpoint.ts';
 import { EstateClient, OperationFailed, type OperationHandle } from '../../client/index.ts';
@@ -46,18 +47,24 @@ const cases: Case[] = directions.flatMap(({ from, to }) =>
   ),
 );
 const mine = chosen(cases, ({ end }) => end);
+/** Holds an object that must be restored from its archive tier before it can be read. */
+const frozen = { service: `s${suffix}_frozen`, from: 'aws', to: 'gcp', type: 'storage' } as const;
 
 let worker: OwnWorker;
 let estate: EstateClient;
 const file = join(mkdtempSync(join(tmpdir(), 'migrate-')), 'estate.yaml');
-const serviceOn = ({ type }: Case, preferred: string[]) => ({ type, redundancy: 1, preferred_providers: preferred });
+const serviceOn = ({ type }: Pick<Case, 'type'>, preferred: string[]) => ({
+  type,
+  redundancy: 1,
+  preferred_providers: preferred,
+});
 
 beforeAll(async () => {
   quietTemporal();
   writeEstate(
     file,
     'migrate',
-    Object.fromEntries(mine.map((one) => [one.service, serviceOn(one, [one.from, one.to])])),
+    Object.fromEntries([...mine, frozen].map((one) => [one.service, serviceOn(one, [one.from, one.to])])),
   );
   const written = JSON.parse(readFileSync(file, 'utf8'));
   writeFileSync(file, JSON.stringify({ ...written, traffic: { zone: sampleZone, dns: 'gcp', ttl: '2s' } }));
@@ -222,3 +229,36 @@ it.each(mine)(
   },
   300_000,
 );
+
+it('goes on without what it cannot copy when somebody says so, and then deletes nothing of it', async () => {
+  const { service, from, to } = frozen;
+  const deployed = await estate.deployService(service, {
+    file: { services: { [service]: serviceOn(frozen, [from]) } },
+  });
+  await deployed.result();
+  const [placed] = (await estate.service(service))?.placements ?? [];
+  const Bucket = placed?.resources[0]?.outputs.bucket;
+  const s3 = new S3Client({ region: placed?.region ?? '' });
+  await s3.send(new PutObjectCommand({ Bucket, Key: 'frozen', Body: 'kept', StorageClass: 'GLACIER' }));
+  await s3.send(new PutObjectCommand({ Bucket, Key: 'plain', Body: 'moved' }));
+
+  const migration = await estate.migrate({ service, from, to, soak: '3s', source_retention: '1s', by: 'ann' });
+  const { plan: objects, text } = await asked(migration, 'objects');
+  expect(text).toContain('1 × archived');
+  await migration.decide({ question: 'objects', answer: 'skip', by: 'ann', plan: objects });
+  await migration.approve({ by: 'ann', plan: (await asked(migration, 'cutover')).plan });
+  expect(await migration.result()).toMatchObject({ outcome: 'done', placements: [{ provider: to }] });
+
+  expect(await (await visit(service, to)).read('plain')).toBe('moved');
+  await setTimeout(2500); // past its retention
+  const { placements = [] } = (await estate.service(service)) ?? {};
+  expect(placements.map(({ provider, role, removeAt }) => [provider, role, removeAt])).toEqual([
+    [from, 'retained', undefined],
+    [to, 'current', undefined],
+  ]);
+  expect(await s3.send(new HeadObjectCommand({ Bucket, Key: 'frozen' }))).toMatchObject({ StorageClass: 'GLACIER' });
+  const confirm = `migrate/${service}`;
+  expect(await (await estate.remove({ service, retained: true, confirm })).result()).toMatchObject({ orphans: [] });
+  expect((await estate.service(service))?.placements.map(({ provider }) => provider)).toEqual([to]);
+  expect(await (await estate.remove({ service, confirm })).result()).toMatchObject({ outcome: 'done', orphans: [] });
+}, 180_000);

@@ -96,6 +96,8 @@ class World {
   /** What a step answers instead, or throws; by what is noted of it. */
   readonly instead = new Map<string, () => unknown>();
   readonly fences = new Set<string>();
+  /** Clouds that nothing was to be deleted on, to follow another. */
+  readonly keeps = new Set<string>();
   escapes: Writer[] = [];
 
   async note<T>(what: string, answer: T): Promise<T> {
@@ -113,10 +115,9 @@ class World {
     writeService: async ({ request }: { request: { change: RecordChange } }) => {
       const { change } = request;
       this.record = applyChange(this.record, change);
-      if (change.kind === 'migration')
-        this.done.push(
-          `record ${[change.migration?.stage ?? 'over', ...change.roles.map((one) => `${one.provider} ${one.role}`)].join(', ')}`,
-        );
+      if (change.kind !== 'migration') return;
+      const parts = change.roles.map((one) => `${one.provider} ${one.role}`);
+      await this.note(`record ${[change.migration?.stage ?? 'over', ...parts].join(', ')}`, undefined);
     },
   };
 
@@ -168,6 +169,7 @@ class World {
         this.fences.delete(at(placement));
         return this.note(`lift ${at(placement)}`, { outcome: 'lifted' });
       },
+      readEndpointRecord: async () => this.endpoint,
       inspectEndpointRecords: async () => ({ found: { firmware: this.endpoint }, problems: [] }),
       writeEndpointRecord: async ({ record }: { record: EndpointRecord }) => {
         const before = this.endpoint;
@@ -199,7 +201,8 @@ class World {
     };
   }
 
-  async follow({ untilBehind, source: { provider: from }, target: { provider: to } }: FollowStoreInput) {
+  async follow({ untilBehind, gone, source: { provider: from }, target: { provider: to } }: FollowStoreInput) {
+    if (gone === 'keep') this.keeps.add(to);
     const way = `${from} to ${to}`;
     const followed = { last: noDelta, inStepAt: new Date().toISOString() };
     if (untilBehind !== undefined) return this.note(`follow ${way}`, followed);
@@ -418,7 +421,8 @@ describe('a migration', () => {
       ['fence aws', 'before the fence'],
       ['delta aws to gcp', 'under the fence'],
       ['verify delta aws to gcp', 'under the fence'],
-      ['endpoint gcp ttl 5', 'under the fence'],
+      ['record switched, gcp current, aws retained', 'at the switch'],
+      ['endpoint gcp ttl 5', 'at the switch'],
     ]),
   )(
     'that fails for good at "%s" is taken back wholly',
@@ -575,6 +579,29 @@ describe('a migration', () => {
       'copy 1',
       'copy 1',
     ]);
+  }, 120_000);
+
+  it('that goes on without some objects deletes nothing at the source, and keeps it until somebody removes it', async () => {
+    const world = new World();
+    world.instead.set('copy 1', () => ({ ...nothing, failed: 1, failedNames: ['x'], failures: 'failures/1' }));
+    await migrating(world, async (handle) => {
+      expect((await asked(handle, 'objects')).text).toContain('keeps the source until somebody removes it');
+      await answer(handle, 'objects', 'skip');
+      await answer(handle, 'cutover', 'approve');
+      expect(await endOf(handle)).toBe('done');
+    });
+    expect(world.keeps).toEqual(new Set(['aws']));
+    const [kept] = world.record.placements;
+    expect([kept?.provider, kept?.role, kept?.removeAt]).toEqual(['aws', 'retained', undefined]);
+  }, 120_000);
+
+  it('is refused while another one of the service is interrupted', async () => {
+    const world = new World();
+    const mark = { provider: 'aws', generation: 1 };
+    const migration = { workflowId: 'w', runId: 'r', from: mark, to: { ...mark, provider: 'azure' } } as const;
+    world.record = { ...world.record, migration: { ...migration, stage: 'copying', sourceOnly: 0 } };
+    await migrating(world, async (handle) => expect(await endOf(handle)).toBe('OperationInProgress'));
+    expect(world.done).toEqual([]);
   }, 120_000);
 
   it('stops and asks when much is gone at once, also while it waits for the approval', async () => {

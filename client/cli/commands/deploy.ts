@@ -2,10 +2,9 @@ import { Command, Option } from 'commander';
 import type { DeployOptions } from '../../index.ts';
 import { confirm, mustBeAsked } from '../confirm.ts';
 import { inputOf } from '../estate-file.ts';
-import { follow } from '../follow.ts';
+import { leaveOrFollow } from '../follow.ts';
 import { planText } from '../plan-text.ts';
-import { defaultName, type GlobalOptions, inSession, print, printEvent, printJson } from '../session.ts';
-import { resultText } from '../tables.ts';
+import { defaultName, type GlobalOptions, inSession } from '../session.ts';
 
 interface Options extends GlobalOptions {
   file?: string;
@@ -46,13 +45,6 @@ export const deploy = (): Command =>
           ? await session.estate.deployService(service, input)
           : await session.estate.deploy(input);
         if (handle.joined) process.stderr.write(`${handle.workflowId} runs already; joining it.\n`);
-        if (detach) {
-          if (session.json) printJson({ workflowId: handle.workflowId });
-          else print(`Started ${handle.workflowId}\n  follow: npx multi-cloud watch ${handle.workflowId}`);
-          return;
-        }
-        const result = await follow(session, handle, { wait });
-        if (session.json) printEvent({ event: 'result', ...result });
-        else print(resultText(result));
+        await leaveOrFollow(session, handle, { detach, wait });
       }),
     );

@@ -1,8 +1,7 @@
 import { Command } from 'commander';
 import { confirm, mustBeAsked, recordedAccounts } from '../confirm.ts';
-import { follow } from '../follow.ts';
-import { defaultName, type GlobalOptions, inSession, print, printEvent, printJson } from '../session.ts';
-import { resultText } from '../tables.ts';
+import { leaveOrFollow } from '../follow.ts';
+import { defaultName, type GlobalOptions, inSession } from '../session.ts';
 
 interface Options extends GlobalOptions {
   from: string;
@@ -43,13 +42,6 @@ export const migrate = (): Command =>
         mustBeAsked(yes);
         await confirm(session, `Migrate ${service} from ${from} to ${to}`, yes, await recordedAccounts(session));
         const handle = await session.estate.migrate({ service, from, to, soak, source_retention: retention, by });
-        if (detach) {
-          if (session.json) printJson({ workflowId: handle.workflowId });
-          else print(`Started ${handle.workflowId}\n  follow: npx multi-cloud watch ${handle.workflowId}`);
-          return;
-        }
-        const result = await follow(session, handle, { wait });
-        if (session.json) printEvent({ event: 'result', ...result });
-        else print(resultText(result));
+        await leaveOrFollow(session, handle, { detach, wait });
       }),
     );

@@ -9,6 +9,7 @@ import { resultText } from '../tables.ts';
 interface Options extends GlobalOptions {
   all?: boolean;
   confirm?: string;
+  retained?: boolean;
   yes?: boolean;
   wait?: boolean;
   by: string;
@@ -22,6 +23,10 @@ export const remove = (): Command =>
     .option(
       '--confirm <estate/service>',
       'remove a protected service with its data; with --all: the name of the estate',
+    )
+    .option(
+      '--retained',
+      'only what a migration has left behind, as far as its time has come; with --confirm all of it',
     )
     .option('--wait', 'stay when it is blocked')
     .option('--by <name>', 'who asks, for the audit trail', defaultName())
@@ -45,9 +50,9 @@ export const remove = (): Command =>
           return;
         }
         await confirm(session, `Remove ${services.join(', ')}`, options.yes, await recordedAccounts(session));
-        const holdsData = running.some(
-          (one) => one.service === service && statefulTypes.some((type) => type === one.type),
-        );
+        const holdsData =
+          !options.retained &&
+          running.some((one) => one.service === service && statefulTypes.some((type) => type === one.type));
         const typed =
           options.confirm ??
           (holdsData && !options.yes
@@ -56,7 +61,12 @@ export const remove = (): Command =>
         const whole = options.all && options.confirm === estate.name;
         await eachOf(services, async (one) => {
           const confirmed = whole ? `${estate.name}/${one}` : typed || undefined;
-          const handle = await estate.remove({ service: one, confirm: confirmed, by: options.by });
+          const handle = await estate.remove({
+            service: one,
+            confirm: confirmed,
+            retained: options.retained,
+            by: options.by,
+          });
           const result = await follow(session, handle, { wait: options.wait });
           if (session.json) printEvent({ event: 'result', ...result });
           else print(`${one} ${resultText(result)}`);

@@ -4,6 +4,7 @@
  */
 import type { Server } from 'node:net';
 import rhea, { type Connection, type EventContext, type Receiver, type Sender } from 'rhea';
+import { z } from 'zod';
 import { parseAddress, parseFilter } from './address.ts';
 import { Claims } from './claims.ts';
 import { Consumer } from './consumer.ts';
@@ -247,6 +248,11 @@ function filterText(sender: Sender): string | undefined {
   return value === undefined || value === null ? undefined : String(value);
 }
 
+/** What the decoder makes of bytes that are a message. */
+const Decoded = z.custom<StreamMessage>((value) => typeof value === 'object' && value !== null && 'body' in value);
+const decoded = (bytes: unknown): StreamMessage =>
+  Decoded.parse(rhea.message.decode(z.instanceof(Buffer).parse(bytes)));
+
 /** A batch is one transfer whose data sections are encoded messages; its envelope carries the partition key. */
 function unpack(context: EventContext & { format?: number }): { messages: StreamMessage[]; key: string | undefined } {
   const raw: unknown = context.message;
@@ -254,9 +260,9 @@ function unpack(context: EventContext & { format?: number }): { messages: Stream
     const key: unknown = message.message_annotations?.['x-opt-partition-key'];
     return key === undefined || key === null ? undefined : String(key);
   };
-  const envelope = (Buffer.isBuffer(raw) ? rhea.message.decode(raw) : raw) as StreamMessage;
+  const envelope = Buffer.isBuffer(raw) ? decoded(raw) : Decoded.parse(raw);
   if (context.format !== batchFormat) return { messages: [envelope], key: keyOf(envelope) };
   const content: unknown = envelope.body?.content;
-  const parts = (Array.isArray(content) ? content : [content]) as Buffer[];
-  return { messages: parts.map((part) => rhea.message.decode(part) as unknown as StreamMessage), key: keyOf(envelope) };
+  const parts: unknown[] = Array.isArray(content) ? content : [content];
+  return { messages: parts.map(decoded), key: keyOf(envelope) };
 }
