@@ -71,7 +71,11 @@ export function iotDriver(clients: Clients, kind: IotKind): ResourceDriver {
     remove: (spec, _observed, call) => kind.remove(spec, call),
     async list(call) {
       const items = await allPages((token) => kind.page(call, token));
-      return eachOf(items, async ({ name, arn }) => {
+      // What has another name is somebody else's, and may not be looked into.
+      const { estate } = call.placement.owner;
+      const own = [estate, estate.replaceAll('-', '_')];
+      const ours = items.filter(({ name }) => own.some((prefix) => name.startsWith(prefix)));
+      return eachOf(ours, async ({ name, arn }) => {
         return foundBy(call.placement, kind.kind, name, arn, await tagsAt(arn, call));
       });
     },
