@@ -50,7 +50,8 @@ try {
   const run = await stack.up();
   const jest = join(root, 'node_modules/jest/bin/jest.js');
   const chromium = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find(existsSync);
-  const child = spawn(process.execPath, [jest, ...process.argv.slice(2)], {
+  // What a test has left open is told by Jest, and must not hold whatever comes after.
+  const child = spawn(process.execPath, [jest, '--forceExit', ...process.argv.slice(2)], {
     cwd: root,
     stdio: 'inherit',
     env: {
@@ -60,7 +61,7 @@ try {
       ...Object.fromEntries(Object.entries(process.env).filter(([name]) => /^MULTI_CLOUD_(FAULTS|RECORD)_/.test(name))),
       MULTI_CLOUD_RUN: join(state, 'run.json'),
       MULTI_CLOUD_NETWORK: run.network,
-      NODE_OPTIONS: `--import ${pathToFileURL(join(root, 'workers/network.ts')).href} --experimental-vm-modules --disable-warning=ExperimentalWarning`,
+      NODE_OPTIONS: `--import ${pathToFileURL(join(root, 'workers/network.ts')).href} --disable-warning=ExperimentalWarning`,
     },
   });
   jestProcess = child;
