@@ -3,7 +3,6 @@ import { fromLines } from '../../activities/transfer/files.ts';
 import type { CopiedObjects } from '../../model/transfer.ts';
 import { contents, fill, pairs, placed, recordsUnder, run, storeOf } from './stores.ts';
 
-jest.setTimeout(120_000);
 
 const strange = [
   'plain.bin',

@@ -13,7 +13,6 @@ import { armFault, calls } from '../local/stack.ts';
 import { contents, fill, placed, plain, recordsUnder, run, signal, storeOf } from './stores.ts';
 
 // Long beyond need: the machine may be busy.
-jest.setTimeout(180_000);
 
 let named = 0;
 /** Two stores and a transfer of a name of its own. */
