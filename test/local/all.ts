@@ -1,5 +1,5 @@
 /**
- * All tests, in two lanes side by side, each on a Temporal server and local clouds of its own. Of the suites of faults `npm test`
+ * All tests, in three lanes side by side, each on a Temporal server and local clouds of its own. Of the suites of faults `npm test`
  * goes through one of each kind, chosen by the commit; `MULTI_CLOUD_TEST_FAULTS=all`, as in CI, through all. With arguments of
  * its own, it runs what they say in one lane.
  */
@@ -48,8 +48,8 @@ const nth = (n: number, jest: readonly string[]): Promise<number> => {
   const own = n === 1 ? args : args.map((argument) => argument.replace(/^(--outputFile=.*)(\.json)$/, `$1.${n}$2`));
   return lane([...own, ...jest], firstPort + 200 * (n - 1), n === 1 ? state : `${state}-${n}`);
 };
-async function secondLane(): Promise<number> {
-  let code = await nth(2, second);
+async function oneByOne(): Promise<number> {
+  let code = 0;
   for (const [at, suite] of alone.entries()) code = Math.max(code, await nth(3 + at, [suite]));
   return code;
 }
@@ -57,5 +57,9 @@ async function secondLane(): Promise<number> {
 const some = args.some((argument) => !argument.startsWith('-'));
 const codes = some
   ? [await lane(args, firstPort, state)]
-  : await Promise.all([nth(1, ['--testPathIgnorePatterns', '/node_modules/', ...notFirst]), secondLane()]);
+  : await Promise.all([
+      nth(1, ['--testPathIgnorePatterns', '/node_modules/', ...notFirst]),
+      nth(2, second),
+      oneByOne(),
+    ]);
 process.exit(Math.max(...codes));
