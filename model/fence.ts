@@ -65,6 +65,8 @@ export const FenceRecord = z.strictObject({
   uid: z.string(),
   ...Fence.shape,
   state: z.enum(['set', 'lifted']),
+  /** Identities that it lets through, besides the one that has set it. */
+  exempt: z.array(z.string()).default([]),
   /** The rights on the store before the fence, in the driver's own shape: what lifting restores. */
   before: z.record(z.string(), z.json()),
 });

@@ -193,4 +193,6 @@ export interface TransferActivities {
   copyDelta(input: CopyDeltaInput): Promise<CopiedDelta>;
   verifyTransfer(input: VerifyTransferInput): Promise<VerifiedTransfer>;
   measureStore(input: MeasureStoreInput): Promise<MeasuredStore>;
+  /** As whom this worker writes to the store's cloud, in the words of a fence. */
+  nameWriter(input: MeasureStoreInput): Promise<string>;
 }

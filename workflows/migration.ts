@@ -13,6 +13,7 @@ import type { ServiceType } from '../model/service.ts';
 import {
   type CopiedDelta,
   type CopiedObjects,
+  type PlacementRef,
   type PlannedTransfer,
   placementRef,
   type Transfer,
@@ -407,10 +408,8 @@ export class Migration {
           }),
         ),
       );
-      if (!followed) {
-        if (this.#op.gate.isClosed) continue; // it goes on once the gate is open
-        throw new wf.CancelledFailure('it is not to follow any longer');
-      }
+      if (followed === 'gate closed') continue; // it goes on once the gate is open
+      if (followed === 'told to end') throw new wf.CancelledFailure('it is not to follow any longer');
       this.#followed = followed;
       this.#op.board.mark(this.#switched ? 'soak' : 'follow', { detail: this.#lag });
       const { last } = followed;
@@ -426,18 +425,24 @@ export class Migration {
     this.#maxDeletes = Math.max(this.#maxDeletes, delta.gone);
   }
 
-  /** A pump is long; it ends early where the run is paused or has to yield. Returns nothing then. */
-  async #untilGateCloses<T>(act: () => Promise<T>): Promise<T | undefined> {
+  /** A pump is long; it ends early where the run is paused or has to yield. Either end is a clean one: no call of it is lost. */
+  async #untilGateCloses<T>(act: () => Promise<T>): Promise<T | 'gate closed' | 'told to end'> {
     const scope = new wf.CancellationScope();
+    // By the time that it has ended the gate may be open again.
+    let closed = false;
     try {
       return await scope.run(async () => {
-        const closing = wf.condition(() => this.#op.gate.isClosed).then(() => scope.cancel());
+        const closing = wf
+          .condition(() => this.#op.gate.isClosed)
+          .then(() => {
+            closed = true;
+            scope.cancel();
+          });
         closing.catch(() => {}); // cancelled together with the scope
         return act();
       });
     } catch (error) {
-      // It was told to, and has ended cleanly: no call of it is lost.
-      if (wf.isCancellation(error)) return undefined;
+      if (wf.isCancellation(error)) return closed ? 'gate closed' : 'told to end';
       throw error;
     } finally {
       scope.cancel();
@@ -549,10 +554,20 @@ export class Migration {
     const expiresAt = new Date(Date.now() + soakMs + retentionMs + fenceSlackMs).toISOString();
     const on = urgent(recorded.provider, `fence ${service}`);
     const { settles } = await this.#op.held(service, () => on.proveFence({ placement }));
-    await this.#op.held(service, () => on.fenceStore({ placement, owner: this.#move.holder, expiresAt }));
+    const exempt = await this.#writers(placementRef(owner, recorded));
+    await this.#op.held(service, () => on.fenceStore({ placement, owner: this.#move.holder, expiresAt, exempt }));
     const { fenceMs } = await this.#op.waits();
     const settleMs = Math.min(settles.longestMs ?? 0, fenceMs);
     if (settleMs > 0) await wf.sleep(settleMs);
+  }
+
+  /** As whom those that copy and follow write: they may have credentials of their own. */
+  async #writers(placement: PlacementRef): Promise<string[]> {
+    const summary = `who writes to ${placement.provider}`;
+    const names = await this.#op.held(this.#move.service, () =>
+      Promise.all([this.#queue(summary), watch(summary)].map((on) => on.nameWriter({ placement }))),
+    );
+    return [...new Set(names)].sort();
   }
 
   async #liftFence(): Promise<string> {

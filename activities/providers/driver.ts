@@ -150,7 +150,10 @@ export interface SmallObjects {
 /** The fence of a store: refuses writers with what the cloud itself offers. `fence.ts` holds what is the same on every cloud. */
 export interface FenceDriver {
   readonly settles: Settling;
-  read(placement: Placement, signal: AbortSignal): Promise<StoreRights>;
+  /** As whom this worker asks, in the words of a fence. */
+  identity(signal: AbortSignal): Promise<string>;
+  /** `exempt`: identities that a fence lets through, besides whoever asks. */
+  read(placement: Placement, exempt: readonly string[], signal: AbortSignal): Promise<StoreRights>;
   /** What a person wants to know before: more than `read` costs. */
   survey(
     placement: Placement,

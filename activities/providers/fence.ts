@@ -27,7 +27,13 @@ export interface FenceActivities {
    * `NotOurs` where another run's fence stands. Ends when the store's rights are as wanted and we can still write; the cloud
    * may need `FenceProof.settles` longer until everybody is refused.
    */
-  fenceStore(input: { placement: Placement; owner: FenceOwner; expiresAt: string }): Promise<FenceState>;
+  fenceStore(input: {
+    placement: Placement;
+    owner: FenceOwner;
+    expiresAt: string;
+    /** Identities that it lets through, besides the one of this worker; as `nameWriter` tells them. */
+    exempt?: readonly string[];
+  }): Promise<FenceState>;
   /** Restores what was there before. Nothing where no fence stands; `NotOurs` where another run's does. */
   liftFence(input: { placement: Placement; owner: FenceOwner }): Promise<{ outcome: 'lifted' | 'none' }>;
   fenceState(input: { placement: Placement }): Promise<FenceState>;
@@ -63,8 +69,14 @@ export function createFenceActivities({ atPlacement, ensureBucket, needed }: Fen
       this.#key = fenceKey({ service, provider: placement.provider, generation });
     }
 
-    read = (): Promise<StoreRights> =>
-      this.#run('read', () => this.#provider.fence.read(this.#placement, this.#signal));
+    read = (exempt: readonly string[]): Promise<StoreRights> =>
+      this.#run('read', () => this.#provider.fence.read(this.#placement, exempt, this.#signal));
+
+    /** The record of a fence, and the rights as that fence sees them. */
+    async both(): Promise<[Kept | undefined, StoreRights]> {
+      const kept = await this.record();
+      return [kept, await this.read(kept?.record.exempt ?? [])];
+    }
 
     survey = () => this.#run('survey', () => this.#provider.fence.survey(this.#placement, this.#signal));
 
@@ -138,7 +150,7 @@ export function createFenceActivities({ atPlacement, ensureBucket, needed }: Fen
   return {
     proveFence: ({ placement }) =>
       at(placement, async (store, { fence }) => {
-        const [missing, rights, survey] = await Promise.all([store.missing(), store.read(), store.survey()]);
+        const [missing, rights, survey] = await Promise.all([store.missing(), store.read([]), store.survey()]);
         const fenced = rights.fenced(rights.now, trial);
         if (!isDeepStrictEqual(rights.lifted(fenced, rights.now), rights.now))
           throw store.error('InvalidInput', 'lifting the fence would not restore the rights that stand there now');
@@ -155,7 +167,7 @@ export function createFenceActivities({ atPlacement, ensureBucket, needed }: Fen
         };
       }),
 
-    fenceStore: ({ placement, owner, expiresAt }) =>
+    fenceStore: ({ placement, owner, expiresAt, exempt = [] }) =>
       at(placement, async (store) => {
         const asked = Fence.safeParse({ owner, setAt: new Date().toISOString(), expiresAt });
         if (!asked.success)
@@ -167,24 +179,32 @@ export function createFenceActivities({ atPlacement, ensureBucket, needed }: Fen
         const standing = kept?.record.state === 'set' ? kept.record : undefined;
         if (standing && !isDeepStrictEqual(standing.owner, owner)) throw store.error('NotOurs', whose(standing.owner));
         const fence = standing ? { ...asked.data, setAt: standing.setAt } : asked.data;
-        const rights = await store.read();
+        const rights = await store.read(exempt);
         if (rights.marked && !kept)
           throw store.error('NotOurs', 'a fence stands there and its record is gone; look at the rights of the store');
-        if (!kept || standing?.expiresAt !== expiresAt) {
+        if (!kept || standing?.expiresAt !== expiresAt || !isDeepStrictEqual(standing.exempt, exempt)) {
           // A call of a fence that was lifted meanwhile may have come late: what it did is no part of what was before.
           const unfenced = rights.marked && kept ? rights.lifted(rights.now, kept.record.before) : rights.now;
           const before = standing?.before ?? unfenced;
-          kept = await store.keep({ v: 1, uid: placement.owner.uid, ...fence, state: 'set', before }, kept);
+          const record = {
+            v: 1 as const,
+            uid: placement.owner.uid,
+            ...fence,
+            state: 'set' as const,
+            exempt: [...exempt],
+            before,
+          };
+          kept = await store.keep(record, kept);
         }
         const wanted = rights.fenced(rights.now, fence);
         if (!isDeepStrictEqual(wanted, rights.now)) await store.apply(rights, wanted);
         await store.probe(kept);
-        return stateOf(await store.read(), fence);
+        return stateOf(await store.read(exempt), fence);
       }),
 
     liftFence: ({ placement, owner }) =>
       at(placement, async (store) => {
-        const [kept, rights] = await Promise.all([store.record(), store.read()]);
+        const [kept, rights] = await store.both();
         const standing = standingOf(kept, rights);
         if (!kept || !standing) return { outcome: 'none' };
         if (!isDeepStrictEqual(standing.owner, owner)) throw store.error('NotOurs', whose(standing.owner));
@@ -196,7 +216,7 @@ export function createFenceActivities({ atPlacement, ensureBucket, needed }: Fen
 
     fenceState: ({ placement }) =>
       at(placement, async (store) => {
-        const [kept, rights] = await Promise.all([store.record(), store.read()]);
+        const [kept, rights] = await store.both();
         return stateOf(rights, standingOf(kept, rights));
       }),
   };

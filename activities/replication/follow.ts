@@ -3,7 +3,7 @@ import { Context } from '@temporalio/activity';
 import { type FollowedStore, FollowStoreInput, passesPerPump } from '../../model/replication.ts';
 import type { TransferActivities } from '../../model/transfer.ts';
 
-export interface FollowActivities {
+export interface FollowActivities extends Pick<TransferActivities, 'nameWriter'> {
   /**
    * Brings the target to what the source has, again and again. Returns after `forMs`, as soon as little enough is behind, or
    * when more was deleted than may be without asking; a cancellation ends it between two objects.
@@ -11,8 +11,13 @@ export interface FollowActivities {
   followStore(input: FollowStoreInput): Promise<FollowedStore>;
 }
 
-export function createFollowActivities({ copyDelta }: Pick<TransferActivities, 'copyDelta'>): FollowActivities {
+export function createFollowActivities({
+  copyDelta,
+  nameWriter,
+}: Pick<TransferActivities, 'copyDelta' | 'nameWriter'>): FollowActivities {
   return {
+    nameWriter,
+
     async followStore(raw) {
       const { intervalMs, forMs, untilBehind, pump, ...delta } = FollowStoreInput.parse(raw);
       const end = Date.now() + forMs;

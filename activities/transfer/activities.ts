@@ -18,6 +18,7 @@ import {
 } from '../../model/transfer.ts';
 import type { ProviderDependencies } from '../providers/activities.ts';
 import { cellOf, ofPlacement, paceOf, providerCalls } from '../providers/calls.ts';
+import { guarded } from '../providers/provision.ts';
 import { recordsBuckets } from '../records/bucket.ts';
 import { allOrFirstError, ask, headOf, type Pairing, tooLarge } from './copy-object.ts';
 import { copyRange } from './copy-range.ts';
@@ -66,7 +67,7 @@ type TransferDependencies = Pick<ProviderDependencies, 'pool' | 'pollMs' | 'call
 
 export function createTransferActivities(dependencies: TransferDependencies): TransferActivities {
   const { pool, pollMs, callDeadlineMs, recordsDays = 400 } = dependencies;
-  const { atEach, requireAccount } = providerCalls({ pool, callDeadlineMs });
+  const { at, atEach, requireAccount } = providerCalls({ pool, callDeadlineMs });
   const ensureBucket = recordsBuckets({ cellOf, pace: paceOf(pollMs), retentionDays: recordsDays, repair: false });
 
   function atPair<T>(transfer: Transfer, details: () => unknown, act: (pairing: Pairing) => Promise<T>): Promise<T> {
@@ -268,6 +269,13 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
           return measured;
         },
         () => ({ ...state }),
+      );
+    },
+
+    nameWriter(input) {
+      const { placement } = parsed(MeasureStoreInput, input);
+      return at(placement.provider, (provider, signal) =>
+        guarded(provider, 'name the writer', placement.owner.service, () => provider.fence.identity(signal)),
       );
     },
   };

@@ -28,6 +28,8 @@ import type { Outputs, Placement, ProviderType } from '../../model/service.ts';
 import { localRun } from '../local/stack.ts';
 
 export interface Visitor {
+  /** In the words of a fence. */
+  readonly name: string;
   write(key: string, text: string): Promise<unknown>;
   read(key: string): Promise<string>;
   /** Begins an upload in parts and puts one; the answer completes it. Only where the cloud lists those in progress. */
@@ -56,7 +58,7 @@ async function onAws({ region }: Placement, made: Made): Promise<Visitor> {
   const owner = new S3Client({ region, credentials });
   const Bucket = made.bucket?.bucket ?? '';
   const UserName = `visitor-${randomUUID()}`;
-  await iam.send(new CreateUserCommand({ UserName }));
+  const { User } = await iam.send(new CreateUserCommand({ UserName }));
   const PolicyDocument = JSON.stringify({
     Version: '2012-10-17',
     Statement: [{ Effect: 'Allow', Action: 's3:*', Resource: [`arn:aws:s3:::${Bucket}`, `arn:aws:s3:::${Bucket}/*`] }],
@@ -66,6 +68,7 @@ async function onAws({ region }: Placement, made: Made): Promise<Visitor> {
   const { AccessKeyId: accessKeyId = '', SecretAccessKey: secretAccessKey = '' } = AccessKey ?? {};
   const s3 = new S3Client({ region, credentials: { accessKeyId, secretAccessKey }, maxAttempts: 1 });
   return {
+    name: User?.UserId ?? '',
     write: (Key, Body) => s3.send(new PutObjectCommand({ Bucket, Key, Body })),
     read: async (Key) => (await s3.send(new GetObjectCommand({ Bucket, Key }))).Body?.transformToString() ?? '',
     async beginUpload(Key) {
@@ -106,6 +109,7 @@ async function onAzure({ account }: Placement, made: Made): Promise<Visitor> {
     { retryOptions: { maxTries: 1 } },
   );
   return {
+    name: azureVisitor.object,
     write: (key, text) => container.getBlockBlobClient(key).upload(text, Buffer.byteLength(text)),
     read: async (key) => (await container.getBlockBlobClient(key).downloadToBuffer()).toString(),
     async rights() {
@@ -135,6 +139,7 @@ async function onGcp(_placement: Placement, made: Made): Promise<Visitor> {
   });
   const store = visitor.bucket(bucket.name);
   return {
+    name: member,
     write: (key, text) => store.file(key).save(text, { resumable: false }),
     read: async (key) => (await store.file(key).download())[0].toString(),
     rights: async () => JSON.stringify((await bucket.iam.getPolicy())[0].bindings),

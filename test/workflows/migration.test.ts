@@ -184,6 +184,7 @@ class World {
     const way = `${from} to ${to}`;
     return {
       measureStore: async () => ({ objects: 3, bytes: 3000, largest: 1000 }),
+      nameWriter: async () => 'worker',
       planTransfer: async () =>
         this.note(`list ${way}`, { objects: 3, bytes: 3000, shards: 2, plan: 'p', refused: {}, refusedFiles: '' }),
       copyShard: async ({ shard }: { shard: number }) =>
@@ -287,7 +288,10 @@ beforeAll(async () => {
       bulkQueue('gcp', 'aws'),
       ofWorld((present) => present.bulk('gcp', 'aws')),
     ),
-    queue(watchQueue, { followStore: (input: FollowStoreInput) => world.follow(input) }),
+    queue(watchQueue, {
+      followStore: (input: FollowStoreInput) => world.follow(input),
+      nameWriter: async () => 'watcher',
+    }),
   ]);
   const running = workers.map((worker) => worker.run());
   stop = async () => {
@@ -626,6 +630,20 @@ describe('a migration', () => {
       await setTimeout(500);
       expect(world.done).toHaveLength(before);
       await handle.signal('resume', { by: 'ann' });
+      await answer(handle, 'cutover', 'approve');
+      expect(await endOf(handle)).toBe('done');
+    });
+  }, 120_000);
+
+  it('is resumed before what it followed with has heard of the pause', async () => {
+    const world = new World();
+    await migrating(world, async (handle) => {
+      await asked(handle, 'cutover');
+      const pumps = () => world.done.filter((one) => one === 'keep aws to gcp').length;
+      while (pumps() < 1) await setTimeout(20);
+      await handle.signal('pause', { by: 'ann' });
+      await handle.signal('resume', { by: 'ann' });
+      while (pumps() < 2) await setTimeout(20);
       await answer(handle, 'cutover', 'approve');
       expect(await endOf(handle)).toBe('done');
     });

@@ -63,7 +63,11 @@ const stated = (policy: object, Statement: readonly Statement[]): JsonObject => 
 const sidOf = ({ owner, expiresAt }: FenceMark): string =>
   `${sidPrefix}Run${owner.runId}Until${expiresAt}`.replace(/[^A-Za-z0-9]/g, '');
 
-export function fencedPolicy(rights: JsonObject, mark: FenceMark, bucket: string, { userId }: Caller): JsonObject {
+/** Every session of a role, and not its name: a session's own ARN does not tell the role's path. */
+export const fenceName = ({ userId }: Pick<Caller, 'userId'>): string => userId.replace(/:.*/, ':*');
+
+/** `ours`: patterns of `aws:userid`, one at least. */
+export function fencedPolicy(rights: JsonObject, mark: FenceMark, bucket: string, ours: readonly string[]): JsonObject {
   const { Statement, ...policy } = parse(rights);
   const wanted = {
     Sid: sidOf(mark),
@@ -71,8 +75,8 @@ export function fencedPolicy(rights: JsonObject, mark: FenceMark, bucket: string
     Principal: '*',
     Action: writes,
     Resource: `arn:aws:s3:::${bucket}/*`,
-    // Every session of our role, and not its name: a session's own ARN does not tell the role's path.
-    Condition: { StringNotLike: { 'aws:userid': userId.replace(/:.*/, ':*') } },
+    // Of several it is none. S3 gives a list of one back as a text.
+    Condition: { StringNotLike: { 'aws:userid': ours.length === 1 ? ours[0] : ours } },
   };
   if (isDeepStrictEqual(Statement.filter(isOurs), [wanted])) return rights;
   return stated(policy, [...Statement.filter((one) => !isOurs(one)), wanted]);
@@ -126,7 +130,9 @@ export function bucketFence(clients: Clients, identity: (signal: AbortSignal) =>
         'https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel, 2026-11-28: bucket configurations are eventually consistent, no figure is published',
     },
 
-    async read(placement, abortSignal) {
+    identity: async (abortSignal) => fenceName(await identity(abortSignal)),
+
+    async read(placement, exempt, abortSignal) {
       const s3 = clients.s3(placement.region);
       const bucket = bucketOf(placement);
       const [us, found] = await Promise.all([
@@ -134,13 +140,14 @@ export function bucketFence(clients: Clients, identity: (signal: AbortSignal) =>
         s3.send(new GetBucketPolicyCommand(bucket), { abortSignal }).catch(unlessNone),
       ]);
       const now = { policy: found?.Policy ?? null };
+      const ours = [...new Set([fenceName(us), ...exempt])].sort();
       return {
         now,
         marked: parse(now).Statement.some(isOurs),
         writers: allowedBy(parse(now).Statement),
         // No allowance, whoever gives it, outweighs the denial; who may change the policy is not stopped from that.
         escapes: [],
-        fenced: (rights, mark) => fencedPolicy(rights, mark, bucket.Bucket, us),
+        fenced: (rights, mark) => fencedPolicy(rights, mark, bucket.Bucket, ours),
         lifted: liftedPolicy,
         async apply(wanted) {
           const { policy } = Rights.parse(wanted);

@@ -58,16 +58,18 @@ const isOurs = ({ description }: Assignment): boolean => description.startsWith(
 const sorted = (rights: Rights): Rights =>
   Object.fromEntries(Object.entries(rights).toSorted(([a], [b]) => (a < b ? -1 : 1)));
 const same = (a: string, b: string): boolean => a.toLowerCase() === b.toLowerCase();
+const among = (ours: readonly string[], { principalId }: Pick<Assignment, 'principalId'>): boolean =>
+  ours.some((one) => same(one, principalId));
 
-/** `us`: object ID of the worker's identity. */
-export function fencedRoles(rights: JsonObject, mark: FenceMark, us: string, reader: string): JsonObject {
+/** `ours`: object IDs of the workers' identities. */
+export function fencedRoles(rights: JsonObject, mark: FenceMark, ours: readonly string[], reader: string): JsonObject {
   const now = Rights.parse(rights);
   const { owner, expiresAt } = mark;
   const description = `${prefix} of run ${owner.runId} of ${owner.workflowId} until ${expiresAt}`.slice(0, 1000);
   const fenced: Rights = {};
   for (const [name, one] of Object.entries(now)) {
     if (isOurs(one)) fenced[name] = { ...one, description };
-    else if (!one.writes || same(one.principalId, us)) fenced[name] = one;
+    else if (!one.writes || among(ours, one)) fenced[name] = one;
     else if (one.reads && !Object.values(now).some((other) => readsFor(other, one)))
       // Its condition stays: it may limit what can be read.
       fenced[guid(`${name}/fence`)] = { ...one, roleDefinitionId: reader, description, writes: false };
@@ -79,9 +81,9 @@ export function fencedRoles(rights: JsonObject, mark: FenceMark, us: string, rea
 const readsFor = (other: Assignment, one: Assignment): boolean =>
   other.reads && !other.writes && same(other.principalId, one.principalId) && same(other.scope, one.scope);
 
-export function liftedRoles(rights: JsonObject, before: JsonObject, us: string): JsonObject {
+export function liftedRoles(rights: JsonObject, before: JsonObject, ours: readonly string[]): JsonObject {
   const taken = Object.entries(Rights.parse(before)).filter(
-    ([, one]) => one.writes && !isOurs(one) && !same(one.principalId, us),
+    ([, one]) => one.writes && !isOurs(one) && !among(ours, one),
   );
   const others = Object.entries(Rights.parse(rights)).filter(([, one]) => !isOurs(one));
   return sorted(Object.fromEntries([...taken, ...others]));
@@ -116,13 +118,16 @@ export function accountFence(clients: AzureClients): FenceDriver {
         'https://learn.microsoft.com/azure/role-based-access-control/troubleshooting#symptom---role-assignment-changes-are-not-being-detected, 2026-11-28: up to 10 minutes',
     },
 
-    async read(placement, abortSignal) {
+    identity: (abortSignal) => clients.principal(abortSignal),
+
+    async read(placement, exempt, abortSignal) {
       const { account: subscription } = placement;
       const group = resourceGroupName(placement);
       const [us, account] = await Promise.all([
         clients.principal(abortSignal),
         clients.storage(subscription).storageAccounts.getProperties(group, accountName(placement), { abortSignal }),
       ]);
+      const ours = [us, ...exempt];
       const { roleAssignments } = clients.authorization(subscription);
       const all: RoleAssignment[] = [];
       // At the account, above and below it.
@@ -141,7 +146,7 @@ export function accountFence(clients: AzureClients): FenceDriver {
         const { description = '', condition = '', conditionVersion = '' } = one;
         const known = { scope, roleDefinitionId, principalId, principalType, description, condition, conditionVersion };
         if (`${scope.toLowerCase()}/`.startsWith(`${own}/`)) now[name] = { ...known, ...may };
-        else if (may.writes && !same(principalId, us))
+        else if (may.writes && !among(ours, { principalId }))
           escapes.push({ identity: principalId, by: `role ${roleDefinitionId.split('/').at(-1)} on ${scope}` });
       }
       if (account.allowSharedKeyAccess !== false)
@@ -152,14 +157,14 @@ export function accountFence(clients: AzureClients): FenceDriver {
         now: sorted(now),
         marked: Object.values(now).some(isOurs),
         writers: Object.values(now)
-          .filter((one) => one.writes && !same(one.principalId, us))
+          .filter((one) => one.writes && !among(ours, one))
           .map((one) => ({
             identity: one.principalId,
             by: `role ${one.roleDefinitionId.split('/').at(-1)} on ${one.scope}`,
           })),
         escapes,
-        fenced: (rights, mark) => fencedRoles(rights, mark, us, reader),
-        lifted: (rights, before) => liftedRoles(rights, before, us),
+        fenced: (rights, mark) => fencedRoles(rights, mark, ours, reader),
+        lifted: (rights, before) => liftedRoles(rights, before, ours),
         async apply(wanted) {
           const target = Rights.parse(wanted);
           for (const [name, one] of Object.entries(target))

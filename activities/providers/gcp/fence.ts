@@ -59,10 +59,10 @@ function bindingsOf(grants: readonly Grant[]): Binding[] {
   });
 }
 
-/** Everybody but us has what stands in for a role that writes. */
-const fencedGrants = (grants: readonly Grant[], us: string): Grant[] =>
+/** Everybody but us (IAM members) has what stands in for a role that writes. */
+const fencedGrants = (grants: readonly Grant[], ours: readonly string[]): Grant[] =>
   grants.flatMap(({ instead, ...grant }) => {
-    if (!instead || grant.member === us) return [{ ...grant, ...(instead && { instead }) }];
+    if (!instead || ours.includes(grant.member)) return [{ ...grant, ...(instead && { instead }) }];
     return instead.map((role) => ({ ...grant, role }));
   });
 
@@ -78,14 +78,14 @@ const labelled = ({ owner, expiresAt }: FenceMark): Record<string, string> => ({
     .slice(0, 63),
 });
 
-export function fencedBindings(rights: JsonObject, mark: FenceMark, us: string): JsonObject {
+export function fencedBindings(rights: JsonObject, mark: FenceMark, ours: readonly string[]): JsonObject {
   const { bindings } = Rights.parse(rights);
-  return asJson({ bindings: bindingsOf(fencedGrants(grantsOf(bindings), us)), labels: labelled(mark) });
+  return asJson({ bindings: bindingsOf(fencedGrants(grantsOf(bindings), ours)), labels: labelled(mark) });
 }
 
-export function liftedBindings(rights: JsonObject, before: JsonObject, us: string): JsonObject {
+export function liftedBindings(rights: JsonObject, before: JsonObject, ours: readonly string[]): JsonObject {
   const was = grantsOf(Rights.parse(before).bindings);
-  const fence = new Set(fencedGrants(was, us).map(keyOf));
+  const fence = new Set(fencedGrants(was, ours).map(keyOf));
   const had = new Set(was.map(keyOf));
   const isOthers = (grant: Grant): boolean => had.has(keyOf(grant)) || !fence.has(keyOf(grant));
   const kept = grantsOf(Rights.parse(rights).bindings).filter(isOthers);
@@ -139,7 +139,9 @@ export function bucketFence(clients: Clients): FenceDriver {
         'https://cloud.google.com/iam/docs/access-change-propagation, 2026-11-28: typically 2 minutes, possibly 7 and more',
     },
 
-    async read(placement, signal) {
+    identity: () => clients.member(),
+
+    async read(placement, exempt, signal) {
       const url = urlOf(placement);
       const policyUrl = `${url}/iam`;
       const [us, bucket, policy, above] = await Promise.all([
@@ -148,12 +150,13 @@ export function bucketFence(clients: Clients): FenceDriver {
         rest.call('GET', `${policyUrl}?optionsRequestedPolicyVersion=3`, { schema: Policy, signal }),
         projectBindings(signal),
       ]);
+      const ours = [us, ...exempt];
       const [own, projects] = await Promise.all([judged(policy.bindings, signal), above && judged(above, signal)]);
       const marks = Object.entries(bucket.labels).filter(([key]) => key === labels.run || key === labels.until);
       const now = asJson({ bindings: bindingsOf(grantsOf(own)), labels: Object.fromEntries(marks) });
       const writers = (bindings: readonly Binding[], on: string): Writer[] =>
         grantsOf(bindings)
-          .filter(({ instead, member }) => instead && member !== us)
+          .filter(({ instead, member }) => instead && !ours.includes(member))
           .map(({ role, member }) => ({ identity: member, by: `${role} on the ${on}` }));
 
       return {
@@ -163,8 +166,8 @@ export function bucketFence(clients: Clients): FenceDriver {
         escapes: projects
           ? writers(projects, 'project')
           : [{ identity: 'unknown', by: 'the project: the worker lacks resourcemanager.projects.getIamPolicy' }],
-        fenced: (rights, mark) => fencedBindings(rights, mark, us),
-        lifted: (rights, before) => liftedBindings(rights, before, us),
+        fenced: (rights, mark) => fencedBindings(rights, mark, ours),
+        lifted: (rights, before) => liftedBindings(rights, before, ours),
         async apply(wanted) {
           const target = Rights.parse(wanted);
           const { bindings, labels: had } = Rights.parse(now);
