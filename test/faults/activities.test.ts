@@ -39,7 +39,9 @@ const service = 'gcp_storage';
 const cell = { provider: 'gcp', type: 'storage', service } as const;
 /** Moves from gcp to aws. */
 const moved = 'moved';
-const movedCells = (['gcp', 'aws'] as const).map((provider) => ({ provider, type: 'storage', service: moved }) as const);
+const movedCells = (['gcp', 'aws'] as const).map(
+  (provider) => ({ provider, type: 'storage', service: moved }) as const,
+);
 const fates = ['kill -9', 'time out', 'cancel', 'server killed'] as const;
 
 interface Case {
@@ -200,16 +202,21 @@ async function move(): Promise<void> {
   await does('deployService', { service: moved, ...only(moved) });
   const [placed] = (await record<ServiceRecord>(workflowIds.cloudService(estate, moved))).placements;
   if (!placed) return void broken.push('nothing was deployed');
-  const { objects } = await pool.get('gcp');
+  const [{ objects }, placement] = [await pool.get('gcp'), await placementOf(placed)];
   for (const key of ['a', 'b'])
-    await objects.put(placementOf(placed), key, Buffer.from(key), undefined, AbortSignal.timeout(30_000));
+    await objects.put(placement, key, Buffer.from(key), undefined, AbortSignal.timeout(30_000));
 
   const there = { service: moved, from: 'gcp', to: 'aws', source_retention: '1s' };
   await moves({ ...there, soak: '1h' }, 'UndoRequested');
   await holds('gcp');
   await moves({ ...there, soak: '1s' }, 'done');
   await holds('aws');
-  for (let look = 0; look < 100 && (await current()).placements.length > 1; look++) await setTimeout(200);
+  // The record removes the source once its retention is over.
+  for (let look = 0; look < 100; look++) {
+    const { placements, holder } = await current();
+    if (placements.length === 1 && !holder) break;
+    await setTimeout(200);
+  }
   await does('removeService', { service: moved });
   const left = new CellsEstate({ client, pool, close: async () => {} }, estate);
   for (const one of movedCells) {
@@ -219,18 +226,19 @@ async function move(): Promise<void> {
 }
 
 const current = () => record<ServiceRecord>(workflowIds.cloudService(estate, moved));
-const placementOf = (recorded: RecordedPlacement): Placement => ({
-  ...recorded,
-  owner: { estate, uid: '', service: moved, controller: '', generation: recorded.generation },
-});
+async function placementOf(recorded: RecordedPlacement): Promise<Placement> {
+  const { uid } = await record<EstateRecord>(workflowIds.cloudEstate(estate));
+  const owner = { estate, uid, service: moved, controller: '', generation: recorded.generation };
+  return { ...recorded, owner };
+}
 
 /** The service is there and nowhere else, with all that was written. */
 async function holds(provider: 'aws' | 'gcp'): Promise<void> {
   const placed = (await current()).placements.find(({ role }) => role === 'current');
   if (placed?.provider !== provider) return void broken.push(`it is on ${placed?.provider}, not on ${provider}`);
-  const { objects } = await pool.get(provider);
+  const [{ objects }, placement] = [await pool.get(provider), await placementOf(placed)];
   for (const key of ['a', 'b']) {
-    const found = await objects.get(placementOf(placed), key, AbortSignal.timeout(30_000));
+    const found = await objects.get(placement, key, AbortSignal.timeout(30_000));
     if (!found || Buffer.from(found.bytes).toString() !== key) broken.push(`${provider} has not what ${key} was`);
   }
 }
@@ -241,7 +249,8 @@ async function moves(input: object, orElse: 'done' | 'UndoRequested'): Promise<v
     const before = hits;
     const ended = await migrates(input, orElse === 'UndoRequested' ? ['cutover', 'undo'] : ['cutover']);
     if (ended === orElse) return;
-    if (tries === 2 || hits === before || ended !== 'CancelledFailure') return void broken.push(`migrateService: ${ended}`);
+    if (tries === 2 || hits === before || ended !== 'CancelledFailure')
+      return void broken.push(`migrateService: ${ended}`);
   }
 }
 
