@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { BigQuery } from '@google-cloud/bigquery';
 import type { v1 } from '@google-cloud/pubsub';
 import { Storage } from '@google-cloud/storage';
-import { GoogleAuth } from 'google-auth-library';
+import { GoogleAuth, JWT } from 'google-auth-library';
 import { z } from 'zod';
 import { CloudError } from '../../../model/errors.ts';
 import type { ProviderSettings } from '../driver.ts';
@@ -40,7 +40,10 @@ export class Clients {
   readonly compute: () => Promise<ComputeClients>;
   /** Whom policies name where they mean this worker. */
   readonly member: () => Promise<string>;
-  readonly #key: { keyFilename?: string };
+  /** Of the key file; left out, the SDK's default chain is used: workload identity. */
+  readonly #key: { authClient?: JWT };
+  /** The same for clients that are generated, which have another version of the library. */
+  readonly #keyFile: { keyFilename?: string };
   /** Longest that one request may take, milliseconds. */
   readonly deadlineMs: number;
   #storage: Storage | undefined;
@@ -50,20 +53,21 @@ export class Clients {
   constructor(settings: ProviderSettings) {
     this.project = projectOf(settings);
     this.deadlineMs = settings.callDeadlineMs;
-    // Left out, the default chain is used: workload identity.
-    this.#key = settings.credentials?.key_file ? { keyFilename: settings.credentials.key_file } : {};
     const scopes = ['https://www.googleapis.com/auth/cloud-platform'];
+    const keyFile = settings.credentials?.key_file;
+    this.#keyFile = keyFile ? { keyFilename: keyFile } : {};
+    this.#key = keyFile ? { authClient: new JWT({ keyFile, scopes }) } : {};
     const auth = new GoogleAuth({ ...this.#key, projectId: this.project, scopes });
     this.rest = rest(auth, settings.callDeadlineMs);
     this.member = async () => {
-      const { client_email } = await auth.getCredentials();
+      const { client_email } = await (this.#key.authClient ?? auth).getCredentials();
       if (client_email) return `serviceAccount:${client_email}`;
       throw new CloudError(
         { provider: settings.name, operation: 'getCredentials', resource: 'credentials', kind: 'InvalidInput' },
         'they do not tell which service account they are: use a key file, or an attached service account',
       );
     };
-    this.compute = computeClients({ project: this.project, ...this.#key });
+    this.compute = computeClients({ project: this.project, ...this.#keyFile });
   }
 
   /** Repeating is the activity's: a call whose answer was lost must not be repeated unseen, since it may come late. */
@@ -90,7 +94,7 @@ export class Clients {
   pubsub = (): Promise<PubSubClients> => {
     this.#pubsub ??= import('@google-cloud/pubsub').then((sdk) => {
       // REST instead of gRPC: no second protocol to let through a proxy for a few calls.
-      const topics = new sdk.v1.PublisherClient({ ...this.#key, projectId: this.project, fallback: true });
+      const topics = new sdk.v1.PublisherClient({ ...this.#keyFile, projectId: this.project, fallback: true });
       const subscriptions = new sdk.v1.SubscriberClient({ projectId: this.project, fallback: true, auth: topics.auth });
       return { topics, subscriptions };
     });
