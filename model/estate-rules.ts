@@ -4,6 +4,7 @@
  */
 import { oneOf, type Problem, shown, valueAt } from './estate-problems.ts';
 import { defaultAllowedNames, isSecretPath, placeholderName } from './placeholders.ts';
+import { replicationProblems } from './replication-wish.ts';
 import type { ProviderType } from './service.ts';
 
 type Entries = [string | number, unknown][];
@@ -99,6 +100,8 @@ function serviceRules(file: unknown): Problem[] {
           allowed: 'replication where redundancy is 2 or more',
           atKey: true,
         });
+      const sides = Array.isArray(preferred) ? list(preferred) : names;
+      problems.push(...replicationProblems(valueAt(value, ['replication']), sides, at('replication')));
     }
     problems.push(...machineRules(value, at));
   }

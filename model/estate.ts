@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { Duration } from './duration.ts';
+import { Replication } from './replication-wish.ts';
 import { providerTypes, type ServiceType, serviceTypes, statefulTypes } from './service.ts';
 
 const Key = z
@@ -48,15 +49,6 @@ export const Provider = z.strictObject({
   priority: z.int().min(1).max(1000).describe('whole number, 1 to 1000; the smaller wins a tie').default(100),
 });
 export type Provider = z.infer<typeof Provider>;
-
-export const Replication = z.strictObject({
-  mode: z.enum(['active-active', 'active-passive']).describe('active-active, active-passive'),
-  conflict_resolution: z
-    .enum(['last-write-wins', 'source-wins'])
-    .describe('last-write-wins, source-wins')
-    .default('last-write-wins'),
-  latency_threshold_ms: z.int().min(1).max(86_400_000).describe('whole number of ms, 1 to 86400000').default(1000),
-});
 
 export const Service = z.strictObject({
   type: z.enum(serviceTypes).describe(serviceTypes.join(', ')),
