@@ -5,6 +5,9 @@ import type { EventHubConsumerClient, ReceivedEventData } from '@azure/event-hub
 import type { Subscription } from '@google-cloud/pubsub';
 import type { Arrived, TelemetryStream } from './telemetry.ts';
 
+export { Repeats, type RepeatsOptions } from './repeats.ts';
+export { type ReadCounts, type ReadOptions, readTelemetry, type TelemetryMessage } from './telemetry.ts';
+
 /** Between two tries to read, or to hand over what could not be handled. */
 const retryMs = 1000;
 
