@@ -93,7 +93,7 @@ export function subscriptionStream({ subscription }: { subscription: Subscriptio
       const { deviceId: device = '' } = message.attributes;
       take([{ device, data: parsed(message.data.toString('utf8')) }]).then(
         () => message.ack(),
-        () => message.nack(),
+        () => pause(signal).then(() => message.nack()),
       );
     });
     // The client goes on by itself.

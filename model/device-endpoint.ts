@@ -19,20 +19,18 @@ export const HostName = z
     error: 'must be a host name in lower case, without a dot at its end and without punycode',
   });
 
-/** What vouches for the server: a PEM of its own, or the SHA-256 (hex) of one of the authorities built into the agent. */
-const Authority = z.union([
-  z.strictObject({ pem: z.string().max(4096) }),
-  z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 hex digits in lower case') }),
-]);
+/** End of the names in the certificates of our broker: in no DNS, and nobody else's. */
+export const brokerSuffix = '.broker.internal';
+
+/** One of the authorities built into the agent, by its SHA-256 (hex). */
+const BuiltIn = z.strictObject({ sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be 64 hex digits in lower case') });
 
 const shared = {
   /** What the server's certificate must be for. */
   host: HostName,
   port: z.int().min(1).max(65_535),
-  /** Where `host` stands in no DNS: the address to connect to. */
-  address: z.ipv4().optional(),
-  /** Left out: any of the authorities built into the agent. */
-  authority: Authority.optional(),
+  /** What vouches for the server; left out, any of the authorities built into the agent. */
+  authority: BuiltIn.optional(),
 };
 
 export const DeviceEndpoint = z.discriminatedUnion('dialect', [
@@ -43,7 +41,14 @@ export const DeviceEndpoint = z.discriminatedUnion('dialect', [
     root: z.string().regex(/^[a-z0-9-]{1,60}\/[a-z0-9_-]{1,40}$/, 'must be <estate>-<UID>/<service>'),
   }),
   z.strictObject({ dialect: z.literal('azure'), ...shared }),
-  z.strictObject({ dialect: z.literal('gcp'), ...shared }),
+  z.strictObject({
+    dialect: z.literal('gcp'),
+    ...shared,
+    host: HostName.endsWith(brokerSuffix),
+    /** Our broker's name stands in no DNS and its certificate vouches for itself, so both are told. */
+    address: z.ipv4().optional(),
+    authority: z.union([z.strictObject({ pem: z.string().max(4096) }), BuiltIn]).optional(),
+  }),
 ]);
 export type DeviceEndpoint = z.infer<typeof DeviceEndpoint>;
 

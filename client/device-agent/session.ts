@@ -56,13 +56,14 @@ export class Session {
     onAcknowledged: (key: string) => void;
   }): Promise<Session> {
     const dialect = dialectOf(endpoint, device);
-    const { host, port, address, authority } = endpoint;
+    const { host, port, authority } = endpoint;
+    const address = endpoint.dialect === 'gcp' ? (endpoint.address ?? host) : host;
     const ca =
       authority === undefined
         ? [...authorities.values()]
         : [('pem' in authority ? authority.pem : authorities.get(authority.sha256)) ?? ''];
     const client = await connectAsync(
-      `mqtts://${address ?? host}:${port}`,
+      `mqtts://${address}:${port}`,
       {
         servername: host,
         ca,

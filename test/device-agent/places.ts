@@ -39,8 +39,8 @@ export interface Place {
   endpoint: DeviceEndpoint;
   stream: TelemetryStream;
   register(device: Device): Promise<void>;
-  /** Puts a message into the desired state of the device. */
-  tell(device: string, message: string): Promise<void>;
+  /** Puts a message into the desired state of the device, or takes it away. */
+  tell(device: string, message: string | null): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -183,7 +183,8 @@ async function gcp({ output }: Made): Promise<Cloud> {
       }),
     async tell(device, message) {
       const [bytes] = await bucket.file(deviceObject(device)).download();
-      await save({ ...JSON.parse(bytes.toString('utf8')), desired: { [redirectProperty]: message } });
+      const desired = message === null ? {} : { [redirectProperty]: message };
+      await save({ ...JSON.parse(bytes.toString('utf8')), desired });
     },
     close: () => pubsub.close(),
   };

@@ -143,6 +143,13 @@ it.each([
     signedText(JSON.stringify({ endpoint: plain.endpoint, ...withoutEndpoint })),
     'malformed',
   ],
+  ['to an address of its own choice for a host of a public cloud', at({ address: '198.51.100.7' }), 'malformed'],
+  ['that brings an authority for a host of a public cloud', at({ authority: { pem: 'PEM' } }), 'malformed'],
+  [
+    'that takes a host of a public cloud for one of our brokers',
+    signedText(JSON.stringify({ ...plain, endpoint: { dialect: 'gcp', host, port: 8883, address: '198.51.100.7' } })),
+    'malformed',
+  ],
   ['with spaces', signedText(JSON.stringify(plain, undefined, 1)), 'malformed'],
   ['that is no JSON', signedText('{'), 'malformed'],
   ['longer than a cloud keeps', signedText(JSON.stringify({ ...plain, pad: 'x'.repeat(4000) })), 'malformed'],
@@ -181,12 +188,8 @@ it('goes nowhere by a suffix without its dot', () => {
 });
 
 it('refuses to sign what would be too long for IoT Hub, and names the way out', () => {
-  const endpoint = {
-    dialect: 'azure' as const,
-    host: 'hub.azure-devices.net',
-    port: 8883,
-    authority: { pem: 'x'.repeat(3000) },
-  };
+  const authority = { pem: 'x'.repeat(3000) };
+  const endpoint = { dialect: 'gcp' as const, host: 'core.broker.internal', port: 8883, authority };
   expect(() => signed({ endpoint })).toThrow(/at most 4096.*sha256/);
 });
 

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { getCACertificates } from 'node:tls';
 import { Command } from 'commander';
 import { z } from 'zod';
-import { type DeviceEndpoint, deviceEndpoint } from '../../../model/device-endpoint.ts';
+import { brokerSuffix, type DeviceEndpoint, deviceEndpoint } from '../../../model/device-endpoint.ts';
 import { Duration, durationMs } from '../../../model/duration.ts';
 import { DeviceId } from '../../../model/registered-device.ts';
 import { Simulation, type SimulationCounts } from '../../device-agent/simulation.ts';
@@ -45,7 +45,7 @@ export const simulate = (): Command =>
     .option('--suffixes <suffixes...>', 'ends of the hosts that they may be sent to', [
       '.amazonaws.com',
       '.azure-devices.net',
-      '.broker.internal',
+      brokerSuffix,
     ])
     .option(
       '--authorities <file>',
