@@ -19,6 +19,10 @@ export const HostName = z
     error: 'must be a host name in lower case, without a dot at its end and without punycode',
   });
 
+/** What stands in the topics of AWS before a device's ID: without cloud or generation, so that devices keep their topics. */
+export const topicRoot = ({ estate, uid, service }: { estate: string; uid: string; service: string }): string =>
+  `${estate}-${uid.slice(0, 8)}/${service}`;
+
 /** End of the names in the certificates of our broker: in no DNS, and nobody else's. */
 export const brokerSuffix = '.broker.internal';
 
@@ -37,7 +41,7 @@ export const DeviceEndpoint = z.discriminatedUnion('dialect', [
   z.strictObject({
     dialect: z.literal('aws'),
     ...shared,
-    /** What stands before a device's ID in its topics, after the direction: `<estate>-<UID's first 8>/<service>`. */
+    /** `topicRoot` */
     root: z.string().regex(/^[a-z0-9-]{1,60}\/[a-z0-9_-]{1,40}$/, 'must be <estate>-<UID>/<service>'),
   }),
   z.strictObject({ dialect: z.literal('azure'), ...shared }),
@@ -142,12 +146,7 @@ export function deviceEndpoint({
     resources.find((resource) => resource.key === key)?.outputs[name];
   const certificate = output('server-key-pair', 'certificate');
   const found = {
-    aws: {
-      dialect: 'aws',
-      host: output('group', 'endpoint'),
-      port: 8883,
-      root: `${estate}-${uid.slice(0, 8)}/${service}`,
-    },
+    aws: { dialect: 'aws', host: output('group', 'endpoint'), port: 8883, root: topicRoot({ estate, uid, service }) },
     azure: { dialect: 'azure', host: output('hub', 'host'), port: 8883 },
     gcp: {
       dialect: 'gcp',
