@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline';
 import { type Broker, startBroker } from '../../broker/broker.ts';
 import { Outbox } from '../../client/device-agent/outbox.ts';
 import type { AgentsFile, DeviceEvent } from '../../client/device-agent/run.ts';
+import { Simulation } from '../../client/device-agent/simulation.ts';
 import { authority, issueCertificate, type KeyPair } from '../../emulators/certificates.ts';
 import type { DeviceEndpoint } from '../../model/device-endpoint.ts';
 import { signRedirect } from '../../model/device-redirect.ts';
@@ -230,6 +231,36 @@ it('gives up a target where it never gets further than to start, after three sta
     until('it is back', () => seen.some(({ event }) => event === 'acknowledged')),
   );
   expect(events.map(({ event }) => event)).toEqual(expect.arrayContaining(['returning', 'connected']));
+}, 30_000);
+
+it('runs many as one simulation, at the pace that was asked for, and counts what becomes of them', async () => {
+  const names = Array.from({ length: 12 }, (_, n) => `many-${n}`);
+  const files: AgentsFile[] = [];
+  for (const name of names) files.push(JSON.parse(readFileSync(await made(name), 'utf8')));
+  const [first] = files;
+  if (!first) throw new Error('no files');
+  const started = Date.now();
+  const simulation = new Simulation({
+    file: { ...first, agents: files.flatMap(({ agents }) => agents), startsPerSecond: 5 },
+    folder,
+    flags: [],
+    env: process.env,
+  });
+  await until('all talk', () => simulation.heard === names.length);
+  expect(Date.now() - started).toBeGreaterThan(2000);
+  expect(simulation.counts()).toMatchObject({ devices: 12, connected: { 'old.broker.internal': 12 }, moved: 0 });
+  for (const name of names) old.register(name, redirect(name, 1, target.endpoint));
+  old.register('many-0', 'go there');
+  await until('they move', () => simulation.counts().moved === names.length - 1);
+  await until('one is refused', () => simulation.counts().refused.malformed === 1);
+  expect(simulation.counts().connected).toEqual({ 'old.broker.internal': 1, 'target.broker.internal': 11 });
+  simulation.stop();
+  expect(await simulation.ended()).toBe(0);
+  const { acknowledged, silence, connected } = simulation.counts();
+  expect(connected).toEqual({});
+  expect(silence.p99).toBeGreaterThan(99);
+  const came = new Set([...old.came, ...target.came].filter((key) => key.startsWith('many-')));
+  expect(came.size).toBeGreaterThanOrEqual(acknowledged);
 }, 30_000);
 
 describe('the outbox', () => {
