@@ -80,7 +80,13 @@ export class Session {
       false,
     );
     const session = new Session(client, dialect, outbox, times, onAcknowledged);
-    await session.#begin();
+    try {
+      await session.#begin();
+    } catch (error) {
+      // A broker that takes no subscription may have kept the connection.
+      await client.endAsync(true);
+      throw error;
+    }
     return session;
   }
 
