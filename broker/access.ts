@@ -12,7 +12,10 @@ export function publishChannel(id: string, topic: string): Channel | undefined {
   return topic === own(id, 'state') ? 'state' : undefined;
 }
 
+/** Where a device hears its desired state. */
+export const configurationTopic = (id: string): string => own(id, 'config');
+
 /** A filter may hold wildcards only below the device's own commands, so it never matches another device's. */
 export function maySubscribe(id: string, filter: string): boolean {
-  return filter === own(id, 'config') || within(filter, own(id, 'commands'));
+  return filter === configurationTopic(id) || within(filter, own(id, 'commands'));
 }

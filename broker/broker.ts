@@ -8,7 +8,7 @@ import http from 'node:http';
 import tls from 'node:tls';
 import { Aedes, type AedesOptions, type Client } from 'aedes';
 import { DeviceId, type RegisteredDevice } from '../model/registered-device.ts';
-import { maySubscribe, publishChannel } from './access.ts';
+import { configurationTopic, maySubscribe, publishChannel } from './access.ts';
 import type { ServerKeyPair } from './configuration.ts';
 import { log, reason } from './log.ts';
 import type { Registry } from './registry.ts';
@@ -42,9 +42,19 @@ const maxUnknownBytes = 256 * 1024;
 const refusal = (returnCode: number, text: string): Error & { returnCode: number } =>
   Object.assign(new Error(text), { returnCode });
 
+interface Connection {
+  client: Client;
+  generation: string | undefined;
+  socket: tls.TLSSocket;
+  /** It has asked for its desired state. */
+  listens: boolean;
+  /** The desired state that it was told last. */
+  told: string;
+}
+
 export async function startBroker(settings: BrokerSettings, registry: Registry, telemetry: Telemetry): Promise<Broker> {
   /** Connected devices, and the generation of the registry object at the scan that saw them first. */
-  const connected = new Map<string, { client: Client; generation: string | undefined; socket: tls.TLSSocket }>();
+  const connected = new Map<string, Connection>();
   const sockets = new Set<tls.TLSSocket>();
   /** Connected, but not yet known to be a device. */
   const strangers = new Set<tls.TLSSocket>();
@@ -99,12 +109,27 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
   const aedes = await Aedes.createBroker(options);
   aedes.on('clientReady', (client) => {
     strangers.delete(socketOf(client));
-    connected.set(client.id, { client, generation: undefined, socket: socketOf(client) });
+    connected.set(client.id, { client, generation: undefined, socket: socketOf(client), listens: false, told: '' });
     log('INFO', 'device connected', { device: client.id });
   });
   aedes.on('clientDisconnect', (client) => {
     if (connected.get(client.id)?.client === client) connected.delete(client.id);
     log('INFO', 'device disconnected', { device: client.id });
+  });
+  aedes.on('subscribe', (subscriptions, client) => {
+    const connection = connected.get(client.id);
+    if (connection?.client !== client) return;
+    if (!subscriptions.some(({ topic }) => topic === configurationTopic(client.id))) return;
+    connection.listens = true;
+    connection.told = '';
+    registry.find(client.id).then(
+      (device) => {
+        tellDesired(connection, device);
+        // A scan may have told something newer meanwhile: the next one looks again.
+        connection.generation = undefined;
+      },
+      (error) => log('WARNING', 'the registry cannot be read', { device: client.id, reason: reason(error) }),
+    );
   });
   aedes.on('clientError', (client, error) =>
     log('INFO', 'device cut off', { device: client.id, reason: error.message }),
@@ -144,7 +169,7 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
     for (const socket of strangers) if (socket.bytesRead > maxUnknownBytes) socket.destroy();
   }, 100);
 
-  /** Cuts off devices that were disabled, removed or given other keys since they connected. */
+  /** Cuts off devices that were disabled, removed or given other keys since they connected; tells the others what they are to be like. */
   async function scan(): Promise<void> {
     if (connected.size === 0) return;
     const generations = await registry.generations();
@@ -163,7 +188,10 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
       if (problem) {
         log('INFO', 'device cut off', { device: id, reason: problem });
         session.client.close();
-      } else session.generation = generation;
+      } else {
+        session.generation = generation;
+        tellDesired(session, device);
+      }
     }
   }
   let scanning: Promise<void> = Promise.resolve();
@@ -209,6 +237,16 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
       health.closeAllConnections();
     },
   };
+}
+
+/** To the machine that holds its connection, each registry scan brings what has changed. */
+function tellDesired(connection: Connection, device: RegisteredDevice | undefined): void {
+  const payload = JSON.stringify(device?.desired ?? {});
+  if (!connection.listens || connection.told === payload) return;
+  connection.told = payload;
+  const { client } = connection;
+  const topic = configurationTopic(client.id);
+  client.publish({ cmd: 'publish', topic, payload, qos: 1, retain: false, dup: false }, () => {});
 }
 
 /** Why a device may not be connected, or undefined where it may. */

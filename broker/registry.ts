@@ -30,7 +30,8 @@ export function bucketRegistry(projectId: string, bucketName: string): Registry 
       const found = new Map<string, string>();
       for (const file of files) {
         const id = deviceOfObject(file.name);
-        if (id !== undefined) found.set(id, String(file.metadata.generation));
+        // Where fields are named, the SDK hands on what the answer holds, without `metadata`.
+        if (id !== undefined) found.set(id, String(file.generation));
       }
       return found;
     },

@@ -28,6 +28,8 @@ export const RegisteredDevice = z.strictObject({
   ]),
   /** Free text of the operator: model, site. */
   attributes: z.record(z.string(), z.string()).default({}),
+  /** What the device is to be like: told to it under `devices/<id>/config` when it subscribes, and at each change. */
+  desired: z.record(z.string(), z.json()).optional(),
 });
 export type RegisteredDevice = z.infer<typeof RegisteredDevice>;
 

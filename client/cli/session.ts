@@ -11,6 +11,9 @@ import { cannotWrite, Exit, exitCodes, explain, unreachable } from './exit.ts';
 
 export const root = resolve(import.meta.dirname, '../..');
 
+/** Of Node.js: installs the connection map in a program that this one starts. */
+export const preload = (): string => `--import=${resolve(root, 'workers/network.ts')}`;
+
 export interface GlobalOptions {
   address?: string;
   namespace?: string;

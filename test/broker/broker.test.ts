@@ -45,8 +45,9 @@ function register(
   id: string,
   authentication: RegisteredDevice['authentication'],
   status: 'enabled' | 'disabled' = 'enabled',
+  desired?: RegisteredDevice['desired'],
 ): void {
-  devices.set(id, { v: 1, id, status, authentication, attributes: {} });
+  devices.set(id, { v: 1, id, status, authentication, attributes: {}, ...(desired && { desired }) });
   generations.set(id, String(Number(generations.get(id) ?? 0) + 1));
 }
 
@@ -193,6 +194,29 @@ describe('telemetry', () => {
     expect(await granted('devices/sensor/config')).toBe(true);
     for (const filter of ['#', 'devices/#', 'devices/+/commands', 'devices/other/commands', 'devices/sensor/telemetry'])
       expect(await granted(filter)).toBe(false);
+  });
+});
+
+describe('the desired state', () => {
+  it('is told to a device that asks, and at each change; not twice, and not to who has not asked', async () => {
+    const told: string[] = [];
+    const hear = async (id: string): Promise<MqttClient> => {
+      const client = await connect(id, await issueCertificate(ca, [id], true));
+      client.on('message', (topic, payload) => told.push(`${id} ${topic} ${payload.toString()}`));
+      return client;
+    };
+    register('asks', { type: 'authority' }, 'enabled', { level: 1 });
+    register('does-not', { type: 'authority' }, 'enabled', { level: 1 });
+    const client = await hear('asks');
+    await hear('does-not');
+    await client.subscribeAsync('devices/asks/config', { qos: 1 });
+    const scans = (n: number) => new Promise((resolve) => setTimeout(resolve, n * 100 + 50));
+    await scans(2);
+    register('asks', { type: 'authority' }, 'enabled', { level: 2 });
+    register('does-not', { type: 'authority' }, 'enabled', { level: 2 });
+    await scans(3);
+    expect(told).toEqual(['asks devices/asks/config {"level":1}', 'asks devices/asks/config {"level":2}']);
+    expect(client.connected).toBe(true);
   });
 });
 

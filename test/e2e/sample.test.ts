@@ -1,5 +1,9 @@
 /** The sample estate, deployed by the worker of the local stack, found again by asking each cloud with its own SDK. */
 
+import { createHash, X509Certificate } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
 import { AutoScalingClient, DescribeAutoScalingGroupsCommand } from '@aws-sdk/client-auto-scaling';
 import { IoTClient, ListThingGroupsCommand } from '@aws-sdk/client-iot';
 import { ListBucketsCommand, S3Client } from '@aws-sdk/client-s3';
@@ -7,9 +11,12 @@ import { IotHubClient } from '@azure/arm-iothub';
 import { StorageManagementClient } from '@azure/arm-storage';
 import { ClientSecretCredential } from '@azure/identity';
 import { Storage } from '@google-cloud/storage';
+import iothub from 'azure-iothub';
 import { connect, type EstateClient } from '../../client/index.ts';
+import { authority, issueCertificate } from '../../emulators/certificates.ts';
 import { accounts } from '../../emulators/environment.ts';
 import type { RecordedPlacement } from '../../model/record.ts';
+import { jsonLines, multiCloud } from '../client/command.ts';
 import { localRun } from '../local/stack.ts';
 
 const variable = (name: string): string => process.env[name] ?? '';
@@ -93,6 +100,53 @@ describe('the sample estate', () => {
     const [buckets] = await storage.getBuckets();
     expect(buckets.map(({ name }) => name)).toContain(nameOf('data_lake', 'gcp', /bucket/));
   });
+
+  it('takes what simulated devices publish where the service is', async () => {
+    const host = placed.iot_core
+      ?.find(({ provider }) => provider === 'azure')
+      ?.resources.find(({ key }) => key === 'hub')?.outputs.host;
+    const folder = mkdtempSync(join(tmpdir(), 'devices-'));
+    const state = dirname(localRun().network);
+    const credential = new ClientSecretCredential(
+      variable('AZURE_TENANT_ID'),
+      variable('AZURE_CLIENT_ID'),
+      variable('AZURE_CLIENT_SECRET'),
+    );
+    const registry = iothub.Registry.fromTokenCredential(host ?? '', credential);
+    const ca = await authority(join(state, 'device-ca'));
+    const simulate = (count: number, ...more: string[]) =>
+      multiCloud(
+        ['devices', 'simulate', 'iot_core', '--certificates', folder, '--count', String(count), '--json', ...more],
+        { MULTI_CLOUD_STATE: state },
+      );
+    try {
+      for (const deviceId of ['simulated-1', 'simulated-2']) {
+        const { cert, key } = await issueCertificate(ca, [deviceId], true);
+        writeFileSync(join(folder, `${deviceId}.pem`), cert);
+        writeFileSync(join(folder, `${deviceId}.key`), key);
+        const thumbprint = createHash('sha256').update(new X509Certificate(cert).raw).digest('hex');
+        await registry.create({
+          deviceId,
+          status: 'enabled',
+          authentication: {
+            type: 'selfSigned',
+            x509Thumbprint: { primaryThumbprint: thumbprint, secondaryThumbprint: thumbprint },
+          },
+        });
+      }
+      const { code, out, err } = await simulate(2, '--provider', 'azure', '--for', '8s');
+      const last = jsonLines(out).at(-1);
+      expect({ code, err, last }).toMatchObject({ code: 0, last: { event: 'result', devices: 2, refused: {} } });
+      expect(Number(last?.acknowledged)).toBeGreaterThan(4);
+      const tooMany = await simulate(3);
+      expect([tooMany.code, tooMany.err]).toEqual([2, expect.stringContaining('holds 2 devices')]);
+      const elsewhere = await simulate(2, '--provider', 'gcp');
+      expect([elsewhere.code, elsewhere.err]).toEqual([2, expect.stringContaining('allowed: aws, azure')]);
+    } finally {
+      for (const device of ['simulated-1', 'simulated-2']) await registry.delete(device).catch(() => {});
+      rmSync(folder, { recursive: true });
+    }
+  }, 60_000);
 
   it('is done with nothing to change when deployed again', async () => {
     const before = await estate.service('compute');

@@ -9,6 +9,7 @@ import {
   ListThingPrincipalsCommand,
   UpdateCertificateCommand,
 } from '@aws-sdk/client-iot';
+import { topicRoot } from '../../../model/device-endpoint.ts';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement } from '../../../model/service.ts';
 import { gone, ifFound } from './errors.ts';
@@ -16,9 +17,9 @@ import { gone, ifFound } from './errors.ts';
 /** Devices that prove the way through and are removed again. */
 export const canaryPrefix = (placement: Placement): string => `${resourceName(placement, { limit: 90 })}-canary-`;
 
-/** Topics of a placement; generation and cloud do not appear, so that devices keep their topics. `device` may be a policy variable. */
+/** Topics of a placement. `device` may be a policy variable. */
 export const topicOf = ({ owner }: Placement, direction: 'dt' | 'cmd', device: string, rest: string): string =>
-  `${direction}/${owner.estate}-${owner.uid.slice(0, 8)}/${owner.service}/${device}/${rest}`;
+  `${direction}/${topicRoot(owner)}/${device}/${rest}`;
 
 /** Removes a certificate with all that holds it. */
 export async function removeCertificate(iot: IoTClient, arn: string, abortSignal: AbortSignal): Promise<void> {

@@ -2,6 +2,7 @@
  * GCP's `iot_core`: our MQTT broker on a managed instance group behind a passthrough load balancer, its device registry in a
  * bucket, its telemetry in Pub/Sub. Why: docs/decisions/0002-gcp-iot-core.md.
  */
+import { brokerSuffix } from '../../../model/device-endpoint.ts';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Cell, Check, Observed, ResourceDriver } from '../driver.ts';
@@ -60,7 +61,7 @@ function design(placement: Placement, parts: IotCoreParts): ResourceSpec[] {
   const telemetry = parts.topicSpec(placement, retentionDays(placement));
   const email = accountEmail(project, accountName(placement));
   const secret = resourceName(placement, { limit: 255, suffix: 'server' });
-  const serverName = `${resourceName(placement, { limit: 40 })}.broker.internal`;
+  const serverName = `${resourceName(placement, { limit: 40 })}${brokerSuffix}`;
   const grant = (
     key: string,
     on: string,

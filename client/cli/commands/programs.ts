@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { Exit, exitCodes } from '../exit.ts';
-import { localRun, root, stateFolder } from '../session.ts';
+import { localRun, preload, root, stateFolder } from '../session.ts';
 
 /** Runs a program of this project in the foreground and ends as it does. */
 async function run(file: string, args: readonly string[], env = process.env, ...flags: string[]): Promise<void> {
@@ -47,8 +47,6 @@ export const codecServer = (): Command =>
     'Examples:\n  npx multi-cloud codec-server --keys codec-keys.json --token-file token --origin http://127.0.0.1:8233',
     (args) => run('temporal/main.ts', args),
   ).helpOption(false); // the program's own names its options
-
-const preload = (): string => `--import=${resolve(root, 'workers/network.ts')}`;
 
 export const worker = (): Command =>
   passing(

@@ -1,0 +1,233 @@
+/**
+ * A device, as firmware should be written: it keeps its key, says each thing until it is acknowledged, goes where a signed
+ * redirect sends it, and comes back where it is not well there. A power cut at any point leaves it on the way it was on.
+ *
+ *     const agent = new DeviceAgent({ … });
+ *     agent.send({ temperature: 21.5 });
+ *     await agent.run(); // until stop()
+ *
+ * The switch, in this order, since a device is connected to one cloud only:
+ *
+ * 1. The redirect is verified (`model/device-redirect.ts`). A refused one is reported where the device is, and nothing else happens.
+ * 2. The target and the redirect's sequence are written down: from here on a restart goes on with 4.
+ * 3. What is under way is taken in for a moment, the rest stays in the outbox, and the old cloud is left.
+ * 4. The target must acknowledge a message within `trialMs`. Only then the old place is forgotten.
+ * 5. Otherwise the device waits for a random part of `returnMs`, so that a fleet does not come back at once, and goes on where
+ *    it was well last. The same redirect is not followed again; one with a higher sequence is.
+ */
+import { createHash, X509Certificate } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
+import { type DeviceEndpoint, messageKey } from '../../model/device-endpoint.ts';
+import { type RedirectRules, type Refusal, redirectProperty, verifyRedirect } from '../../model/device-redirect.ts';
+import type { JsonObject } from '../../model/service.ts';
+import { Outbox } from './outbox.ts';
+import { type Identity, Session, type SessionTimes } from './session.ts';
+import { StateFile } from './state.ts';
+
+export interface AgentTimes extends SessionTimes {
+  /** How long a target has to acknowledge something before the device goes back. */
+  trialMs: number;
+  /** Longest wait before it is back where it was well, and between two tries to connect. */
+  returnMs: number;
+  /** First wait between two tries to connect; doubles. Each is a random part of itself. */
+  retryMs: number;
+  /** How long what is under way is waited for before a cloud is left. */
+  drainMs: number;
+}
+
+export const usualTimes: AgentTimes = {
+  connectMs: 20_000,
+  acknowledgeMs: 30_000,
+  trialMs: 120_000,
+  returnMs: 60_000,
+  retryMs: 1000,
+  drainMs: 2000,
+};
+
+/** Starts that a trial survives: then the device goes back, whatever made it restart. */
+const maxTrialStarts = 3;
+/** Refused redirects that are reported in one life: enough to raise an alarm, too few to be used to make it talk. */
+const maxReports = 20;
+
+export type AgentEvent =
+  | { event: 'started'; boot: number }
+  | { event: 'connected'; dialect: DeviceEndpoint['dialect']; host: string; trial: boolean }
+  | { event: 'closed'; host: string }
+  | { event: 'acknowledged'; key: string }
+  | { event: 'refused'; reason: Refusal }
+  | { event: 'verified' | 'taken' | 'left' | 'proved' | 'settled' | 'returning'; sequence: number };
+
+export interface AgentOptions {
+  estate: string;
+  device: string;
+  /** PEM. */
+  certificate: string;
+  /** PEM. */
+  key: string;
+  cohorts: readonly string[];
+  pins: RedirectRules['pins'];
+  suffixes: readonly string[];
+  /** PEM of the authorities built into it. */
+  authorities: readonly string[];
+  /** Where it goes that has never been anywhere. */
+  endpoint: DeviceEndpoint;
+  stateFile: string;
+  outbox: { limit: number; file?: string | undefined };
+  times?: AgentTimes;
+  onEvent?: (event: AgentEvent) => void;
+}
+
+export class DeviceAgent {
+  readonly #state: StateFile;
+  readonly #outbox: Outbox;
+  readonly #identity: Identity;
+  readonly #rules: RedirectRules;
+  readonly #times: AgentTimes;
+  readonly #tell: (event: AgentEvent) => void;
+  readonly #boot: number;
+  readonly #stop = new AbortController();
+  readonly #reported = new Set<string>();
+  #session: Session | undefined;
+  #sequence = 0;
+  #failures = 0;
+
+  constructor(options: AgentOptions) {
+    const { estate, device, certificate, key, cohorts, pins, suffixes, endpoint, stateFile, outbox } = options;
+    const authorities = new Map(options.authorities.map((pem) => [sha256(new X509Certificate(pem).raw), pem]));
+    this.#state = new StateFile(stateFile, endpoint);
+    this.#outbox = new Outbox(outbox);
+    this.#identity = { device, certificate, key, authorities };
+    this.#rules = { estate, device, cohorts, pins, suffixes, authorities: [...authorities.keys()] };
+    this.#times = options.times ?? usualTimes;
+    this.#tell = options.onEvent ?? (() => {});
+    const { boots, trial } = this.#state.now;
+    this.#boot = boots + 1;
+    this.#state.save({ boots: this.#boot, trial: trial && { ...trial, starts: trial.starts + 1 } });
+    this.#tell({ event: 'started', boot: this.#boot });
+  }
+
+  /** Messages that no broker has acknowledged yet, and those that had to make room for others. */
+  get waiting(): { messages: number; dropped: number } {
+    return { messages: this.#outbox.size, dropped: this.#outbox.dropped };
+  }
+
+  /** Keeps a message until a broker has acknowledged it. Its key, which this returns, stands in it as `key`. */
+  send(data: JsonObject): string {
+    const key = messageKey({ device: this.#rules.device, boot: this.#boot, sequence: ++this.#sequence });
+    this.#outbox.add(key, JSON.stringify({ ...data, key }));
+    this.#session?.send();
+    return key;
+  }
+
+  stop(): void {
+    this.#stop.abort();
+  }
+
+  /** Ends after `stop`, and never throws for what a network or a cloud does. */
+  async run(): Promise<void> {
+    while (!this.#stop.signal.aborted) {
+      const { trial, good } = this.#state.now;
+      const session = trial ? await this.#try(trial) : await this.#open(good);
+      if (session) await this.#stay(session);
+    }
+  }
+
+  /** Until it is told to go elsewhere, cut off, or stopped. */
+  async #stay(session: Session): Promise<void> {
+    const going = Promise.withResolvers<void>();
+    this.#stop.signal.addEventListener('abort', () => going.resolve(), { once: true });
+    session.onDesired(({ [redirectProperty]: message }) => {
+      if (typeof message === 'string' && this.#take(message)) going.resolve();
+    });
+    await Promise.race([going.promise, session.closed]);
+    this.#session = undefined;
+    await session.leave(this.#times.drainMs);
+    const { good, trial, sequence } = this.#state.now;
+    this.#tell({ event: 'closed', host: good.host });
+    if (trial) this.#tell({ event: 'left', sequence });
+    else await this.#pause();
+  }
+
+  /** Whether this is a redirect to follow; it is written down then. */
+  #take(message: string): boolean {
+    const { sequence: lastSequence, taken } = this.#state.now;
+    const digest = sha256(message);
+    if (digest === taken) return false;
+    const verdict = verifyRedirect({ message, rules: this.#rules, lastSequence });
+    if ('refused' in verdict) {
+      if (this.#reported.has(digest) || this.#reported.size >= maxReports) return false;
+      this.#reported.add(digest);
+      this.#tell({ event: 'refused', reason: verdict.refused });
+      this.send({ event: 'redirect-refused', reason: verdict.refused, digest });
+      return false;
+    }
+    const { sequence, endpoint } = verdict.redirect;
+    this.#tell({ event: 'verified', sequence });
+    this.#state.save({ sequence, taken: digest, trial: { endpoint, starts: 0 } });
+    this.#tell({ event: 'taken', sequence });
+    return true;
+  }
+
+  /** At the target, where it is well there; undefined after it has decided to go back, or was stopped. */
+  async #try({ endpoint, starts }: { endpoint: DeviceEndpoint; starts: number }): Promise<Session | undefined> {
+    const { sequence } = this.#state.now;
+    const deadline = Date.now() + this.#times.trialMs;
+    this.#failures = 0;
+    this.send({ event: 'arrived', redirect: sequence });
+    while (starts < maxTrialStarts && Date.now() < deadline && !this.#stop.signal.aborted) {
+      const session = await this.#open(endpoint);
+      if (!session) continue;
+      const proved = await Promise.race([session.proved, this.#sleep(deadline - Date.now()).then(() => false)]);
+      if (proved) {
+        this.#tell({ event: 'proved', sequence });
+        this.#state.save({ good: endpoint, trial: undefined });
+        this.#tell({ event: 'settled', sequence });
+        return session;
+      }
+      this.#session = undefined;
+      await session.leave(0);
+      await this.#pause();
+    }
+    if (this.#stop.signal.aborted) return undefined;
+    this.#state.save({ trial: undefined });
+    this.#tell({ event: 'returning', sequence });
+    this.send({ event: 'returned', redirect: sequence });
+    this.#failures = 0;
+    await this.#sleep(Math.random() * this.#times.returnMs);
+    return undefined;
+  }
+
+  /** One try to connect; it has waited where that failed. */
+  async #open(endpoint: DeviceEndpoint): Promise<Session | undefined> {
+    try {
+      this.#session = await Session.open({
+        endpoint,
+        identity: this.#identity,
+        outbox: this.#outbox,
+        times: this.#times,
+        onAcknowledged: (key) => {
+          this.#failures = 0;
+          this.#tell({ event: 'acknowledged', key });
+        },
+      });
+    } catch {
+      await this.#pause();
+      return undefined;
+    }
+    const { dialect, host } = endpoint;
+    this.#tell({ event: 'connected', dialect, host, trial: this.#state.now.trial !== undefined });
+    return this.#session;
+  }
+
+  /** Before the next try: a random part of a time that doubles. */
+  async #pause(): Promise<void> {
+    const { retryMs, returnMs } = this.#times;
+    await this.#sleep(Math.random() * Math.min(returnMs, retryMs * 2 ** this.#failures++));
+  }
+
+  async #sleep(ms: number): Promise<void> {
+    await setTimeout(ms, undefined, { signal: this.#stop.signal }).catch(() => {});
+  }
+}
+
+const sha256 = (bytes: string | Buffer): string => createHash('sha256').update(bytes).digest('hex');

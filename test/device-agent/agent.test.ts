@@ -1,0 +1,306 @@
+/** The sample agent between two brokers of ours, over MQTT and mutual TLS, as programs that are killed at every step. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { type Broker, startBroker } from '../../broker/broker.ts';
+import { Outbox } from '../../client/device-agent/outbox.ts';
+import type { AgentsFile, DeviceEvent } from '../../client/device-agent/run.ts';
+import { Simulation } from '../../client/device-agent/simulation.ts';
+import { authority, issueCertificate, type KeyPair } from '../../emulators/certificates.ts';
+import type { DeviceEndpoint } from '../../model/device-endpoint.ts';
+import { signRedirect } from '../../model/device-redirect.ts';
+import type { RegisteredDevice } from '../../model/registered-device.ts';
+import { current, next, until } from './keys.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'agent-'));
+const file = (...names: string[]): string => join(folder, ...names);
+let ca: KeyPair;
+
+/** A broker with a registry and a telemetry stream of the test's own. */
+class Cloud {
+  readonly #devices = new Map<string, RegisteredDevice>();
+  readonly #generations = new Map<string, string>();
+  /** Keys in the order in which they came, each time. */
+  readonly came: string[] = [];
+  readonly events: Record<string, unknown>[] = [];
+  readonly #broker: Broker;
+  readonly endpoint: DeviceEndpoint;
+
+  static async start(host: string): Promise<Cloud> {
+    const server = await issueCertificate(ca, [host]);
+    const settings = { server, deviceAuthority: ca.cert, host: '127.0.0.1', mqttPort: 0, healthPort: 0 };
+    const made: { cloud?: Cloud } = {};
+    const broker = await startBroker(
+      { ...settings, registryScanMs: 100 },
+      {
+        find: async (id) => made.cloud?.find(id),
+        generations: async () => new Map(made.cloud?.generations()),
+      },
+      {
+        publish: async ({ payload }) => made.cloud?.hear(JSON.parse(payload.toString())),
+        pending: () => 0,
+        close: async () => {},
+      },
+    );
+    made.cloud = new Cloud(broker, host);
+    return made.cloud;
+  }
+
+  private constructor(broker: Broker, host: string) {
+    this.#broker = broker;
+    const { mqttPort: port } = broker;
+    this.endpoint = { dialect: 'gcp', host, port, address: '127.0.0.1', authority: { pem: ca.cert } };
+  }
+
+  find = (id: string) => this.#devices.get(id);
+  generations = () => this.#generations;
+  hear(message: Record<string, unknown>): void {
+    this.came.push(String(message.key));
+    if (message.event !== undefined) this.events.push(message);
+  }
+
+  register(id: string, redirect?: string): void {
+    const desired = redirect === undefined ? {} : { redirect };
+    this.#devices.set(id, {
+      v: 1,
+      id,
+      status: 'enabled',
+      authentication: { type: 'authority' },
+      attributes: {},
+      desired,
+    });
+    this.#generations.set(id, String(Number(this.#generations.get(id) ?? 0) + 1));
+  }
+
+  close = () => this.#broker.close();
+}
+
+let old: Cloud;
+let target: Cloud;
+beforeAll(async () => {
+  ca = await authority(folder);
+  old = await Cloud.start('old.broker.internal');
+  target = await Cloud.start('target.broker.internal');
+});
+afterAll(async () => {
+  await Promise.all([old?.close(), target?.close()]);
+  rmSync(folder, { recursive: true });
+});
+
+/** Writes what a program needs to be this device. */
+async function made(device: string, times: Partial<NonNullable<AgentsFile['times']>> = {}): Promise<string> {
+  const pair = await issueCertificate(ca, [device], true);
+  mkdirSync(file(device));
+  writeFileSync(file(device, 'cert.pem'), pair.cert);
+  writeFileSync(file(device, 'key.pem'), pair.key);
+  const agents: AgentsFile = {
+    agents: [
+      {
+        device,
+        certificateFile: file(device, 'cert.pem'),
+        keyFile: file(device, 'key.pem'),
+        stateFile: file(device, 'state.json'),
+        outboxFile: file(device, 'outbox'),
+      },
+    ],
+    estate: 'devices',
+    pins: [current.pin, next.pin],
+    suffixes: ['.broker.internal'],
+    authoritiesFile: file('ca.pem'),
+    endpoint: old.endpoint,
+    everyMs: 100,
+    startsPerSecond: 10,
+    times: {
+      connectMs: 3000,
+      acknowledgeMs: 3000,
+      trialMs: 10_000,
+      returnMs: 500,
+      retryMs: 100,
+      drainMs: 500,
+      ...times,
+    },
+  };
+  writeFileSync(file(device, 'agents.json'), JSON.stringify(agents));
+  old.register(device);
+  target.register(device);
+  return file(device, 'agents.json');
+}
+
+/** Runs a device until `end` resolves; its events. */
+async function run(
+  program: string,
+  args: string[],
+  end: (events: DeviceEvent[]) => Promise<void>,
+): Promise<DeviceEvent[]> {
+  const path = join(import.meta.dirname, '../..', program);
+  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', path, ...args], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const exited = once(child, 'exit');
+  const events: DeviceEvent[] = [];
+  createInterface({ input: child.stdout }).on('line', (line) => events.push(JSON.parse(line)));
+  await Promise.race([end(events), exited]);
+  child.kill('SIGTERM');
+  await exited;
+  return events;
+}
+
+const redirect = (device: string, sequence: number, endpoint: DeviceEndpoint): string =>
+  signRedirect({
+    redirect: { v: 1, estate: 'devices', audience: { device }, sequence, endpoint },
+    key: current.key,
+  });
+
+const numbers = (device: string, boot: number): number[] =>
+  [...old.came, ...target.came]
+    .filter((key) => key.startsWith(`${device}/${boot}/`))
+    .map((key) => Number(key.split('/')[2]));
+
+describe('a power cut', () => {
+  it.each(['verified', 'taken', 'left', 'arrived', 'proved', 'settled'])(
+    'at the step "%s" leaves it on its way: it arrives, and nothing that it had said is lost',
+    async (step) => {
+      const device = `cut-${step}`;
+      const agents = await made(device);
+      old.register(device, redirect(device, 1, target.endpoint));
+      await run('test/device-agent/cut-off.ts', [agents, step], () => new Promise(() => {}));
+      const events = await run('client/device-agent/main.ts', [agents], (seen) =>
+        until('it talks there', () =>
+          seen.some(
+            (one, at) =>
+              one.event === 'acknowledged' &&
+              seen.slice(0, at).some((before) => before.event === 'connected' && before.host === target.endpoint.host),
+          ),
+        ),
+      );
+      expect(events[0]).toMatchObject({ event: 'started', boot: 2 });
+      expect(JSON.parse(readFileSync(file(device, 'state.json'), 'utf8'))).toMatchObject({
+        good: { host: 'target.broker.internal' },
+        sequence: 1,
+      });
+      // All of its first life up to the last that anybody has heard.
+      const said = new Set(numbers(device, 1));
+      expect([...said].sort((a, b) => a - b)).toEqual(Array.from(said, (_, n) => n + 1));
+    },
+    30_000,
+  );
+});
+
+it('goes back from a target that lets nobody in, tells why, and follows the next redirect', async () => {
+  const device = 'unwanted';
+  const agents = await made(device, { trialMs: 1500 });
+  let knocked = 0;
+  const deaf: Server = createServer((socket) => {
+    knocked++;
+    socket.destroy();
+  });
+  const port = await new Promise<number>((resolve) =>
+    deaf.listen(0, '127.0.0.1', () => {
+      const address = deaf.address();
+      resolve(typeof address === 'object' && address ? address.port : 0);
+    }),
+  );
+  old.register(device, redirect(device, 1, { ...target.endpoint, port }));
+  const events = await run('client/device-agent/main.ts', [agents], async (seen) => {
+    await until('it is back', () =>
+      old.events.some(({ key, event }) => String(key).startsWith(device) && event === 'returned'),
+    );
+    old.register(device, redirect(device, 2, target.endpoint));
+    await until('it has moved', () => seen.some((one) => one.event === 'settled' && one.sequence === 2));
+  });
+  deaf.close();
+  expect(knocked).toBeGreaterThan(0);
+  expect(events.filter(({ event }) => event === 'taken')).toHaveLength(2);
+  const all = numbers(device, 1);
+  expect([...new Set(all)].sort((a, b) => a - b)).toEqual(Array.from(new Set(all), (_, n) => n + 1));
+}, 30_000);
+
+it('gives up a target where it never gets further than to start, after three starts', async () => {
+  const device = 'restarting';
+  const agents = await made(device);
+  // Nobody listens there.
+  old.register(device, redirect(device, 1, { ...target.endpoint, port: 1 }));
+  await run('test/device-agent/cut-off.ts', [agents, 'left'], () => new Promise(() => {}));
+  for (let start = 1; start < 3; start++)
+    await run('test/device-agent/cut-off.ts', [agents, 'started'], () => new Promise(() => {}));
+  const events = await run('client/device-agent/main.ts', [agents], (seen) =>
+    until('it is back', () => seen.some(({ event }) => event === 'acknowledged')),
+  );
+  expect(events.map(({ event }) => event)).toEqual(expect.arrayContaining(['returning', 'connected']));
+}, 30_000);
+
+it('runs many as one simulation, at the pace that was asked for, and counts what becomes of them', async () => {
+  const names = Array.from({ length: 12 }, (_, n) => `many-${n}`);
+  const files: AgentsFile[] = [];
+  for (const name of names) files.push(JSON.parse(readFileSync(await made(name), 'utf8')));
+  const [first] = files;
+  if (!first) throw new Error('no files');
+  const started = Date.now();
+  const simulation = new Simulation({
+    file: { ...first, agents: files.flatMap(({ agents }) => agents), startsPerSecond: 5 },
+    folder,
+    flags: [],
+    env: process.env,
+  });
+  await until('all talk', () => simulation.heard === names.length);
+  expect(Date.now() - started).toBeGreaterThan(2000);
+  expect(simulation.counts()).toMatchObject({ devices: 12, connected: { 'old.broker.internal': 12 }, moved: 0 });
+  for (const name of names) old.register(name, redirect(name, 1, target.endpoint));
+  old.register('many-0', 'go there');
+  await until('they move', () => simulation.counts().moved === names.length - 1);
+  await until('one is refused', () => simulation.counts().refused.malformed === 1);
+  expect(simulation.counts().connected).toEqual({ 'old.broker.internal': 1, 'target.broker.internal': 11 });
+  simulation.stop();
+  expect(await simulation.ended()).toBe(0);
+  const { acknowledged, silence, connected } = simulation.counts();
+  expect(connected).toEqual({});
+  expect(silence.p99).toBeGreaterThan(99);
+  const came = new Set([...old.came, ...target.came].filter((key) => key.startsWith('many-')));
+  expect(came.size).toBeGreaterThanOrEqual(acknowledged);
+}, 30_000);
+
+describe('the outbox', () => {
+  const open = (limit = 3, name = 'box') => new Outbox({ limit, file: file(name) });
+  const held = (box: Outbox): string[] => {
+    const keys = new Map<string, true>();
+    for (let message = box.next(keys); message; message = box.next(keys)) keys.set(message.key, true);
+    return [...keys.keys()];
+  };
+
+  it('has after a restart what was added and not removed, in its order', () => {
+    const box = open();
+    for (const key of ['a', 'b', 'c']) box.add(key, `{"key":"${key} \\n"}`);
+    box.remove('b');
+    expect(held(open())).toEqual(['a', 'c']);
+    expect(open().next(new Map())).toEqual({ key: 'a', text: '{"key":"a \\n"}' });
+  });
+
+  it('lets the oldest make room, and counts it', () => {
+    const box = open(2, 'small');
+    for (const key of ['a', 'b', 'c']) box.add(key, '{}');
+    expect([held(box), box.dropped]).toEqual([['b', 'c'], 1]);
+    expect(held(open(2, 'small'))).toEqual(['b', 'c']);
+  });
+
+  it('forgets the line in whose middle the power was cut, and no other', () => {
+    open(9, 'torn').add('a', '{}');
+    appendFileSync(file('torn'), '+b {"ke');
+    const box = open(9, 'torn');
+    box.add('c', '{}');
+    expect(held(open(9, 'torn'))).toEqual(['a', 'c']);
+  });
+
+  it('keeps its file small', () => {
+    const box = open(10, 'long');
+    for (let n = 0; n < 700; n++) {
+      box.add(String(n), '{}');
+      box.remove(String(n));
+    }
+    expect(readFileSync(file('long'), 'utf8').split('\n').length).toBeLessThan(1100);
+    expect(existsSync(file('long.new'))).toBe(false);
+  });
+});
