@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { abandon, audit, cancel, pause, resume, retry, undo, watch } from './commands/control.ts';
 import { approve, decide, reject } from './commands/decide.ts';
 import { deploy } from './commands/deploy.ts';
+import { devices } from './commands/devices.ts';
 import { doctor } from './commands/doctor.ts';
 import { migrate } from './commands/migrate.ts';
 import { permissions } from './commands/permissions.ts';
@@ -50,6 +51,7 @@ for (const command of [
   cancel,
   remove,
   recover,
+  devices,
   doctor,
   permissions,
   worker,
