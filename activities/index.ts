@@ -1,4 +1,5 @@
 /** The activities that workflows call, by the queue they are served on. Types only: workflows never load this code. */
+import type { DeviceActivities } from '../model/fleet.ts';
 import type { createEstateActivities } from './estate/load.ts';
 import type { createPlacementActivities } from './estate/place.ts';
 import type { createProviderActivities } from './providers/activities.ts';
@@ -17,7 +18,7 @@ export type Activities = ReturnType<typeof createRegistryActivities> &
 export type ProviderActivities = ReturnType<typeof createProviderActivities> & FenceActivities & EndpointActivities;
 
 /** On the bulk queues of two providers. */
-export type BulkActivities = ReturnType<typeof createTransferActivities>;
+export type BulkActivities = ReturnType<typeof createTransferActivities> & DeviceActivities;
 
 /** On the queue of what follows. */
-export type WatchActivities = ReturnType<typeof createFollowActivities>;
+export type WatchActivities = ReturnType<typeof createFollowActivities> & DeviceActivities;

@@ -16,12 +16,28 @@ import {
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
 } from '@temporalio/client';
-import { type AuditVerdict, type EstateCheck, type EstatePlan, taskQueue, workflowIds } from '../model/operations.ts';
+import {
+  type AuditVerdict,
+  type CheckDevicesInput,
+  type DevicesCheck,
+  type EstateCheck,
+  type EstatePlan,
+  taskQueue,
+  workflowIds,
+} from '../model/operations.ts';
 import { type EstateRecord, type ServiceRecord, ServiceSummary } from '../model/record.ts';
 import { OperationHandle } from './operation-handle.ts';
 
 export type { Endpoint, EndpointRecord } from '../model/endpoint-record.ts';
-export type { AuditVerdict, EstateCheck, EstatePlan, OperationResult, Rebuilt } from '../model/operations.ts';
+export type {
+  AuditVerdict,
+  CheckDevicesInput,
+  DevicesCheck,
+  EstateCheck,
+  EstatePlan,
+  OperationResult,
+  Rebuilt,
+} from '../model/operations.ts';
 export type { AuditEntry, Progress } from '../model/progress.ts';
 export type { ServiceRecord, ServiceSummary } from '../model/record.ts';
 export { type CodecKeys, encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
@@ -168,6 +184,23 @@ export class EstateClient {
     const id = randomBytes(4).toString('hex');
     const started = await this.#start('checkEstate', workflowIds.checkEstate(this.name, id), { by });
     return started.outcome<EstateCheck>();
+  }
+
+  /** Looks at the devices of an `iot_core` service: what a registry holds, how two differ, pages of what was written of it. */
+  async devices(input: CheckDevicesInput): Promise<DevicesCheck> {
+    const started = await this.#start('checkDevices', workflowIds.checkDevices(this.name, input.service), input);
+    return started.outcome<DevicesCheck>();
+  }
+
+  /** Registers the devices of one placement of an `iot_core` service at another; asks about those that it could not. */
+  copyFleet(input: {
+    service: string;
+    from: string;
+    to: string;
+    calls_per_second?: number | undefined;
+    by?: string | undefined;
+  }): Promise<OperationHandle> {
+    return this.#start('copyFleet', workflowIds.copyFleet(this.name, input.service), input);
   }
 
   /** Judges the audit trail of a run as the records buckets keep it: the latest run of the workflow where none is named. */

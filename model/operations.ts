@@ -5,6 +5,8 @@ import type { Verdict } from './audit.ts';
 import { Duration } from './duration.ts';
 import type { EndpointRecord, EndpointZone } from './endpoint-record.ts';
 import type { EstateCost } from './estate-cost.ts';
+import { type Census, type DeviceRows, type DiffedDevices, deviceReports } from './fleet.ts';
+import type { FleetGap } from './fleet-mapping.ts';
 import type { Step } from './progress.ts';
 import type { Orphan, RecordedPlacement, ServiceStatus } from './record.ts';
 import type { Placement, ResourceSpec, ServiceType } from './service.ts';
@@ -119,6 +121,64 @@ export const VerifyAuditInput = z.strictObject({
   workflowId: z.string().min(1).max(1000),
   runId: z.string().min(1).max(100),
 });
+const Looks = z.strictObject({ v: z.literal(1).default(1), estate: Estate, service: Name });
+/** Calls a second to each registry, in place of `registryCallsPerSecond`. */
+const CallsPerSecond = z.number().min(1).max(10_000).optional();
+export const CopyFleetInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  service: Name,
+  /** Placements of the service: whose devices are registered where. */
+  from: Name,
+  to: Name,
+  calls_per_second: CallsPerSecond,
+  by: z.string().max(200).default(''),
+});
+export type CopyFleetInput = z.infer<typeof CopyFleetInput>;
+
+export interface CopiedFleet extends OperationResult {
+  /** `name` and `provider` tell where the outcome of each device is. */
+  copy?: { provider: string; name: string; moved: number; there: number; refused: number; left: number } | undefined;
+}
+
+/** What is looked at of the devices of an `iot_core` service. */
+export const CheckDevicesInput = z.discriminatedUnion('what', [
+  /** Everything that one registry holds; `to`: judged for a move to that provider's cloud. */
+  Looks.extend({
+    what: z.literal('list'),
+    provider: Name.optional(),
+    to: Name.optional(),
+    calls_per_second: CallsPerSecond,
+  }),
+  /** How two registries differ. */
+  Looks.extend({ what: z.literal('diff'), from: Name, to: Name, calls_per_second: CallsPerSecond }),
+  /** A page of what an earlier run has written. */
+  Looks.extend({
+    what: z.literal('rows'),
+    provider: Name,
+    name: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'must match [A-Za-z0-9_-]{1,64}'),
+    report: z.enum(deviceReports),
+    page: z.number().int().min(0).default(0),
+  }),
+]);
+export type CheckDevicesInput = z.input<typeof CheckDevicesInput>;
+
+/** `name` and `provider` tell where the files are: what `rows` takes. */
+export type DevicesCheck =
+  | { what: 'list'; service: string; provider: string; name: string; census: Census }
+  | {
+      what: 'diff';
+      service: string;
+      provider: string;
+      name: string;
+      left: Census;
+      right: Census;
+      diff: DiffedDevices;
+      /** What of a device does not map from the one cloud to the other. */
+      gaps: Pick<FleetGap, 'becomes' | 'text'>[];
+    }
+  | ({ what: 'rows'; service: string } & DeviceRows);
+
 export const PlanEstateInput = z.strictObject({
   v: z.literal(1).default(1),
   estate: Estate,
@@ -157,6 +217,8 @@ export const workflowIds = {
   removeService: (estate: string, service: string) => `remove/${estate}/${service}`,
   recoverService: (estate: string, service: string) => `recover/${estate}/${service}`,
   checkEstate: (estate: string, id: string) => `check/${estate}-${id}`,
+  copyFleet: (estate: string, service: string) => `copy-fleet/${estate}/${service}`,
+  checkDevices: (estate: string, service: string) => `devices/${estate}/${service}`,
   verifyAudit: (estate: string, id: string) => `verify-audit/${estate}-${id}`,
   rebuildEstate: (estate: string) => `rebuild/${estate}`,
   cloudEstate: (estate: string) => `estate/${estate}`,

@@ -28,8 +28,16 @@ export const RegisteredDevice = z.strictObject({
   ]),
   /** Free text of the operator: model, site. */
   attributes: z.record(z.string(), z.string()).default({}),
+  /** Names of the groups that it is in. */
+  groups: z.array(z.string()).optional(),
   /** What the device is to be like: told to it under `devices/<id>/config` when it subscribes, and at each change. */
   desired: z.record(z.string(), z.json()).optional(),
+  /** State as the device has told; kept for whoever moves the fleet. */
+  reported: z.record(z.string(), z.json()).optional(),
+  /** The certificates themselves, base64 of DER, by thumbprint: for the way to a cloud that must have them. */
+  certificates: z.record(z.string(), z.base64()).optional(),
+  /** Mark of the copy that made it. */
+  copiedBy: z.string().optional(),
 });
 export type RegisteredDevice = z.infer<typeof RegisteredDevice>;
 

@@ -7,3 +7,7 @@ export const markdown = (text: string): string => printable(text).replace(/[\\`*
 export const printable = (text: string): string =>
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g, ' ');
+
+/** One row of a CSV file (RFC 4180). What a spreadsheet would take for a formula is led by an apostrophe. */
+export const csvRow = (cells: readonly string[]): string =>
+  `${cells.map((cell) => `"${cell.replace(/^[=+\-@\t\r]/, "'$&").replaceAll('"', '""')}"`).join(',')}\r\n`;

@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import { parseArgs, parseEnv } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { createDeviceActivities } from '../activities/devices/activities.ts';
 import { createEstateActivities } from '../activities/estate/load.ts';
 import { createPlacementActivities } from '../activities/estate/place.ts';
 import { createProviderActivities } from '../activities/providers/activities.ts';
@@ -115,8 +116,9 @@ for (const queue of [queues.control, queues.undo])
     for (const name of pool.names())
       workers.push(await Worker.create({ ...common, taskQueue: queue(name), activities: providerActivities }));
 const transfers = createTransferActivities(providerDependencies);
+const devices = createDeviceActivities(providerDependencies);
 if (chosen.includes('bulk')) {
-  const activities = { ...transfers };
+  const activities = { ...transfers, ...devices };
   // Each may hold hundreds of MiB of bodies.
   const limits = { maxConcurrentActivityTaskExecutions: 1, maxConcurrentActivityTaskPolls: 1 };
   for (const source of pool.names())
@@ -131,7 +133,7 @@ if (chosen.includes('watch'))
       taskQueue: watchQueue,
       // A cutover waits for a pump to hear that it is to stop.
       maxHeartbeatThrottleInterval: '1s',
-      activities: { ...createFollowActivities(transfers) },
+      activities: { ...createFollowActivities(transfers), ...devices },
     }),
   );
 

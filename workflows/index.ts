@@ -1,7 +1,9 @@
 /** The workflow types of the contract, and nothing else. */
+export { checkDevices } from './check-devices.ts';
 export { checkEstate } from './check-estate.ts';
 export { cloudEstate } from './cloud-estate.ts';
 export { cloudService } from './cloud-service.ts';
+export { copyFleet } from './copy-fleet.ts';
 export { deployEstate } from './deploy-estate.ts';
 export { deployService } from './deploy-service.ts';
 export { migrateService } from './migrate-service.ts';

@@ -16,6 +16,7 @@ import type {
   ServiceType,
 } from '../../model/service.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
+import type { Ask, DeviceRegistry } from './device-registry.ts';
 import type { ObjectStore } from './object-store.ts';
 
 /** What surrounds one call to a resource driver. */
@@ -224,6 +225,8 @@ export interface Provider {
   readonly objects: SmallObjects;
   /** The store of a `storage` or `data_lake` placement, for moving what is in it. */
   store(placement: PlacementRef): ObjectStore;
+  /** The devices of an `iot_core` placement, for moving them. Each request goes through `ask`. */
+  devices(placement: PlacementRef, ask: Ask, signal: AbortSignal): DeviceRegistry;
   readonly fence: FenceDriver;
   readonly dns: DnsDriver;
   /** The account that the credentials really belong to, asked of the cloud. */

@@ -16,7 +16,11 @@ export interface Files {
   create(name: string, bytes: Uint8Array): Promise<void>;
 }
 
-export function filesOf(provider: Provider, { target, transfer }: Transfer, signal: AbortSignal): Files {
+export function filesOf(
+  provider: Provider,
+  { target, transfer }: Pick<Transfer, 'target' | 'transfer'>,
+  signal: AbortSignal,
+): Files {
   const placement = recordsPlacement(target.owner, target);
   const folder = `transfers/${target.owner.service}/${transfer}/`;
   const run = <T>(operation: string, name: string, step: () => Promise<T>): Promise<T> =>

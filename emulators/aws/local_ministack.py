@@ -210,6 +210,28 @@ def delete_thing_type(name):
 iot._delete_thing_type = delete_thing_type
 
 
+# IoT: the members of a thing group come in pages.
+
+_route_request = iot._route_request
+
+
+async def route_request(method, path, headers, body, query_params):
+    answer = await _route_request(method, path, headers, body, query_params)
+    if method != "GET" or not re.fullmatch(r"/thing-groups/[^/]+/things", path) or answer[0] != 200:
+        return answer
+    asked = {name: value[0] if isinstance(value, list) else value for name, value in query_params.items()}
+    size = min(int(asked.get("maxResults") or 25), 250)
+    start = int(asked.get("nextToken") or 0)
+    things = json.loads(answer[2])["things"]
+    page = {"things": things[start : start + size]}
+    if start + size < len(things):
+        page["nextToken"] = str(start + size)
+    return responses.json_response(page)
+
+
+iot._route_request = route_request
+
+
 # S3: a new bucket blocks public access and encrypts; the name of a deleted one stays taken for a while.
 
 s3._new_bucket_public_access_block = lambda: {"_public_access_block": s3._NEW_BUCKET_PUBLIC_ACCESS_BLOCK}

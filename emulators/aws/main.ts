@@ -153,6 +153,7 @@ const listeners: Listener[] = [
     hosts: [
       '*.s3.*.amazonaws.com',
       ...serviceHosts,
+      'data-ats.iot.*.amazonaws.com',
       '*.s3.amazonaws.com',
       's3.amazonaws.com',
       'sts.amazonaws.com',

@@ -37,7 +37,7 @@ const secretKey = /sig|token|credential|key|password|secret|code|assertion/i;
 const readingAction = /^(Describe|Get|List|Head|Simulate|Search|Query|Scan|Batch?Get|Decrypt|Receive)/;
 /** POST requests that change nothing: tokens, permission checks, key listings, queries, pulls. */
 const readingPath =
-  /\/oauth2\/|\/token$|:testIamPermissions$|\/testIamPermissions$|\/listKeys$|\/listkeys$|\/checkNameAvailability$|\/checkAccess$|\/devices\/query$|:pull$|:acknowledge$|:modifyAckDeadline$|\/wait$|\/openid-configuration$/i;
+  /\/oauth2\/|\/token$|:testIamPermissions$|\/testIamPermissions$|\/listKeys$|\/listkeys$|\/checkNameAvailability$|\/checkAccess$|\/devices\/query$|^\/attached-policies\/|:pull$|:acknowledge$|:modifyAckDeadline$|\/wait$|\/openid-configuration$/i;
 
 /** Whether a call changes something, as far as can be seen without knowing each API. */
 function isMutating(method: string, path: string, action: string | undefined): boolean {

@@ -5,6 +5,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as iot from '@aws-sdk/client-iot';
+import * as iotData from '@aws-sdk/client-iot-data-plane';
 import * as route53 from '@aws-sdk/client-route-53';
 import * as s3 from '@aws-sdk/client-s3';
 import { z } from 'zod';
@@ -116,7 +117,7 @@ function operationsOf(model: object): Operation[] {
 }
 
 const models: Readonly<Record<string, readonly Operation[]>> = {
-  iot: operationsOf(iot),
+  iot: [...operationsOf(iotData), ...operationsOf(iot)],
   route53: operationsOf(route53),
   s3: operationsOf(s3),
 };

@@ -25,7 +25,7 @@ function cellOf(provider: Provider, { type }: Placement) {
 }
 
 /** With a records bucket beside the store, as a deployment leaves one there. */
-async function withRecords(
+export async function withRecords(
   { control, undo }: { control: Provider; undo: Provider },
   placement: Placement,
   act: () => Promise<void>,

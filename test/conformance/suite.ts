@@ -11,6 +11,7 @@ import { CloudError } from '../../model/errors.ts';
 import { type Identity, identities } from '../../model/permissions.ts';
 import type { Configuration, Outputs, Placement, ProviderType, ResourceSpec } from '../../model/service.ts';
 import { poolOf } from '../transfer/stores.ts';
+import { isRegistered } from './fleets.ts';
 import { calledRights, limitedProvider, listedRights, placeholders, record, recording } from './identities.ts';
 import { isCopied, isFenced } from './stores.ts';
 
@@ -41,6 +42,7 @@ export function conformance(title: string, test: ConformanceCase): void {
     /** Of what copies content. */
     let bulk: ProviderPool;
     const holdsObjects = test.type === 'storage' || test.type === 'data_lake';
+    const holdsDevices = test.type === 'iot_core';
     const callers: Partial<Record<Identity, string>> = {};
     let cell: Cell;
     const placements: Placement[] = [];
@@ -128,7 +130,7 @@ export function conformance(title: string, test: ConformanceCase): void {
       control = (await made('control')).provider;
       undo = (await made('undo')).provider;
       watch = (await made('watch')).provider;
-      if (holdsObjects) {
+      if (holdsObjects || holdsDevices) {
         const { provider, credentials } = await made('bulk');
         await provider.close();
         bulk = poolOf(placeholders(test.cloud, credentials));
@@ -323,6 +325,11 @@ export function conformance(title: string, test: ConformanceCase): void {
           await removeAll(to);
         }, 180_000);
       }
+
+      if (holdsDevices)
+        it('has its devices listed, registered, compared and taken back by who moves content', async () => {
+          await isRegistered({ control, undo, bulk }, placement);
+        }, 120_000);
 
       it('is found by its owner; another estate does not see it', async () => {
         const found = await scan(watch, placement, AbortSignal.timeout(30_000));

@@ -6,6 +6,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { bundleWorkflowCode, DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import { createDeviceActivities } from '../../activities/devices/activities.ts';
 import { createEstateActivities, type Waits } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import type { BulkActivities } from '../../activities/index.ts';
@@ -98,13 +99,15 @@ export async function ownWorker(
     workers.push(await Worker.create({ ...common, taskQueue: urgentQueue(name), activities: urgent }));
   }
   if (moves) {
-    const transfers = moves(createTransferActivities({ pool, pollMs, callDeadlineMs: waits.callDeadlineMs }));
+    const dependencies = { pool, pollMs, callDeadlineMs: waits.callDeadlineMs };
+    const devices = createDeviceActivities(dependencies);
+    const transfers = moves({ ...createTransferActivities(dependencies), ...devices });
     for (const source of pool.names())
       for (const target of pool.names().filter((name) => name !== source))
         workers.push(
           await Worker.create({ ...common, taskQueue: bulkQueue(source, target), activities: { ...transfers } }),
         );
-    const activities = { ...createFollowActivities(transfers) };
+    const activities = { ...createFollowActivities(transfers), ...devices };
     workers.push(
       await Worker.create({ ...common, taskQueue: watchQueue, maxHeartbeatThrottleInterval: '200ms', activities }),
     );

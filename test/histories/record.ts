@@ -15,11 +15,13 @@ import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { baseEnvironment, localCredentials } from '../../emulators/environment.ts';
 import { LocalStack, settingsFrom } from '../../emulators/stack.ts';
 import type { WorkflowHandle } from '@temporalio/client';
-import { taskQueue, workflowIds } from '../../model/operations.ts';
+import { type CopiedFleet, taskQueue, workflowIds } from '../../model/operations.ts';
 import type { Progress } from '../../model/progress.ts';
 import type { ServiceRecord } from '../../model/record.ts';
+import { type PlacementRef, placementRef } from '../../model/transfer.ts';
 import { allHistories, textOf } from '../e2e/histories.ts';
 import { ownWorker, writeEstate } from '../e2e/own-worker.ts';
+import { fill } from '../fleet/fleets.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const state = join(root, '.local/histories');
@@ -144,6 +146,30 @@ async function recordAll(): Promise<void> {
   await answer(moved, 'cutover', 'approve');
   await moved.result();
   while ((await record()).placements.length > 1) await new Promise((done) => setTimeout(done, 100));
+
+  // A fleet that is looked at and copied; one of its devices stands there as something else.
+  const fleet = { type: 'iot_core', redundancy: 2, preferred_providers: ['azure', 'gcp'], protect: false };
+  await (await start('deployEstate', 'fleet', { file: { services: { ...services, fleet } } })).result();
+  const { placements }: ServiceRecord = await workflow.getHandle(workflowIds.cloudService(estate, 'fleet')).query('record');
+  const placed = (provider: string): PlacementRef => {
+    const found = placements.find((one) => one.provider === provider);
+    if (!found) throw new Error(`the fleet is not on ${provider}`);
+    return placementRef({ estate, uid: '', service: 'fleet', controller: '' }, found);
+  };
+  await fill.azure(placed('azure'), [{ id: 'pump-1' }, { id: 'pump-2' }, { id: 'key', credential: 'key' }, { id: 'taken' }]);
+  await fill.gcp(placed('gcp'), [{ id: 'taken' }]);
+  const pair = { service: 'fleet', from: 'azure', to: 'gcp' };
+  await (await start('checkDevices', 'listed', { what: 'list', service: 'fleet', provider: 'azure', to: 'gcp' })).result();
+  await (await start('checkDevices', 'compared', { what: 'diff', ...pair })).result();
+  const takenBack = await start('copyFleet', 'undone', pair);
+  await answer(takenBack, 'devices', 'undo');
+  await takenBack.result().catch(() => {});
+  const copied = await start('copyFleet', 'copied', pair);
+  await answer(copied, 'devices', 'retry');
+  await answer(copied, 'devices', 'skip');
+  const { copy } = (await copied.result()) as CopiedFleet;
+  const written = { what: 'rows', service: 'fleet', provider: 'gcp', name: copy?.name, report: 'outcomes' };
+  await (await start('checkDevices', 'read', written)).result();
 
   // A database that was lost is a namespace that knows nothing.
   const fresh = await ownWorker('histories-2', file);

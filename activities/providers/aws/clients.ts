@@ -4,6 +4,7 @@ import { EC2Client } from '@aws-sdk/client-ec2';
 import { GlueClient } from '@aws-sdk/client-glue';
 import { IAMClient } from '@aws-sdk/client-iam';
 import { IoTClient } from '@aws-sdk/client-iot';
+import { IoTDataPlaneClient } from '@aws-sdk/client-iot-data-plane';
 import { KinesisClient } from '@aws-sdk/client-kinesis';
 import { Route53Client } from '@aws-sdk/client-route-53';
 import { S3Client } from '@aws-sdk/client-s3';
@@ -46,6 +47,7 @@ export class Clients {
   /** IAM is one for all regions; its requests are signed for us-east-1. */
   iam = (): IAMClient => this.#client('iam', IAMClient, 'us-east-1');
   iot = (region: string): IoTClient => this.#client('iot', IoTClient, region);
+  iotData = (region: string): IoTDataPlaneClient => this.#client('iot-data', IoTDataPlaneClient, region);
   kinesis = (region: string): KinesisClient => this.#client('kinesis', KinesisClient, region);
   /** Route 53 is one for all regions; its requests are signed for us-east-1. */
   route53 = (): Route53Client => this.#client('route53', Route53Client, 'us-east-1');

@@ -1,5 +1,5 @@
 /** What AWS's errors mean. Each service spells the same thing differently; only this file knows how. */
-import type { CloudErrorKind } from '../../../model/errors.ts';
+import { CloudError, type CloudErrorKind } from '../../../model/errors.ts';
 import type { Classified } from '../driver.ts';
 
 /** Exact names, of any service. https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html and each API's own list. */
@@ -148,6 +148,7 @@ const missing = (kind: CloudErrorKind, { name, message }: SdkError): string | un
   kind === 'PermissionDenied' ? missingRight(message) : kind === 'QuotaExceeded' ? `quota (${name})` : undefined;
 
 export function classify(error: unknown): Classified {
+  if (error instanceof CloudError) return error.fields;
   const failure: SdkError = error instanceof Error ? error : {};
   const kind = kindOf(failure);
   const seconds = Number(failure.$response?.headers?.['retry-after']);

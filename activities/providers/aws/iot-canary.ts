@@ -120,7 +120,7 @@ export async function canary(
   } finally {
     // Also after a failure or a cancel: what is left would be a device that nobody owns.
     const cleanup = AbortSignal.timeout(20_000);
-    await removeThing(iot, thingName, cleanup);
+    await removeThing({ iot, data: clients.iotData(placement.region) }, thingName, cleanup);
     if (certificateArn) await removeCertificate(iot, certificateArn, cleanup);
   }
 

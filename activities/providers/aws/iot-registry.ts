@@ -14,6 +14,7 @@ import {
   ListThingTypesCommand,
   UpdateThingGroupCommand,
 } from '@aws-sdk/client-iot';
+import { toThingGroup } from '../../../model/fleet-mapping.ts';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Call, ResourceDriver } from '../driver.ts';
@@ -21,7 +22,7 @@ import type { Clients } from './clients.ts';
 import { gone, ifFound } from './errors.ts';
 import { canaryPrefix, removeThing } from './iot-device.ts';
 import { iotArn, iotDriver } from './iot-resource.ts';
-import { desiredTags } from './tags.ts';
+import { allPages, desiredTags } from './tags.ts';
 
 export function registrySpecs(placement: Placement): ResourceSpec[] {
   const name = resourceName(placement, { limit: 128 });
@@ -45,6 +46,12 @@ export function registrySpecs(placement: Placement): ResourceSpec[] {
     },
   ];
 }
+
+/** Clients of where things are, and of where their shadows are. */
+const planes = (clients: Clients, { placement }: Pick<Call, 'placement'>) => ({
+  iot: clients.iot(placement.region),
+  data: clients.iotData(placement.region),
+});
 
 export function thingTypeDriver(clients: Clients): ResourceDriver {
   const client = ({ placement }: Pick<Call, 'placement'>) => clients.iot(placement.region);
@@ -96,7 +103,7 @@ export function thingTypeDriver(clients: Clients): ResourceDriver {
       isEmpty: async (spec, call) => (await things(spec, call, 1)).length === 0,
       async empty(spec, call) {
         const found = await things(spec, call, 50);
-        for (const { thingName = '' } of found) await removeThing(client(call), thingName, call.signal);
+        for (const { thingName = '' } of found) await removeThing(planes(clients, call), thingName, call.signal);
         return found.length === 0;
       },
     },
@@ -108,6 +115,16 @@ export function thingGroupDriver(clients: Clients): ResourceDriver {
   const members = async (spec: ResourceSpec, call: Call, maxResults: number): Promise<string[]> => {
     const command = new ListThingsInThingGroupCommand({ thingGroupName: spec.name, maxResults });
     return (await ifFound(client(call).send(command, { abortSignal: call.signal })))?.things ?? [];
+  };
+  /** Those that copies of fleets have made of the groups that devices are in. */
+  const groupsOf = async (spec: ResourceSpec, call: Call): Promise<string[]> => {
+    const prefix = toThingGroup(spec.name, '');
+    const found = await allPages(async (nextToken) => {
+      const command = new ListThingGroupsCommand({ namePrefixFilter: prefix, nextToken });
+      const page = await client(call).send(command, { abortSignal: call.signal });
+      return { items: page.thingGroups ?? [], next: page.nextToken };
+    });
+    return found.flatMap(({ groupName }) => (groupName?.startsWith(prefix) ? [groupName] : []));
   };
   return iotDriver(clients, {
     kind: 'aws.iot.thing-group',
@@ -144,7 +161,9 @@ export function thingGroupDriver(clients: Clients): ResourceDriver {
     },
     async remove(spec, call) {
       // A canary whose worker died may have left its device behind.
-      for (const name of await members(spec, call, 250)) await removeThing(client(call), name, call.signal);
+      for (const name of await members(spec, call, 250)) await removeThing(planes(clients, call), name, call.signal);
+      for (const thingGroupName of await groupsOf(spec, call))
+        await gone(client(call).send(new DeleteThingGroupCommand({ thingGroupName }), { abortSignal: call.signal }));
       const command = new DeleteThingGroupCommand({ thingGroupName: spec.name });
       await gone(client(call).send(command, { abortSignal: call.signal }));
     },
@@ -162,7 +181,7 @@ export function thingGroupDriver(clients: Clients): ResourceDriver {
         (await members(spec, call, 250)).every((name) => name.startsWith(canaryPrefix(call.placement))),
       async empty(spec, call) {
         const found = await members(spec, call, 50);
-        for (const name of found) await removeThing(client(call), name, call.signal);
+        for (const name of found) await removeThing(planes(clients, call), name, call.signal);
         return found.length === 0;
       },
     },

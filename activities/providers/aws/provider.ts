@@ -10,6 +10,7 @@ import { PooledHttp } from '../pooled-http.ts';
 import { Clients } from './clients.ts';
 import { compute } from './compute.ts';
 import { dataLake } from './data-lake.ts';
+import { iotDevices } from './device-registry.ts';
 import { route53 } from './dns.ts';
 import { classify, isKind } from './errors.ts';
 import { bucketFence } from './fence.ts';
@@ -41,6 +42,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
     cells: [iotCore(clients, settings.deviceCa), compute(clients), dataLake(clients), storage(clients)],
     objects: smallObjects(clients),
     store: (placement) => s3Store(clients, http, { ...placement, bucket: outputOf(placement, 'bucket', 'bucket') }),
+    devices: (placement, ask, signal) => iotDevices(clients, placement, ask, signal),
     dns: route53(clients, settings.pollMs),
     fence: bucketFence(clients, async (signal) => {
       const { UserId = '', Arn = '' } = await identity(signal);

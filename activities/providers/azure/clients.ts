@@ -17,6 +17,7 @@ import {
   type TokenCredential,
 } from '@azure/identity';
 import { ContainerClient } from '@azure/storage-blob';
+import iothub from 'azure-iothub';
 import { z } from 'zod';
 import type { ProviderSettings } from '../driver.ts';
 
@@ -118,6 +119,15 @@ export class AzureClients {
     if (answer.status !== 200)
       throw new RestError('permissions', { statusCode: answer.status, request, response: answer });
     return z.object({ value: z.array(Granted) }).parse(JSON.parse(answer.bodyAsText ?? '{}')).value;
+  }
+
+  /** The identities and twins of one IoT hub. The client has no deadline of its own. */
+  devices(host: string): iothub.Registry {
+    const known = this.#made.get(host);
+    if (known instanceof iothub.Registry) return known;
+    const registry = iothub.Registry.fromTokenCredential(host, this.credential);
+    this.#made.set(host, registry);
+    return registry;
   }
 
   close(): void {

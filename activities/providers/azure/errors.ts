@@ -69,9 +69,10 @@ const byStatus: Readonly<Record<number, CloudErrorKind>> = {
   429: 'Throttled',
 };
 
-interface Headers {
-  get(name: string): string | undefined;
-}
+/** Those of the IoT Hub client are Node's own. */
+type Headers =
+  | { get(name: string): string | undefined }
+  | { [name: string]: string | string[] | undefined; get?: never };
 /** The shape of `RestError` and, with less in it, of what AMQP, MSAL and the IoT Hub client throw. */
 interface SdkError {
   name?: string;
@@ -99,7 +100,7 @@ function kindOf(error: SdkError, status: number): CloudErrorKind {
   const code = String(error.code ?? name);
   if (status === 401 && /not yet valid|nbf|IDX10222/i.test(message)) return 'ClockSkewed';
   // A PUT that asks for nothing but "it must not exist" is refused for one reason. IoT Hub says so where If-Match is left out.
-  const created = request?.method === 'PUT' && request.headers?.get('if-match') === undefined;
+  const created = request?.method === 'PUT' && request.headers?.get?.('if-match') === undefined;
   if (status === 412 && created) return 'AlreadyExists';
   // One code for what is not possible now, what is never possible, and what costs too much of a quota.
   if (/^(OperationNotAllowed|Conflict)$/.test(code) && /quota|exceed.*limit|cores/i.test(message))
@@ -119,7 +120,10 @@ export function classify(error: unknown): Classified {
   if (error instanceof CloudError) return error.fields;
   const failure: SdkError = error instanceof Error ? error : {};
   const status = failure.statusCode ?? failure.response?.statusCode ?? failure.response?.status ?? 0;
-  const header = (name: string): string | undefined => failure.response?.headers?.get?.(name);
+  const header = (name: string): string | undefined => {
+    const headers = failure.response?.headers;
+    return headers?.get ? headers.get(name) : (headers as Readonly<Record<string, string>> | undefined)?.[name];
+  };
   const kind = kindOf(failure, status);
   const seconds = Number(header('retry-after'));
   return {

@@ -7,6 +7,7 @@ import { PooledHttp } from '../pooled-http.ts';
 import { AzureClients } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
+import { hubDevices } from './device-registry.ts';
 import { azureDns } from './dns.ts';
 import { classify, isKind } from './errors.ts';
 import { accountFence } from './fence.ts';
@@ -28,6 +29,10 @@ export function azureProvider(settings: ProviderSettings): Provider {
         account: outputOf(placement, 'account', 'name'),
         container: outputOf(placement, 'container', 'name'),
       }),
+    devices: (placement, ask) => {
+      const host = outputOf(placement, 'hub', 'host');
+      return hubDevices(clients.devices(host), host, ask);
+    },
     dns: azureDns(clients),
     fence: accountFence(clients),
     classify,

@@ -8,6 +8,7 @@ import { bucketDriver, bucketSpec } from './bucket.ts';
 import { Clients } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
+import { bucketDevices } from './device-registry.ts';
 import { cloudDns } from './dns.ts';
 import { classify } from './errors.ts';
 import { bucketFence } from './fence.ts';
@@ -56,6 +57,8 @@ export function gcpProvider(settings: ProviderSettings): Provider {
     ],
     objects: smallObjects(clients),
     store: (placement) => gcsStore(http, clients.token, outputOf(placement, 'bucket', 'bucket')),
+    devices: (placement, ask, signal) =>
+      bucketDevices(gcsStore(http, clients.token, outputOf(placement, 'registry', 'bucket')), ask, signal),
     dns: cloudDns(clients, settings.pollMs),
     fence: bucketFence(clients),
     classify,

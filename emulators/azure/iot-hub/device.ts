@@ -91,6 +91,7 @@ export interface DeviceRecord {
     secondaryThumbprint: string | null;
   };
   iotEdge: boolean;
+  deviceScope: string | null;
   twin: { etag: string; version: number; tags: Bag; desired: Section; reported: Section };
 }
 
@@ -128,6 +129,7 @@ export function makeRecord(id: string, wanted: Omit<DeviceRequest, 'deviceId'>, 
       secondaryThumbprint: x509Thumbprint?.secondaryThumbprint?.toUpperCase() ?? null,
     },
     iotEdge: wanted.capabilities?.iotEdge ?? false,
+    deviceScope: wanted.deviceScope ?? null,
     twin: before?.twin ?? { etag: newEtag(), version: 2, tags: {}, desired: empty(), reported: empty() },
   };
 }
@@ -153,6 +155,7 @@ export const showDevice = (record: DeviceRecord, presence: Presence): Record<str
     type: record.authentication.type,
   },
   capabilities: { iotEdge: record.iotEdge },
+  ...(record.deviceScope ? { deviceScope: record.deviceScope } : {}),
 });
 
 const showThumbprints = ({ authentication }: DeviceRecord): Record<string, unknown> => ({
@@ -173,6 +176,7 @@ export function showTwin(record: DeviceRecord, presence: Presence): Record<strin
     etag: twin.etag,
     deviceEtag: record.etag,
     status: record.status,
+    ...(record.statusReason ? { statusReason: record.statusReason } : {}),
     statusUpdateTime: record.statusUpdatedTime,
     connectionState: presence.connected ? 'Connected' : 'Disconnected',
     lastActivityTime: presence.activity,
@@ -184,5 +188,6 @@ export function showTwin(record: DeviceRecord, presence: Presence): Record<strin
     tags: twin.tags,
     properties: { desired: section(twin.desired), reported: section(twin.reported) },
     capabilities: { iotEdge: record.iotEdge },
+    ...(record.deviceScope ? { deviceScope: record.deviceScope } : {}),
   };
 }

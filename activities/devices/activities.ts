@@ -1,0 +1,362 @@
+/**
+ * The activities that move a fleet's registry. A census lists a registry into files, which are what is copied and compared;
+ * the registries themselves are asked for pages, and for the devices of one file at a time.
+ */
+import { hash } from 'node:crypto';
+import { ApplicationFailure, Context } from '@temporalio/activity';
+import { z } from 'zod';
+import { CloudError, type CloudErrorKind } from '../../model/errors.ts';
+import {
+  Census,
+  CensusDevicesInput,
+  type CopiedDevices,
+  CopyDevicesInput,
+  comparable,
+  copyMark,
+  Device,
+  type DeviceActivities,
+  DeviceDifference,
+  type DeviceRows,
+  DiffDevicesInput,
+  type DiffedDevices,
+  deviceRow,
+  firstRows,
+  fleetFields,
+  Outcome,
+  ReadDevicesInput,
+  RemoveCopiedDevicesInput,
+  shardDevices,
+} from '../../model/fleet.ts';
+import { judgeDevice } from '../../model/fleet-mapping.ts';
+import { recordsPlacement } from '../../model/records.ts';
+import { csvRow } from '../../model/text.ts';
+import type { PlacementRef } from '../../model/transfer.ts';
+import type { ProviderDependencies } from '../providers/activities.ts';
+import { cellOf, ofPlacement, paceOf, providerCalls } from '../providers/calls.ts';
+import type { DeviceRegistry, Put } from '../providers/device-registry.ts';
+import type { Provider } from '../providers/driver.ts';
+import { recordsBuckets } from '../records/bucket.ts';
+import { allOrFirstError } from '../transfer/copy-object.ts';
+import {
+  type Files,
+  filesOf,
+  fromLines,
+  LineFiles,
+  ordinal,
+  packLines,
+  toLines,
+  unpackLines,
+} from '../transfer/files.ts';
+import { asker } from './ask.ts';
+
+const devicesFile = (shard: number): string => `devices/${ordinal(shard)}.jsonl.gz`;
+const outcomeFile = (shard: number, attempt: number): string =>
+  `outcomes/${ordinal(shard)}${attempt > 0 ? `-${ordinal(attempt)}` : ''}`;
+
+/** How far a census has come; what its heartbeats carry. It changes only where the files that it speaks of are written. */
+const Counting = Census.omit({ files: true, refusedFiles: true }).extend({
+  token: z.string().optional(),
+  ended: z.boolean(),
+  refusedFiles: z.number(),
+});
+
+const RefusedDevice = z.strictObject({ id: z.string(), why: z.string(), detail: z.string() });
+
+/** What another call would not change: that device alone is given up. */
+const final: readonly CloudErrorKind[] = ['InvalidInput', 'NotSupported', 'AlreadyExists', 'NotFound'];
+
+/** What another attempt is for. */
+const unsettled: readonly Outcome['outcome'][] = ['failed', 'differs'];
+/** First of what is left, in an answer. */
+const mostLeft = 5;
+
+function parsed<S extends z.ZodType>(schema: S, input: unknown): z.output<S> {
+  const { data, error } = schema.safeParse(input);
+  if (error) throw ApplicationFailure.nonRetryable(z.prettifyError(error), 'InvalidInput');
+  return data as z.output<S>;
+}
+
+const add = <K extends string>(counts: Partial<Record<K, number>>, key: K): void => {
+  counts[key] = (counts[key] ?? 0) + 1;
+};
+
+type DeviceDependencies = Pick<ProviderDependencies, 'pool' | 'pollMs' | 'callDeadlineMs' | 'recordsDays'>;
+
+export function createDeviceActivities(dependencies: DeviceDependencies): DeviceActivities {
+  const { pool, pollMs, callDeadlineMs, recordsDays = 400 } = dependencies;
+  const { atEach, requireAccount } = providerCalls({ pool, callDeadlineMs });
+  const ensureBucket = recordsBuckets({ cellOf, pace: paceOf(pollMs), retentionDays: recordsDays, repair: false });
+
+  /** With the registry of one placement, and the files of a census that are kept at another. */
+  function atRegistry<T>(
+    {
+      placement,
+      keptAt,
+      name,
+      callsPerSecond,
+    }: {
+      placement: PlacementRef;
+      keptAt: PlacementRef;
+      name: string;
+      callsPerSecond: number;
+    },
+    details: () => unknown,
+    act: (at: { registry: DeviceRegistry; files: Files; signal: AbortSignal }) => Promise<T>,
+  ): Promise<T> {
+    return atEach(
+      { at: placement.provider, kept: keptAt.provider },
+      async ({ at, kept }, signal) => {
+        await requireAccount(at, ofPlacement(placement), signal);
+        const files = await filesAt(kept, keptAt, name, signal);
+        const { ask } = asker(at, { callsPerSecond, deadlineMs: callDeadlineMs, signal });
+        return act({ registry: at.devices(placement, ask, signal), files, signal });
+      },
+      details,
+    );
+  }
+
+  async function filesAt(provider: Provider, keptAt: PlacementRef, name: string, signal: AbortSignal): Promise<Files> {
+    await requireAccount(provider, ofPlacement(keptAt), signal);
+    await ensureBucket(provider, recordsPlacement(keptAt.owner, keptAt), signal);
+    return filesOf(provider, { target: keptAt, transfer: name }, signal);
+  }
+
+  return {
+    censusDevices(raw): Promise<Census> {
+      const { placement, keptAt, census, to, callsPerSecond } = parsed(CensusDevicesInput, raw);
+      let saved: z.infer<typeof Counting> = Counting.safeParse(Context.current().info.heartbeatDetails).data ?? {
+        ended: false,
+        devices: 0,
+        disabled: 0,
+        credentials: {},
+        refused: {},
+        partly: {},
+        shards: 0,
+        refusedFiles: 0,
+        first: [],
+      };
+      return atRegistry(
+        { placement, keptAt, name: census, callsPerSecond },
+        () => saved,
+        async ({ registry, files }) => {
+          while (!saved.ended) {
+            const state = structuredClone(saved);
+            const refused = new LineFiles(files, 'refused-', state.refusedFiles);
+            const { devices, next } = await registry.page(state.token);
+            for (const device of devices) {
+              state.devices++;
+              if (device.status === 'disabled') state.disabled++;
+              add(state.credentials, device.credential.type);
+              if (state.first.length < firstRows) state.first.push(deviceRow(device));
+              if (to === null) continue;
+              const { refusal, detail, without } = judgeDevice(device, to);
+              for (const loss of refusal ? [] : without) add(state.partly, loss);
+              if (!refusal) continue;
+              add(state.refused, refusal);
+              await refused.add({ id: device.id, why: refusal, detail } satisfies z.infer<typeof RefusedDevice>);
+            }
+            await refused.flush();
+            for (let at = 0; at < devices.length; at += shardDevices)
+              await files.write(devicesFile(state.shards++), packLines(devices.slice(at, at + shardDevices)));
+            const { next: refusedFiles } = refused;
+            saved = { ...state, refusedFiles, token: next, ended: next === undefined };
+          }
+          const { token: _, ended: __, refusedFiles, ...counted } = saved;
+          return {
+            ...counted,
+            files: files.key('devices/'),
+            refusedFiles: refusedFiles > 0 ? files.key('refused-') : '',
+          };
+        },
+      );
+    },
+
+    copyDevices(raw): Promise<CopiedDevices> {
+      const { target, transfer, startedAt, shard, attempt, callsPerSecond } = parsed(CopyDevicesInput, raw);
+      const mark = copyMark({ transfer, startedAt });
+      let done = 0;
+      const at = { placement: target, keptAt: target, name: transfer, callsPerSecond };
+      return atRegistry(
+        at,
+        () => ({ done }),
+        async ({ registry, files }) => {
+          const all = await devicesOf(files, shard);
+          const again = attempt > 0 ? await unsettledOf(files, shard, attempt - 1) : undefined;
+          const devices = all.filter(({ id }) => again?.has(id) ?? true);
+          const outcomes = new Map<string, Outcome>();
+          const fitting: Device[] = [];
+          for (const device of devices) {
+            const { id } = device;
+            const { refusal, detail, without } = judgeDevice(device, target.providerType);
+            outcomes.set(id, { id, outcome: 'refused', why: [refusal, detail].filter(Boolean).join(': '), without });
+            if (!refusal) fitting.push(device);
+          }
+          const put = async (some: readonly Device[]): Promise<void> => {
+            let answers: Put[];
+            try {
+              answers = await registry.put(some, mark);
+            } catch (error) {
+              if (!(error instanceof CloudError) || !final.includes(error.kind)) throw error;
+              // One of them spoils a request that they share.
+              if (some.length > 1) return allOrFirstError(some.map((one) => put([one])));
+              // What was begun of it would stay behind where people go on without it.
+              await registry.remove(some, mark);
+              answers = [{ how: 'failed', why: error.kind }];
+            }
+            for (const [index, answer] of answers.entries()) {
+              const outcome = outcomes.get(some[index]?.id ?? '');
+              if (outcome) Object.assign(outcome, { outcome: answer.how, why: reasonOf(answer) });
+            }
+            done += some.length;
+          };
+          await allOrFirstError(batches(fitting, registry.atOnce).map(put));
+          return report(files, outcomeFile(shard, attempt), [...outcomes.values()]);
+        },
+      );
+    },
+
+    removeCopiedDevices(raw) {
+      const { target, transfer, startedAt, shard, callsPerSecond } = parsed(RemoveCopiedDevicesInput, raw);
+      const mark = copyMark({ transfer, startedAt });
+      let removed = 0;
+      const at = { placement: target, keptAt: target, name: transfer, callsPerSecond };
+      return atRegistry(
+        at,
+        () => ({ removed }),
+        async ({ registry, files }) => {
+          // No other can have been registered, and AWS takes a name that no thing can have for a wrong request.
+          const devices = (await devicesOf(files, shard)).filter(
+            (device) => !judgeDevice(device, target.providerType).refusal,
+          );
+          const remove = async (some: readonly Device[]): Promise<void> => {
+            const gone = await registry.remove(some, mark);
+            removed += gone;
+          };
+          await allOrFirstError(batches(devices, registry.atOnce).map(remove));
+          return { removed };
+        },
+      );
+    },
+
+    diffDevices(raw): Promise<DiffedDevices> {
+      const { keptAt, left, right } = parsed(DiffDevicesInput, raw);
+      let compared = 0;
+      return atEach(
+        { kept: keptAt.provider },
+        async ({ kept }, signal) => {
+          const [here, there] = [await filesAt(kept, keptAt, left, signal), await filesAt(kept, keptAt, right, signal)];
+          const digests = new Map<string, string>();
+          for await (const device of devicesIn(here)) digests.set(device.id, digestsOf(device));
+          const lines = new LineFiles(here, `diff-${right}-`);
+          const answer: Omit<DiffedDevices, 'report'> = { same: 0, different: {}, first: [] };
+          const note = async (difference: DeviceDifference): Promise<void> => {
+            for (const what of difference.differs) add(answer.different, what);
+            if (answer.first.length < firstRows) answer.first.push(difference);
+            await lines.add(difference);
+          };
+          for await (const device of devicesIn(there)) {
+            compared++;
+            const known = digests.get(device.id);
+            digests.delete(device.id);
+            const own = digestsOf(device);
+            if (known === own) answer.same++;
+            else if (known === undefined) await note({ id: device.id, differs: ['extra'] });
+            else await note({ id: device.id, differs: fieldsBetween(known, own) });
+          }
+          for (const id of digests.keys()) await note({ id, differs: ['missing'] });
+          await lines.flush();
+          return { ...answer, report: lines.key };
+        },
+        () => ({ compared }),
+      );
+    },
+
+    readDevices(raw): Promise<DeviceRows> {
+      const { keptAt, name, report: which, page } = parsed(ReadDevicesInput, raw);
+      return atEach({ kept: keptAt.provider }, async ({ kept }, signal) => {
+        const files = await filesAt(kept, keptAt, name, signal);
+        const { files: pattern, rows } = rowsOf[which];
+        const names = (await files.list('')).filter((file) => pattern.test(file));
+        const file = names[page];
+        const bytes = file && (await files.read(file));
+        return { rows: bytes ? rows(bytes) : [], pages: names.length };
+      });
+    },
+  };
+}
+
+type Rows = DeviceRows['rows'];
+
+/** What a line of each report shows. */
+const rowsOf: Record<ReadDevicesInput['report'], { files: RegExp; rows: (bytes: Uint8Array) => Rows }> = {
+  devices: {
+    files: /^devices\/.*\.gz$/,
+    rows: (bytes) => unpackLines(bytes).map((line) => deviceRow(Device.parse(line))),
+  },
+  refused: { files: /^refused-.*\.jsonl$/, rows: (bytes) => fromLines(bytes).map((line) => RefusedDevice.parse(line)) },
+  diff: {
+    files: /^diff-.*\.jsonl$/,
+    rows: (bytes) =>
+      fromLines(bytes).map((line) => {
+        const { id, differs } = DeviceDifference.parse(line);
+        return { id, differs: differs.join(' ') };
+      }),
+  },
+  outcomes: {
+    files: /^outcomes\/.*\.jsonl$/,
+    rows: (bytes) =>
+      fromLines(bytes).map((line) => {
+        const { without, ...row } = Outcome.parse(line);
+        return { ...row, without: without.join(' ') };
+      }),
+  },
+};
+
+async function devicesOf(files: Files, shard: number): Promise<Device[]> {
+  const bytes = await files.read(devicesFile(shard));
+  if (!bytes)
+    throw ApplicationFailure.nonRetryable(
+      `shard ${shard} is not in the census ${files.key('devices/')}`,
+      'InvalidInput',
+    );
+  return unpackLines(bytes).map((line) => Device.parse(line));
+}
+
+async function* devicesIn(files: Files): AsyncGenerator<Device> {
+  const { length } = await files.list('devices/');
+  for (let shard = 0; shard < length; shard++) yield* await devicesOf(files, shard);
+}
+
+async function unsettledOf(files: Files, shard: number, attempt: number): Promise<Set<string>> {
+  const bytes = await files.read(`${outcomeFile(shard, attempt)}.jsonl`);
+  const outcomes = bytes ? fromLines(bytes).map((line) => Outcome.parse(line)) : [];
+  return new Set(outcomes.filter(({ outcome }) => unsettled.includes(outcome)).map(({ id }) => id));
+}
+
+function* slices<T>(all: readonly T[], size: number): Generator<T[]> {
+  for (let at = 0; at < all.length; at += size) yield all.slice(at, at + size);
+}
+const batches = <T>(all: readonly T[], size: number): T[][] => [...slices(all, size)];
+
+const reasonOf = (put: Put): string => {
+  if (put.how === 'failed') return put.why;
+  if (put.how !== 'differs') return '';
+  return put.fields.length > 0 ? put.fields.join(' ') : 'its name is taken by something else';
+};
+
+/** Eight hex digits a field, in their order: enough to tell what differs, and small where there are many devices. */
+const digestsOf = (device: Device): string =>
+  fleetFields.map((field) => hash('sha256', comparable(device, field)).slice(0, 8)).join('');
+const fieldsBetween = (a: string, b: string): string[] =>
+  fleetFields.filter((_, at) => a.slice(8 * at, 8 * at + 8) !== b.slice(8 * at, 8 * at + 8));
+
+async function report(files: Files, name: string, outcomes: readonly Outcome[]): Promise<CopiedDevices> {
+  const rows = outcomes.map(({ id, outcome, why, without }) => [id, outcome, why, without.join(' ')]);
+  const table = [['device', 'outcome', 'why', 'without'], ...rows].map(csvRow).join('');
+  await files.write(`${name}.csv`, Buffer.from(table));
+  await files.write(`${name}.jsonl`, toLines(outcomes));
+  const counts = { moved: 0, there: 0, differs: 0, refused: 0, failed: 0 };
+  for (const { outcome } of outcomes) counts[outcome]++;
+  const left = outcomes.filter(({ outcome }) => unsettled.includes(outcome)).slice(0, mostLeft);
+  return { ...counts, left, outcome: files.key(`${name}.jsonl`), table: files.key(`${name}.csv`) };
+}

@@ -1,0 +1,127 @@
+/** The devices of our own registry: one JSON object each in the placement's bucket. One call lists a thousand, one reads or writes one. */
+import { crc32 } from 'node:zlib';
+import { type Device, fleetDifferences, withoutNulls } from '../../../model/fleet.ts';
+import { deviceObject, deviceOfObject, devicesPrefix, RegisteredDevice } from '../../../model/registered-device.ts';
+import type { Ask, DeviceRegistry, Put } from '../device-registry.ts';
+import { md5Of, type ObjectStore, type StoredObject } from '../object-store.ts';
+import { textOf } from '../pooled-http.ts';
+import { ifFound, isKind } from './errors.ts';
+
+function toDevice(stored: RegisteredDevice): Device {
+  const { id, status, authentication, attributes, groups = [], certificates = {}, copiedBy = '' } = stored;
+  const certificateOf = (thumbprint: string) => {
+    const der = certificates[thumbprint];
+    return { thumbprint, ...(der !== undefined && { der }) };
+  };
+  return {
+    id,
+    status,
+    credential:
+      authentication.type === 'authority'
+        ? { type: 'authority' }
+        : { type: 'certificates', certificates: authentication.thumbprints.toSorted().map(certificateOf) },
+    groups: groups.toSorted(),
+    attributes,
+    desired: withoutNulls(stored.desired ?? {}),
+    reported: withoutNulls(stored.reported ?? {}),
+    permissions: [],
+    extras: [],
+    lastSeen: '',
+    copiedBy,
+  };
+}
+
+function toStored(device: Device, mark: string): RegisteredDevice {
+  const { id, status, credential, attributes, groups, desired, reported } = device;
+  const certificates = credential.type === 'certificates' ? credential.certificates : [];
+  const known = certificates.flatMap(({ thumbprint, der }) => (der === undefined ? [] : [[thumbprint, der] as const]));
+  return {
+    v: 1,
+    id,
+    status,
+    authentication:
+      credential.type === 'authority'
+        ? { type: 'authority' }
+        : { type: 'thumbprint', thumbprints: certificates.map(({ thumbprint }) => thumbprint) },
+    attributes,
+    groups,
+    desired,
+    reported,
+    ...(known.length > 0 && { certificates: Object.fromEntries(known) }),
+    copiedBy: mark,
+  };
+}
+
+/** A malformed object counts as none, as it does for the broker. */
+function parse(text: string, id: string): Device | undefined {
+  try {
+    const { data } = RegisteredDevice.safeParse(JSON.parse(text));
+    return data?.id === id ? toDevice(data) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+export function bucketDevices(store: ObjectStore, ask: Ask, signal: AbortSignal): DeviceRegistry {
+  async function contentOf(object: StoredObject, id: string): Promise<Device | undefined> {
+    const range = { from: 0, bytes: object.size };
+    const answer = await ask('storage.objects.get', id, () => ifFound(store.read(object, range, signal)));
+    return answer && parse(textOf(answer.piece), id);
+  }
+
+  async function find(id: string): Promise<{ object: StoredObject; device: Device | undefined } | undefined> {
+    const object = await ask('storage.objects.get', id, () => store.head(deviceObject(id), signal));
+    return object && { object, device: await contentOf(object, id) };
+  }
+
+  async function put(device: Device, mark: string): Promise<Put> {
+    const bytes = Buffer.from(JSON.stringify(toStored(device, mark)));
+    const piece = { chunks: [bytes], bytes: bytes.length };
+    const object = {
+      key: deviceObject(device.id),
+      size: bytes.length,
+      attributes: { headers: { 'content-type': 'application/json' }, metadata: {}, tags: {} },
+      expected: { absent: true as const },
+      md5: md5Of(piece),
+    };
+    try {
+      await ask('storage.objects.create', device.id, () => store.write(object, piece, crc32(bytes), signal));
+      return { how: 'moved' };
+    } catch (error) {
+      if (!isKind(error, 'PreconditionFailed')) throw error;
+    }
+    const known = (await find(device.id))?.device;
+    const fields = known && fleetDifferences(device, known);
+    if (!fields || fields.length > 0) return { how: 'differs', fields: fields ?? [] };
+    // A create whose answer was lost finds itself.
+    return { how: known.copiedBy === mark ? 'moved' : 'there' };
+  }
+
+  async function remove({ id }: Device, mark: string): Promise<number> {
+    const found = await find(id);
+    if (found?.device?.copiedBy !== mark) return 0;
+    await ask('storage.objects.delete', id, () => store.remove(found.object, signal));
+    return 1;
+  }
+
+  return {
+    atOnce: 1,
+    async page(token) {
+      const page = await ask('storage.objects.list', store.id, () =>
+        store.page({ after: devicesPrefix, token }, signal),
+      );
+      const devices = await Promise.all(
+        page.objects.map((object) => {
+          const id = deviceOfObject(object.key);
+          return id === undefined ? undefined : contentOf(object, id);
+        }),
+      );
+      return { devices: devices.filter((device) => device !== undefined), next: page.next };
+    },
+    put: (devices, mark) => Promise.all(devices.map((device) => put(device, mark))),
+    async remove(devices, mark) {
+      const removed = await Promise.all(devices.map((device) => remove(device, mark)));
+      return removed.reduce((sum, one) => sum + one, 0);
+    },
+  };
+}

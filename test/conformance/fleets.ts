@@ -1,0 +1,65 @@
+/** What workers do with a device registry besides making and removing it: list it, register devices there, compare, take back. */
+import type { Provider } from '../../activities/providers/driver.ts';
+import type { ProviderPool } from '../../activities/providers/pool.ts';
+import { copyMark, type Device } from '../../model/fleet.ts';
+import type { Placement } from '../../model/service.ts';
+import { identity, runner } from '../fleet/fleets.ts';
+import { madeBy, signal } from '../transfer/stores.ts';
+import { withRecords } from './stores.ts';
+
+const startedAt = new Date().toISOString();
+const callsPerSecond = 1000;
+
+async function device(id: string, status: Device['status']): Promise<Device> {
+  const { thumbprint, der } = await identity(id);
+  return {
+    id,
+    status,
+    credential: { type: 'certificates', certificates: [{ thumbprint, der }] },
+    groups: ['pumps'],
+    attributes: { site: 'Halle 3' },
+    desired: { interval: 5 },
+    reported: { firmware: '1' },
+    permissions: [],
+    extras: [],
+    lastSeen: '',
+    copiedBy: '',
+  };
+}
+
+/** Who moves content registers devices, finds them there the second time, and takes back its own and no others. */
+export async function isRegistered(
+  { bulk, ...workers }: { control: Provider; undo: Provider; bulk: ProviderPool },
+  placement: Placement,
+): Promise<void> {
+  const target = await madeBy(workers.control, placement);
+  const registry = (await bulk.get(placement.provider)).devices(
+    target,
+    (_operation, _resource, request) => request(),
+    signal,
+  );
+  const devices = await Promise.all([
+    device(`pump-1-${Date.now()}`, 'enabled'),
+    device(`pump-2-${Date.now()}`, 'disabled'),
+  ]);
+  const run = runner(bulk);
+  const files = { keptAt: target, placement: target, callsPerSecond };
+  await withRecords(workers, placement, async () => {
+    const put = await registry.put(devices, copyMark({ transfer: 'first', startedAt }));
+    expect(put).toEqual([{ how: 'moved' }, { how: 'moved' }]);
+    for (const census of ['first', 'second'])
+      expect(await run('censusDevices', { ...files, census })).toMatchObject({ devices: 2, disabled: 1, shards: 1 });
+    const again = { target, startedAt, shard: 0, callsPerSecond };
+    expect(await run('copyDevices', { ...again, transfer: 'second' })).toMatchObject({ moved: 0, there: 2 });
+    expect(await run('diffDevices', { keptAt: target, left: 'first', right: 'second' })).toMatchObject({
+      same: 2,
+      different: {},
+    });
+    expect(await run('readDevices', { keptAt: target, name: 'second', report: 'outcomes', page: 0 })).toMatchObject({
+      pages: 1,
+    });
+    expect(await run('removeCopiedDevices', { ...again, transfer: 'second' })).toEqual({ removed: 0 });
+    expect(await run('removeCopiedDevices', { ...again, transfer: 'first' })).toEqual({ removed: 2 });
+    expect(await run('censusDevices', { ...files, census: 'third' })).toMatchObject({ devices: 0 });
+  });
+}
