@@ -37,13 +37,19 @@ export function rightsFor({ rights }: PermissionSheet, { identity, parts: wanted
   return [...new Set(wanted.flatMap((part) => rights[part]?.[identity] ?? []))].sort();
 }
 
+/** Rights that only the look at quotas takes. Who lacks them is told that the headroom is unknown. */
+const isQuotaRead = (right: string): boolean =>
+  /^servicequotas:Get|^ec2:DescribeInstance(s|Types)$|\/usages\/read$|^compute\.(projects|regions)\.get$/i.test(right);
+
 /**
  * What the identities of one worker need for a service type. Rights on content are left out: where a cloud lists them apart,
- * whoever creates a resource gives itself a role on its content.
+ * whoever creates a resource gives itself a role on its content. So are those on quotas: a run can do without.
  */
 export const neededRights = (sheet: PermissionSheet, held: readonly Identity[], type: ServiceType): string[] => [
   ...new Set(
-    held.flatMap((identity) => rightsFor(sheet, { identity, parts: [type] })).filter((right) => !isDataAction(right)),
+    held
+      .flatMap((identity) => rightsFor(sheet, { identity, parts: [type] }))
+      .filter((right) => !isDataAction(right) && !isQuotaRead(right)),
   ),
 ];
 
