@@ -151,7 +151,7 @@ export async function awaitHeadroom(op: Operation, services: readonly PlannedSer
 }
 
 const tooLittle = (short: readonly Shortage[]): string =>
-  `${short.map((one) => `${shortageText(one)}. Raise it: ${remedyOf(one)}`).join('; ')}. Nothing was created`;
+  `QuotaExceeded: ${short.map((one) => `${shortageText(one)}. Raise it: ${remedyOf(one)}`).join('; ')}. Nothing was created`;
 
 /** The accounts that the credentials of the enabled providers belong to, as the clouds say. */
 async function accountsOf(providers: LoadedEstate['estate']['providers']): Promise<Record<string, string>> {

@@ -93,7 +93,8 @@ class Durable:
 
 
 def tell_quota(environ, start_response, action: str, body: bytes):
-    region = environ.get("HTTP_HOST", "").split(".")[1]
+    # Credential=<key>/<day>/<region>/servicequotas/aws4_request
+    region = environ.get("HTTP_AUTHORIZATION", "//us-east-1").split("/")[2]
     status, told = quotas.answer(action, json.loads(body or b"{}"), region, os.environ["MOTO_ACCOUNT_ID"])
     headers = [("Content-Type", "application/x-amz-json-1.1"), ("x-amzn-RequestId", os.urandom(16).hex())]
     start_response(f"{status} {'OK' if status == 200 else 'Bad Request'}", headers)
@@ -113,7 +114,7 @@ def room(backend, instance_type: str) -> int:
     if each == 0:
         return sys.maxsize
     on = [one for one in backend.all_instances() if one.state in ("pending", "running")]
-    used = sum(vcpus(one.instance_type) for one in on)
+    used = sum(vcpus(one.instance_type or "") for one in on)
     return max(0, int(quotas.limit("L-1216C47A", backend.region_name) - used) // each)
 
 
@@ -121,7 +122,7 @@ _run_instances = instances.InstanceBackend.run_instances
 
 
 def run_instances(self, image_id, count, *args, **kwargs):
-    if count > room(self, kwargs.get("instance_type", "")):
+    if count > room(self, kwargs.get("instance_type") or ""):
         raise EC2ClientError(
             "VcpuLimitExceeded",
             "You have requested more vCPU capacity than your current vCPU limit of "
@@ -138,7 +139,7 @@ _start_instances = autoscaling.FakeAutoScalingGroup.replace_autoscaling_group_in
 
 def start_instances(self, count_needed, propagated_tags):
     """A group starts as many as the quota allows, and goes on when it was raised."""
-    fitting = min(count_needed, room(self.autoscaling_backend.ec2_backend, self.instance_type))
+    fitting = min(count_needed, room(self.autoscaling_backend.ec2_backend, self.instance_type or ""))
     if fitting > 0:
         _start_instances(self, fitting, propagated_tags)
 

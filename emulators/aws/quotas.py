@@ -17,14 +17,18 @@ KNOWN = {
 }
 
 
-def limit(code: str, region: str) -> float:
+def told() -> dict:
     try:
         with open(FILE) as file:
-            told = json.load(file)
+            return json.load(file)
     except FileNotFoundError:
-        told = {}
+        return {}
+
+
+def limit(code: str, region: str) -> float:
+    set_to = told()
     grown = next(given for (_, known), (_, _, given) in KNOWN.items() if known == code)
-    return told.get(f"{code}@{region}", told.get(code, grown))
+    return set_to.get(f"{code}@{region}", set_to.get(code, grown))
 
 
 def answer(action: str, asked: dict, region: str, account: str) -> tuple[int, dict]:
@@ -35,13 +39,17 @@ def answer(action: str, asked: dict, region: str, account: str) -> tuple[int, di
     if (service, code) not in KNOWN:
         return 400, {"__type": "NoSuchResourceException", "message": "The request failed because the specified quota does not exist"}
     name, default, _ = KNOWN[service, code]
+    applied = limit(code, region)
+    if action == "GetServiceQuota" and applied == default:
+        # One that was never changed may be known by its default alone.
+        return 400, {"__type": "NoSuchResourceException", "message": "The quota has no applied value"}
     return 200, {
         "Quota": {
             "ServiceCode": service,
             "QuotaCode": code,
             "QuotaName": name,
             "QuotaArn": f"arn:aws:servicequotas:{region}:{account}:{service}/{code}",
-            "Value": default if action == "GetAWSDefaultServiceQuota" else limit(code, region),
+            "Value": default if action == "GetAWSDefaultServiceQuota" else applied,
             "Unit": "None",
             "Adjustable": True,
             "GlobalQuota": service == "s3",

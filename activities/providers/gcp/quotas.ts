@@ -2,6 +2,7 @@
 import { created, type Draw, growth } from '../../../model/quota.ts';
 import type { Provider } from '../driver.ts';
 import { headroomOf, type Look, matched, nameOf } from '../headroom.ts';
+import type { ComputeClients } from './compute-clients.ts';
 import { abortable, type ComputeScope } from './compute-resource.ts';
 import { classify } from './errors.ts';
 import { startOf } from './instance-group.ts';
@@ -48,12 +49,16 @@ export const gcpQuotas =
       });
     const [inRegion, inProject] = [draw(region), draw('the account')];
 
-    const look = (draws: readonly Draw[], quotas: () => Promise<readonly Told[] | null | undefined>): Look[] => {
+    const look = (
+      draws: readonly Draw[],
+      quotas: (clients: ComputeClients) => Promise<readonly Told[] | null | undefined>,
+    ): Look[] => {
       const drawn = draws.filter(({ needs }) => needs > 0);
       if (drawn.length === 0) return [];
       const read = async () => {
+        const clients = await scope.clients();
         const deadline = AbortSignal.any([signal, AbortSignal.timeout(deadlineMs)]);
-        const told = (await abortable(deadline, quotas())) ?? [];
+        const told = (await abortable(deadline, quotas(clients))) ?? [];
         return matched(drawn, ({ name }) => {
           const quota = told.find(({ metric }) => metric === name);
           if (typeof quota?.limit !== 'number' || typeof quota.usage !== 'number') return undefined;
@@ -70,7 +75,7 @@ export const gcpQuotas =
           inRegion('SSD_TOTAL_GB', 'GB', machines * Number(spec('template')?.diskGb ?? 0)),
           inRegion('STATIC_ADDRESSES', 'addresses', count('address')),
         ],
-        async () => (await (await scope.clients()).regions.get({ project, region }))[0].quotas,
+        async ({ regions }) => (await regions.get({ project, region }))[0].quotas,
       ),
       ...look(
         [
@@ -79,7 +84,7 @@ export const gcpQuotas =
           inProject('FIREWALLS', 'firewall rules', count('firewall')),
           inProject('ROUTERS', 'routers', count('router')),
         ],
-        async () => (await (await scope.clients()).projects.get({ project }))[0].quotas,
+        async ({ projects }) => (await projects.get({ project }))[0].quotas,
       ),
     ];
     return headroomOf(looks, classify);

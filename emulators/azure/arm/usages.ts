@@ -123,8 +123,9 @@ export class Usages {
     this.#list = list;
   }
 
-  /** What a resource provider answers of its usages; `region` is left out where it has one answer for all. */
-  of(namespace: string, region: string | undefined): Properties[] {
+  /** What a resource provider answers of its usages; `asked`: a region, left out where it has one answer for all. */
+  of(namespace: string, asked: string | undefined): Properties[] {
+    const region = asked && place(asked);
     return quotas
       .filter((quota) => quota.namespace.toLowerCase() === namespace.toLowerCase())
       .map((quota) => ({
@@ -150,7 +151,7 @@ export class Usages {
   #used({ type, amount }: Quota, region: string | undefined): number {
     let used = 0;
     for (const stored of this.#list(type))
-      if (region === undefined || place(stored.location) === place(region)) used += amount(stored);
+      if (region === undefined || place(stored.location) === region) used += amount(stored);
     return used;
   }
 }
