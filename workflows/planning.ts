@@ -122,8 +122,11 @@ export function refuseWithoutRights(services: readonly PlannedService[]): void {
     );
 }
 
-const drawingsOf = ({ service, placements }: PlannedService): Drawing[] =>
-  placements.map(({ placement: { provider, account }, headroom }) => ({ service, provider, account, headroom }));
+const drawingsOf = (planned: PlannedService): Drawing[] => {
+  if (!changesAnything(planned)) return [];
+  const { service, placements } = planned;
+  return placements.map(({ placement: { provider, account }, headroom }) => ({ service, provider, account, headroom }));
+};
 
 const unknownHeadroom = (services: readonly PlannedService[]): string[] =>
   services.flatMap(({ service, placements }) =>

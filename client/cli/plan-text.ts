@@ -18,7 +18,7 @@ export function planText(plan: EstatePlan, { offline = false } = {}): string {
     ),
     ...plan.notServed.map((text) => `${pc.yellow('Not yet')}  ${printable(text)}`),
     ...(plan.short ?? []).map(
-      (one) => `${pc.red('Too little')} ${printable(shortageText(one))}\n  ${printable(remedyOf(one))}`,
+      (one) => `${pc.red('No room')}  ${printable(shortageText(one))}\n  ${printable(remedyOf(one))}`,
     ),
     ...plan.warnings.map((text) => `${pc.yellow('Warning')}  ${printable(text)}`),
     ...costLines(plan.cost),
