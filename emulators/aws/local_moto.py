@@ -218,8 +218,11 @@ def catch_up() -> None:
         for name, group in list(backend.autoscaling_groups.items()):
             lacking = (group.desired_capacity or 0) - len(group.instance_states)
             if lacking > 0 and not getattr(group, "delete_at", None):
-                group.replace_autoscaling_group_instances(lacking, group.get_propagated_tags())
-                save()
+                try:
+                    group.replace_autoscaling_group_instances(lacking, group.get_propagated_tags())
+                    save()
+                except EC2ClientError:
+                    pass  # what its instances are made of is gone
             if getattr(group, "delete_at", None) and group.delete_at <= time.time():
                 _delete_group(backend, name)
                 save()
