@@ -93,6 +93,7 @@ export async function startClouds(settings: CloudsSettings): Promise<Clouds> {
       port,
       certificates,
       network: join(state, 'network.json'),
+      state,
       latencyMs: settings.latencyMs,
       clouds: Object.fromEntries(await Promise.all(answers)),
     };

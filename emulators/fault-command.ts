@@ -1,4 +1,4 @@
-/** `multi-cloud local fault` and `local calls`: makes the local clouds misbehave, and shows what was asked of them. */
+/** `multi-cloud local fault`, `local quota` and `local calls`: makes the local clouds misbehave, and shows what was asked of them. */
 import { parseArgs } from 'node:util';
 import { durationMs } from '../model/duration.ts';
 import type { Cause } from './gateway/answers.ts';
@@ -34,6 +34,7 @@ export const faultKinds: Record<string, Kind> = {
 
 export const faultUsage = `multi-cloud local fault KIND --cloud aws|azure|gcp [OPTIONS]
 multi-cloud local fault --list | --clear
+multi-cloud local quota NAME --cloud aws|azure|gcp [--region REGION] --limit N | --default
 multi-cloud local calls [--cloud NAME] [--mutating] [--last N]
 
 Kinds:
@@ -56,6 +57,7 @@ Options:
 Examples:
   npx multi-cloud local fault deny --cloud aws --operation CreateVpc     # deploy is blocked, and names the right
   npx multi-cloud local fault outage --cloud azure --for 60s
+  npx multi-cloud local quota L-F678F1CE --cloud aws --limit 1           # one VPC in each region; plan says so, deploy waits
   npx multi-cloud local fault --clear                                    # everything is well again
 `;
 
@@ -73,6 +75,9 @@ const options = {
   last: { type: 'string', default: '50' },
   list: { type: 'boolean' },
   clear: { type: 'boolean' },
+  region: { type: 'string' },
+  limit: { type: 'string' },
+  default: { type: 'boolean' },
   json: { type: 'boolean' },
   help: { type: 'boolean' },
 } as const;
@@ -133,6 +138,24 @@ export async function faultCommand(run: RunFile, args: string[]): Promise<void> 
   const armed = await ask<Armed[]>(run, '/faults');
   if (values.json) print(JSON.stringify(armed, null, 2));
   else print(armed.length === 0 ? 'All is well: no fault is armed.' : armed.map(described).join('\n'));
+}
+
+/** Sets what a quota of a local cloud allows, and shows all that were set. */
+export async function quotaCommand(run: RunFile, args: string[]): Promise<void> {
+  const { values, positionals } = parseArgs({ args, allowPositionals: true, options });
+  if (values.help) return print(faultUsage);
+  const cloud = known(values.cloud, ['aws', 'azure', 'gcp'], '--cloud');
+  const [name] = positionals;
+  if (name !== undefined) {
+    const limit = values.default ? null : Number(values.limit ?? Number.NaN);
+    if (Number.isNaN(limit)) throw new Error(`--limit: found ${values.limit ?? 'nothing'}; allowed: a number`);
+    const { region } = values;
+    await ask(run, '/quotas', 'PUT', { cloud, name, limit, ...(region !== undefined && { region }) });
+  }
+  const limits = await ask<Record<string, number>>(run, `/quotas?cloud=${cloud}`);
+  if (values.json) return print(JSON.stringify(limits, null, 2));
+  const lines = Object.entries(limits).map(([quota, limit]) => `${quota}  ${limit}`);
+  print(lines.length === 0 ? 'No quota was set.' : lines.join('\n'));
 }
 
 export async function callsCommand(run: RunFile, args: string[]): Promise<void> {

@@ -4,21 +4,21 @@
  *     up [--foreground]   starts them and returns when all are ready; with --foreground stays until Ctrl-C
  *     down                stops them, and nothing else
  *     reset               stops them and forgets all that they hold
- *     fault, calls        makes the local clouds misbehave; shows what was asked of them
+ *     fault, quota, calls makes the local clouds misbehave; sets what their quotas allow; shows what was asked of them
  */
 import { spawn } from 'node:child_process';
 import { mkdirSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { callsCommand, faultCommand, faultUsage } from './fault-command.ts';
+import { callsCommand, faultCommand, faultUsage, quotaCommand } from './fault-command.ts';
 import { endAll, isAlive } from './process-identity.ts';
 import { dropRunFile, type RunFile, readRunFile } from './run-file.ts';
 import { LocalStack, settingsFrom } from './stack.ts';
 
-const usage = `usage: multi-cloud local up [--foreground] | down | reset | fault KIND … | calls\n`;
+const usage = `usage: multi-cloud local up [--foreground] | down | reset | fault KIND … | quota NAME … | calls\n`;
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  strict: false, // `fault` and `calls` read their own options
+  strict: false, // `fault`, `quota` and `calls` read their own options
   options: { foreground: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
 });
 const say = (text: string): void => void process.stdout.write(`  ${text}\n`);
@@ -111,9 +111,11 @@ function running(): RunFile {
 async function main(): Promise<number> {
   const [command] = positionals;
   const rest = process.argv.slice(3);
-  if (command === 'fault' || command === 'calls') {
+  const asking =
+    command === undefined ? undefined : { fault: faultCommand, quota: quotaCommand, calls: callsCommand }[command];
+  if (asking) {
     if (values.help) process.stdout.write(faultUsage);
-    else await (command === 'fault' ? faultCommand : callsCommand)(running(), rest);
+    else await asking(running(), rest);
     return 0;
   }
   if (values.help || command === undefined) {

@@ -8,6 +8,7 @@ import type { EstateCost } from './estate-cost.ts';
 import { type Census, type DeviceRows, type DiffedDevices, deviceReports } from './fleet.ts';
 import type { FleetGap } from './fleet-mapping.ts';
 import type { Step } from './progress.ts';
+import type { Headroom, Quota, Shortage } from './quota.ts';
 import type { Orphan, RecordedPlacement, ServiceStatus } from './record.ts';
 import type { Placement, ResourceSpec, ServiceType } from './service.ts';
 
@@ -260,6 +261,8 @@ export interface ServicePlan {
     monthlyCostUsd: number;
     costLines: { item: string; quantity: number; unit: string; monthlyUsd: number; note: string }[];
     changes: ResourceChange[];
+    /** What it draws on, with what is left. Absent where no cloud was asked. */
+    quotas?: Quota[] | undefined;
   }[];
   /** What will be done to its endpoint record; absent where that is nothing. */
   endpoint?: 'create' | 'update' | undefined;
@@ -284,6 +287,8 @@ export interface EstatePlan {
   notServed: string[];
   /** By provider: the account that the worker's credentials belong to. Absent where no cloud was asked. */
   accounts?: Record<string, string> | undefined;
+  /** Quotas that the changes do not fit into: a run is held until they were raised. Absent where no cloud was asked. */
+  short?: Shortage[] | undefined;
 }
 
 /** What the records buckets have of a run's audit trail. */
@@ -352,6 +357,8 @@ export interface PlannedPlacement {
   changes: ResourceChange[];
   /** Rights that the worker lacks to make it or to take it back, in the cloud's own names. */
   missing: string[];
+  /** Of the quotas that its changes draw on; absent in what a release made that did not look. */
+  headroom?: Headroom | undefined;
   monthlyCostUsd: number;
 }
 

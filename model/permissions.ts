@@ -37,13 +37,23 @@ export function rightsFor({ rights }: PermissionSheet, { identity, parts: wanted
   return [...new Set(wanted.flatMap((part) => rights[part]?.[identity] ?? []))].sort();
 }
 
+/** Rights that `control` takes for its look at quotas alone. Who lacks them is told that the headroom is unknown. */
+const isQuotaRead = (right: string): boolean =>
+  /^servicequotas:Get|^ec2:DescribeInstance(s|Types)$|^s3:ListAllMyBuckets$|\/usages\/read$|^compute\.(projects|regions)\.get$/i.test(
+    right,
+  );
+
 /**
  * What the identities of one worker need for a service type. Rights on content are left out: where a cloud lists them apart,
- * whoever creates a resource gives itself a role on its content.
+ * whoever creates a resource gives itself a role on its content. So are those on quotas: a run can do without.
  */
 export const neededRights = (sheet: PermissionSheet, held: readonly Identity[], type: ServiceType): string[] => [
   ...new Set(
-    held.flatMap((identity) => rightsFor(sheet, { identity, parts: [type] })).filter((right) => !isDataAction(right)),
+    held
+      .flatMap((identity) =>
+        rightsFor(sheet, { identity, parts: [type] }).filter((right) => identity !== 'control' || !isQuotaRead(right)),
+      )
+      .filter((right) => !isDataAction(right)),
   ),
 ];
 
@@ -129,6 +139,8 @@ const apart: Readonly<Record<string, readonly string[]>> = {
   'iam:CreateServiceLinkedRole': ['arn:aws:iam::*:role/aws-service-role/*'],
   // About whoever asks.
   'iam:SimulatePrincipalPolicy': ['*'],
+  // Its resource is optional in AWS's list; it tells a number.
+  'servicequotas:GetServiceQuota': ['*'],
 };
 
 /** Longest managed policy, white space left out: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html (2026-11). */

@@ -12,7 +12,7 @@ import { control, failure } from './calls.ts';
 import { approveWhereAsked, deployService } from './deploy-service.ts';
 import { settleAll } from './graph.ts';
 import { Operation } from './operation.ts';
-import { planServices, refuseWithoutRights } from './planning.ts';
+import { awaitHeadroom, planServices, refuseWithoutRights } from './planning.ts';
 import { keepAsIs } from './provisioning.ts';
 import { takeBack } from './removal.ts';
 
@@ -44,7 +44,9 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
         `The plan costs $${planned.plan.monthlyCostUsd.toFixed(2)} a month, the budget is $${estate.cost.budget} and cost.enforce is true; nothing was changed.`,
       );
 
-    refuseWithoutRights(planned.services.filter(({ service }) => free.includes(service)));
+    const mine = planned.services.filter(({ service }) => free.includes(service));
+    refuseWithoutRights(mine);
+    await awaitHeadroom(op, mine);
     await approveWhereAsked(op, input, planned.plan, approvals);
 
     op.board.phase('deploying');

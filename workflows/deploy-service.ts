@@ -4,7 +4,7 @@ import type { LoadedEstate } from '../activities/estate/load.ts';
 import { changesAnything, DeployServiceInput, type EstatePlan, type OperationResult } from '../model/operations.ts';
 import { control, failure } from './calls.ts';
 import { Operation } from './operation.ts';
-import { planServices, refuseWithoutRights } from './planning.ts';
+import { awaitHeadroom, planServices, refuseWithoutRights } from './planning.ts';
 import { keepAsIs, provisionService } from './provisioning.ts';
 
 export const plan = wf.defineQuery<EstatePlan | undefined>('plan');
@@ -45,6 +45,7 @@ export async function deployService(raw: unknown): Promise<OperationResult> {
     op.board.record(input.by || 'unnamed', 'deploy', input.service);
 
     refuseWithoutRights(planned.services);
+    await awaitHeadroom(op, planned.services);
     await approveWhereAsked(op, input, planned.plan, approvals);
     op.board.phase('provisioning');
     for (const service of planned.services) {

@@ -18,7 +18,7 @@ import { type MeasuredStore, placementRef } from '../model/transfer.ts';
 import { bulk, control, failure, urgent } from './calls.ts';
 import { gigabytes } from './migration-text.ts';
 import type { Operation } from './operation.ts';
-import { type Planned, planServices, refuseWithoutRights } from './planning.ts';
+import { awaitHeadroom, type Planned, planServices, refuseWithoutRights } from './planning.ts';
 import { placementOf } from './removal.ts';
 
 /** Types whose data this release can move. */
@@ -97,6 +97,7 @@ export async function planMigration(
   if (!movable.includes(type))
     throw failure('NotSupported', `${service} is a ${type}; this release moves ${movable.join(' and ')}.`);
   refuseWithoutRights([{ ...moved, placements: [target] }]);
+  await awaitHeadroom(op, [{ ...moved, placements: [target] }]);
 
   const { uid, controller, generation } = target.placement.owner;
   const owner = { estate: estate.name, service, uid, controller };

@@ -11,9 +11,11 @@ import {
   type ServicePlan,
 } from '../model/operations.ts';
 import { planHash } from '../model/plan-hash.ts';
+import { type Drawing, remedyOf, type Shortage, shortages, shortageText } from '../model/quota.ts';
 import { type ServiceRecord, seenBy } from '../model/record.ts';
 import { cloud, control, failure } from './calls.ts';
 import { planEndpoints } from './endpoints.ts';
+import type { Operation } from './operation.ts';
 
 export interface Planned {
   plan: EstatePlan;
@@ -70,10 +72,10 @@ export async function planServices(
     return {
       ...view,
       ...(stale && { endpoint: stale }),
-      placements: view.placements.map((one) => ({
-        ...one,
-        changes: inspected.find(({ placement }) => placement.provider === one.provider)?.changes ?? [],
-      })),
+      placements: view.placements.map((one) => {
+        const seen = inspected.find(({ placement }) => placement.provider === one.provider);
+        return { ...one, changes: seen?.changes ?? [], quotas: seen?.headroom?.quotas ?? [] };
+      }),
     };
   });
   const replacements = services.flatMap(({ service, placements }) =>
@@ -91,8 +93,9 @@ export async function planServices(
     ...placed.plan,
     services: plans,
     proposals: [...placed.plan.proposals, ...replacements],
-    warnings: [...placed.plan.warnings, ...lackingRights(services), ...warnings],
+    warnings: [...placed.plan.warnings, ...lackingRights(services), ...unknownHeadroom(services), ...warnings],
     accounts,
+    short: shortages(services.flatMap(drawingsOf)),
   };
   return { plan: { ...plan, hash: planHash(plan) }, services, records };
 }
@@ -119,6 +122,40 @@ export function refuseWithoutRights(services: readonly PlannedService[]): void {
     );
 }
 
+const drawingsOf = (planned: PlannedService): Drawing[] => {
+  if (!changesAnything(planned)) return [];
+  const { service, placements } = planned;
+  return placements.map(({ placement: { provider, account }, headroom }) => ({ service, provider, account, headroom }));
+};
+
+const unknownHeadroom = (services: readonly PlannedService[]): string[] =>
+  services.flatMap(({ service, placements }) =>
+    placements.flatMap(({ placement, headroom }) =>
+      (headroom?.unknown ?? []).map(
+        (what) => `${service} on ${placement.provider}: what is left is unknown of ${what}`,
+      ),
+    ),
+  );
+
+/** Holds the run before anything exists, as long as a quota has no room for what is to be created. */
+export async function awaitHeadroom(op: Operation, services: readonly PlannedService[]): Promise<void> {
+  const [first] = shortages(services.flatMap(drawingsOf));
+  const [held = ''] = first?.services ?? [];
+  if (!first) return;
+  op.board.record('run', 'is held before anything is created', shortageText(first));
+  await op.held(held, async () => {
+    const looked = services.map(async (one) => ({
+      ...one,
+      placements: await Promise.all(one.placements.map((placement) => inspect(placement))),
+    }));
+    const short = shortages((await Promise.all(looked)).flatMap(drawingsOf));
+    if (short.length > 0) throw failure('QuotaExceeded', tooLittle(short));
+  });
+}
+
+const tooLittle = (short: readonly Shortage[]): string =>
+  `QuotaExceeded: ${short.map((one) => `${shortageText(one)}. Raise it: ${remedyOf(one)}`).join('; ')}. Nothing was created`;
+
 /** The accounts that the credentials of the enabled providers belong to, as the clouds say. */
 async function accountsOf(providers: LoadedEstate['estate']['providers']): Promise<Record<string, string>> {
   const entries = await Promise.all(
@@ -129,7 +166,9 @@ async function accountsOf(providers: LoadedEstate['estate']['providers']): Promi
   return Object.fromEntries(entries);
 }
 
-async function inspect(one: Omit<PlannedPlacement, 'specs' | 'changes' | 'missing'>): Promise<PlannedPlacement> {
+async function inspect(
+  one: Omit<PlannedPlacement, 'specs' | 'changes' | 'missing' | 'headroom'>,
+): Promise<PlannedPlacement> {
   const { provider, owner } = one.placement;
   const seen = await cloud(provider, `inspect ${owner.service}`).inspectPlacement({
     placement: one.placement,

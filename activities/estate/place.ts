@@ -47,7 +47,7 @@ export interface Placed {
   services: {
     service: string;
     type: ServiceType;
-    placements: Omit<PlannedPlacement, 'specs' | 'changes' | 'missing'>[];
+    placements: Omit<PlannedPlacement, 'specs' | 'changes' | 'missing' | 'headroom'>[];
   }[];
 }
 

@@ -3,6 +3,7 @@ import { Context } from '@temporalio/activity';
 import { CloudError } from '../../model/errors.ts';
 import type { ResourceChange } from '../../model/operations.ts';
 import { type Identity, neededRights, type Permissions } from '../../model/permissions.ts';
+import type { Headroom } from '../../model/quota.ts';
 import type { RecordedResource } from '../../model/record.ts';
 import type { Outputs, Placement, ProviderType, ResourceSpec, ServiceType } from '../../model/service.ts';
 import { recordsBuckets } from '../records/bucket.ts';
@@ -33,6 +34,8 @@ export interface Inspected {
   changes: ResourceChange[];
   /** Rights that the worker lacks to make the placement or to take it back, in the cloud's own names. */
   missing: string[];
+  /** Of the quotas that the changes draw on. */
+  headroom: Headroom;
 }
 
 export interface Verified {
@@ -96,20 +99,28 @@ export function createProviderActivities(dependencies: ProviderDependencies) {
 
     /**
      * The resources of a placement, and how they differ from what is there. A new placement is not looked at, since its names
-     * are fresh; but the rights to make it and to take it back are asked for before anything exists.
+     * are fresh; but the rights to make it and to take it back, and the room in the quotas, are asked for before anything exists.
      */
     inspectPlacement({ placement, existing }: { placement: Placement; existing: boolean }): Promise<Inspected> {
       return atPlacement(placement, async (provider, signal) => {
         const cell = cellOf(provider, placement);
         const specs = cell.design(placement);
-        if (!existing)
+        const preflight = <T>(look: () => Promise<T>): Promise<T> =>
+          guarded(provider, 'preflight', placement.owner.service, look);
+        const headroom = (observed: Record<string, Observed>): Promise<Headroom> =>
+          preflight(() => provider.quotas({ placement, specs, observed }, signal));
+        if (!existing) {
+          const [missing, room] = await Promise.all([
+            preflight(() => provider.missingPermissions(needed(provider.type, cell.type), placement, signal)),
+            headroom({}),
+          ]);
           return {
             specs,
             changes: specs.map(({ key, kind, name }) => ({ key, kind, name, action: 'create' as const, drift: [] })),
-            missing: await guarded(provider, 'preflight', placement.owner.service, () =>
-              provider.missingPermissions(needed(provider.type, cell.type), placement, signal),
-            ),
+            missing,
+            headroom: room,
           };
+        }
         const { observed } = await observeAll(provider, placement, specs, signal);
         const outputs = Object.fromEntries(Object.entries(observed).map(([key, one]) => [key, one.outputs]));
         const changes = await Promise.all(
@@ -118,7 +129,7 @@ export function createProviderActivities(dependencies: ProviderDependencies) {
             return new Resource(provider, cell, spec, { placement, needs, signal }).plan();
           }),
         );
-        return { specs, changes, missing: [] };
+        return { specs, changes, missing: [], headroom: await headroom(observed) };
       });
     },
 

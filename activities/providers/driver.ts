@@ -6,6 +6,7 @@
  */
 import type { CloudErrorFields } from '../../model/errors.ts';
 import type { FenceOwner, Settling, Writer } from '../../model/fence.ts';
+import type { Headroom } from '../../model/quota.ts';
 import type {
   JsonObject,
   Outputs,
@@ -17,6 +18,7 @@ import type {
 } from '../../model/service.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
 import type { Ask, DeviceRegistry } from './device-registry.ts';
+import type { Wanted } from './headroom.ts';
 import type { ObjectStore } from './object-store.ts';
 
 /** What surrounds one call to a resource driver. */
@@ -233,6 +235,11 @@ export interface Provider {
   account(signal: AbortSignal): Promise<string>;
   /** Missing ones of these rights, asked of the cloud; an empty list where the cloud offers no way to ask. */
   missingPermissions(permissions: readonly string[], placement: Placement, signal: AbortSignal): Promise<string[]>;
+  /**
+   * The quotas that bringing a placement about draws on, as far as the cloud has an API that tells them; none for what is there
+   * already. What cannot be read is unknown, not an error.
+   */
+  quotas(wanted: Wanted, signal: AbortSignal): Promise<Headroom>;
   /** What an SDK's error means. Must know every error its drivers can meet; what it does not know is `Unavailable`. */
   classify(error: unknown): Classified;
   close(): Promise<void>;

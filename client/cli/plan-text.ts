@@ -1,6 +1,7 @@
 /** A plan for people. Text from values; nothing here talks to Temporal. */
 import pc from 'picocolors';
 import type { EstatePlan, ServicePlan } from '../../model/operations.ts';
+import { remedyOf, shortageText } from '../../model/quota.ts';
 import { printable } from '../../model/text.ts';
 import { columns, usd } from './columns.ts';
 
@@ -16,6 +17,9 @@ export function planText(plan: EstatePlan, { offline = false } = {}): string {
         `${pc.yellow('Reverts')}  ${printable(`${path} from ${from || 'unset'}, which ${by || 'somebody'} applied at ${at}, to ${to || 'unset'}`)}`,
     ),
     ...plan.notServed.map((text) => `${pc.yellow('Not yet')}  ${printable(text)}`),
+    ...(plan.short ?? []).map(
+      (one) => `${pc.red('No room')}  ${printable(shortageText(one))}\n  ${printable(remedyOf(one))}`,
+    ),
     ...plan.warnings.map((text) => `${pc.yellow('Warning')}  ${printable(text)}`),
     ...costLines(plan.cost),
     pc.dim(`plan ${plan.hash.slice(0, 12)}`),

@@ -1,7 +1,7 @@
 """
 IoT, S3, SQS, Kinesis, Glue, KMS, IAM and STS: MiniStack with its state kept over kill -9, and with the answers corrected
 that differ from AWS in what our cells touch. Environment: MiniStack's own, and MQTT_CERT, MQTT_KEY, OPERATION_MS,
-NAME_HELD_MS.
+NAME_HELD_MS, QUOTAS.
 """
 
 import asyncio
@@ -35,6 +35,7 @@ from ministack.core.router import detect_service  # noqa: E402
 from ministack.services import iot, kinesis, s3, sqs  # noqa: E402
 
 import bucket_policy  # noqa: E402, F401  what the policies of buckets deny
+import quotas  # noqa: E402
 
 OPERATION_S = int(os.environ.get("OPERATION_MS", "0")) / 1000
 NAME_HELD_S = int(os.environ.get("NAME_HELD_MS", "0")) / 1000
@@ -246,6 +247,10 @@ def create_bucket(name, *args, **kwargs):
             "A conflicting conditional operation is currently in progress against this resource. Please try again.",
             409,
             f"/{name}",
+        )
+    if name not in s3._buckets and len(s3._buckets) >= quotas.limit("L-DC2B2D3D", ""):
+        return s3._error(
+            "TooManyBuckets", "You have attempted to create more buckets than allowed", 400, f"/{name}"
         )
     return _create_bucket(name, *args, **kwargs)
 

@@ -1,13 +1,17 @@
 """
 EC2 and Auto Scaling: moto's server with its state kept over kill -9, and with the answers corrected that differ from
-AWS in what our cells touch. Environment: MOTO_STATE (file), MOTO_PORT, MOTO_ACCOUNT_ID, OPERATION_MS.
+AWS in what our cells touch; before it, the limits that Service Quotas tells. Environment: MOTO_STATE (file), MOTO_PORT,
+MOTO_ACCOUNT_ID, OPERATION_MS, QUOTAS (file).
 """
 
 import copy
 import io
+import json
 import logging
 import os
 import pickle
+import re
+import sys
 import time
 from threading import RLock
 
@@ -20,8 +24,8 @@ from moto.autoscaling import responses as autoscaling_responses  # noqa: E402
 from moto.autoscaling.exceptions import AutoscalingClientError  # noqa: E402
 from moto.backends import get_backend  # noqa: E402
 from moto.core.responses import ActionResult  # noqa: E402
-from moto.ec2.exceptions import DependencyViolationError  # noqa: E402
-from moto.ec2.models import instances, internet_gateways, launch_templates, subnets, vpcs  # noqa: E402
+from moto.ec2.exceptions import DependencyViolationError, EC2ClientError  # noqa: E402
+from moto.ec2.models import instance_types, instances, internet_gateways, launch_templates, subnets, vpcs  # noqa: E402
 from moto.ec2.responses import launch_templates as launch_template_responses  # noqa: E402
 from moto.moto_server.werkzeug_app import (  # noqa: E402
     DomainDispatcherApplication,
@@ -29,6 +33,8 @@ from moto.moto_server.werkzeug_app import (  # noqa: E402
     create_backend_app,
 )
 from werkzeug.serving import run_simple  # noqa: E402
+
+import quotas  # noqa: E402
 
 STATE = os.environ["MOTO_STATE"]
 OPERATION_S = int(os.environ.get("OPERATION_MS", "0")) / 1000
@@ -72,12 +78,84 @@ class Durable:
             catch_up()
             length = int(environ.get("CONTENT_LENGTH") or 0)
             body = environ["wsgi.input"].read(length) if length else b""
+            service, _, action = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")
+            if service.startswith("ServiceQuotas"):
+                return tell_quota(environ, start_response, action, body)
             environ["wsgi.input"] = io.BytesIO(body)
             answer = list(self.inner(environ, start_response))
             action = body.split(b"Action=", 1)[-1].split(b"&", 1)[0] if b"Action=" in body else b""
             if not action.startswith((b"Describe", b"Get", b"List")):
                 save()
             return answer
+
+
+# Quotas: https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_GetServiceQuota.html
+
+
+def tell_quota(environ, start_response, action: str, body: bytes):
+    # Credential=<key>/<day>/<region>/servicequotas/aws4_request
+    region = environ.get("HTTP_AUTHORIZATION", "//us-east-1").split("/")[2]
+    status, told = quotas.answer(action, json.loads(body or b"{}"), region, os.environ["MOTO_ACCOUNT_ID"])
+    headers = [("Content-Type", "application/x-amz-json-1.1"), ("x-amzn-RequestId", os.urandom(16).hex())]
+    start_response(f"{status} {'OK' if status == 200 else 'Bad Request'}", headers)
+    return [json.dumps(told).encode()]
+
+
+def vcpus(instance_type: str) -> int:
+    """Of the families that L-1216C47A counts."""
+    if not re.match(r"(a|c|d|h|i|im|is|m|r|t|z)\d", instance_type):
+        return 0
+    return instance_types.INSTANCE_TYPES.get(instance_type, {}).get("VCpuInfo", {}).get("DefaultVCpus", 0)
+
+
+def room(backend, instance_type: str) -> int:
+    """How many instances of a type may still be started."""
+    each = vcpus(instance_type)
+    if each == 0:
+        return sys.maxsize
+    on = [one for one in backend.all_instances() if one.state in ("pending", "running")]
+    used = sum(vcpus(one.instance_type or "") for one in on)
+    return max(0, int(quotas.limit("L-1216C47A", backend.region_name) - used) // each)
+
+
+_run_instances = instances.InstanceBackend.run_instances
+
+
+def run_instances(self, image_id, count, *args, **kwargs):
+    if count > room(self, kwargs.get("instance_type") or ""):
+        raise EC2ClientError(
+            "VcpuLimitExceeded",
+            "You have requested more vCPU capacity than your current vCPU limit of "
+            f"{quotas.limit('L-1216C47A', self.region_name):.0f} allows for the instance bucket that the specified instance "
+            "type belongs to.",
+        )
+    return _run_instances(self, image_id, count, *args, **kwargs)
+
+
+instances.InstanceBackend.run_instances = run_instances
+
+_start_instances = autoscaling.FakeAutoScalingGroup.replace_autoscaling_group_instances
+
+
+def start_instances(self, count_needed, propagated_tags):
+    """A group starts as many as the quota allows, and goes on when it was raised."""
+    fitting = min(count_needed, room(self.autoscaling_backend.ec2_backend, self.instance_type or ""))
+    if fitting > 0:
+        _start_instances(self, fitting, propagated_tags)
+
+
+autoscaling.FakeAutoScalingGroup.replace_autoscaling_group_instances = start_instances
+
+_create_vpc = vpcs.VPCBackend.create_vpc
+
+
+def create_vpc(self, *args, **kwargs):
+    if not kwargs.get("is_default") and len(self.vpcs) >= quotas.limit("L-F678F1CE", self.region_name):
+        raise EC2ClientError("VpcLimitExceeded", "The maximum number of VPCs has been reached.")
+    return _create_vpc(self, *args, **kwargs)
+
+
+vpcs.VPCBackend.create_vpc = create_vpc
 
 
 # Auto Scaling
@@ -132,9 +210,19 @@ autoscaling.AutoScalingBackend.delete_auto_scaling_group = delete_group
 
 
 def catch_up() -> None:
-    """What has become due since the last request: groups whose instances are gone, instances that ended a minute ago."""
+    """
+    What has become due since the last request: groups whose instances are gone or may be started now, instances that ended
+    a minute ago.
+    """
     for _, _, backend in list(get_backend("autoscaling").iter_backends()):
         for name, group in list(backend.autoscaling_groups.items()):
+            lacking = (group.desired_capacity or 0) - len(group.instance_states)
+            if lacking > 0 and not getattr(group, "delete_at", None):
+                try:
+                    group.replace_autoscaling_group_instances(lacking, group.get_propagated_tags())
+                    save()
+                except EC2ClientError:
+                    pass  # what its instances are made of is gone
             if getattr(group, "delete_at", None) and group.delete_at <= time.time():
                 _delete_group(backend, name)
                 save()

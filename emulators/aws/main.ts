@@ -12,6 +12,7 @@ import { authority, issueCertificate } from '../certificates.ts';
 import { serveDns } from '../dns-server.ts';
 import { sampleZone } from '../environment.ts';
 import { announce, dnsPort, type Listener, settingsFromEnvironment } from '../local-cloud.ts';
+import { quotaFile } from '../quota-limits.ts';
 import { regions } from './regions.ts';
 import { route53Zones } from './zones.ts';
 
@@ -51,6 +52,7 @@ function start(script: string, environment: Record<string, string>): void {
       AWS_SECRET_ACCESS_KEY: 'local',
       OPERATION_MS: String(settings.operationMs),
       NAME_HELD_MS: String(settings.nameHeldMs),
+      QUOTAS: quotaFile(settings.state),
       ...environment,
     },
   });
@@ -143,7 +145,7 @@ const listeners: Listener[] = [
   { name: 'mqtt', hosts: ['*-ats.iot.*.amazonaws.com'], port: 8883, protocol: 'tls', to: mqttPort },
   {
     name: 'ec2',
-    hosts: ['ec2.*.amazonaws.com', 'autoscaling.*.amazonaws.com'],
+    hosts: ['ec2.*.amazonaws.com', 'autoscaling.*.amazonaws.com', 'servicequotas.*.amazonaws.com'],
     port: 443,
     protocol: 'http',
     to: computePort,

@@ -15,6 +15,7 @@ import { customRoles, everything, type RolePermissions, roleDefinitionKind } fro
 import { armServer } from './arm/server.ts';
 import { storageKinds } from './arm/storage.ts';
 import { ArmStore } from './arm/store.ts';
+import { Usages } from './arm/usages.ts';
 import { Azurite } from './blob/azurite.ts';
 import { blobFront } from './blob/front.ts';
 import { Entra } from './entra.ts';
@@ -81,6 +82,7 @@ const core = new ArmCore({
   tenant,
   operationMs: settings.operationMs,
   nameHeldMs: settings.nameHeldMs,
+  usages: new Usages(settings.state, (type) => store.list(type)),
   kinds: [
     ...storageKinds(azurite),
     ...networkKinds,

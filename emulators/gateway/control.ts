@@ -5,17 +5,32 @@
  *     GET    /latency     PUT /latency   {"*": 0, "aws": 100}
  *     GET    /faults      PUT /faults    [{ "match": {...}, "effect": "lose-answer", "times": 1 }]
  *                         POST /faults   one more        DELETE /faults?id=<id>
+ *     PUT    /quotas      {"cloud": "aws", "name": "L-F678F1CE", "region": "us-west-2", "limit": 1}; null: as it was
+ *     GET    /quotas?cloud=aws   those that were set
  *     GET    /callers?id=<caller>   the rights that its calls have needed
  *     PUT    /callers?id=<access key of AWS>   [<IAM policy>]: what it may do from now on      DELETE /callers?id=<access key>
  */
 import http from 'node:http';
+import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { z } from 'zod';
+import { cloudNames } from '../clouds.ts';
+import { limitsIn, QuotaChange, setLimit } from '../quota-limits.ts';
 import { type Callers, Policy } from './callers.ts';
 import type { Calls } from './calls.ts';
 import { Fault, type Faults, Latency } from './faults.ts';
 
-export function createControl(calls: Calls, faults: Faults, callers: Callers): http.Server {
+interface Controlled {
+  calls: Calls;
+  faults: Faults;
+  callers: Callers;
+  /** Folder for the state of each local cloud, by its name. */
+  state: string;
+}
+
+const Cloud = z.enum(cloudNames);
+
+export function createControl({ calls, faults, callers, state }: Controlled): http.Server {
   const answer = async (request: http.IncomingMessage): Promise<unknown> => {
     const url = new URL(request.url ?? '/', 'http://control');
     const query = url.searchParams;
@@ -43,6 +58,12 @@ export function createControl(calls: Calls, faults: Faults, callers: Callers): h
         return faults.arm(Fault.parse(await json(request)));
       case 'DELETE /faults':
         return faults.disarm(Number(query.get('id')));
+      case 'PUT /quotas': {
+        const change = QuotaChange.parse(await json(request));
+        return setLimit(join(state, Cloud.parse(change.cloud)), change);
+      }
+      case 'GET /quotas':
+        return limitsIn(join(state, Cloud.parse(query.get('cloud'))));
       case 'GET /callers':
         return callers.used(query.get('id') ?? '');
       case 'PUT /callers':

@@ -28,7 +28,7 @@ const listen = (server: Server, port: number) =>
     server.listen(port, '127.0.0.1', 1024, () => resolve((server.address() as AddressInfo).port));
   });
 
-const control = createControl(calls, faults, callers);
+const control = createControl({ calls, faults, callers, state: settings.state });
 const fronts = routes.ports().map((asked) => ({
   asked,
   server: createFront({ asked, routes, contextFor, calls, faults, callers }),

@@ -20,7 +20,19 @@ export const awsActions = z
   })
   .parse(JSON.parse(readFileSync(join(import.meta.dirname, 'definitions/aws-actions.json'), 'utf8')));
 
-const services = ['autoscaling', 'ec2', 'glue', 'iam', 'iot', 'kinesis', 'route53', 's3', 'sqs', 'sts'];
+const services = [
+  'autoscaling',
+  'ec2',
+  'glue',
+  'iam',
+  'iot',
+  'kinesis',
+  'route53',
+  's3',
+  'servicequotas',
+  'sqs',
+  'sts',
+];
 
 /** Operations whose actions have other names, or more than one. */
 const named: Readonly<Record<string, readonly string[]>> = {

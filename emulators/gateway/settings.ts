@@ -8,6 +8,8 @@ export interface GatewaySettings {
   certificates: string;
   /** The connection map file that it writes. */
   network: string;
+  /** Folder for the state of each local cloud, by its name. */
+  state: string;
   /** Milliseconds added to each call. */
   latencyMs: number;
   /** What each local cloud announced. */

@@ -7,6 +7,7 @@ import type { JsonObject } from '../../model/service.ts';
 import { createdBy } from './compute.ts';
 import { isObject } from './compute-definition.ts';
 import { base, mapReferences, regions } from './compute-kinds.ts';
+import type { Quotas } from './compute-quotas.ts';
 import type { ComputeState } from './compute-state.ts';
 
 export interface Machines {
@@ -21,13 +22,15 @@ export class Groups {
   readonly #state: ComputeState;
   readonly #machines: Machines;
   readonly #bootMs: number;
+  readonly #quotas: Quotas;
   readonly #queue = new Map<string, Promise<void>>();
   #stopped = false;
 
-  constructor(state: ComputeState, machines: Machines, bootMs: number) {
+  constructor(state: ComputeState, machines: Machines, bootMs: number, quotas: Quotas) {
     this.#state = state;
     this.#machines = machines;
     this.#bootMs = bootMs;
+    this.#quotas = quotas;
   }
 
   stop(): void {
@@ -102,10 +105,12 @@ export class Groups {
     const present = this.instances(group);
     await Promise.all(present.slice(wanted).map(([path]) => this.#remove(path)));
     await Promise.all(present.slice(0, wanted).map(([path, instance]) => this.#continue(path, instance)));
+    const more = Math.max(0, wanted - present.length);
+    const fitting = Math.min(more, this.#quotas.room(regionOf(group), this.#template(manager)));
+    // The others are tried again, until the quota has room for them.
+    if (fitting < more) setTimeout(() => this.reconcile(group), retryMs).unref();
     await Promise.all(
-      Array.from({ length: Math.max(0, wanted - present.length) }, (_, index) =>
-        this.#create(group, manager, present.length + index),
-      ),
+      Array.from({ length: fitting }, (_, index) => this.#create(group, manager, present.length + index)),
     );
     if (isObject(manager.updatePolicy) && manager.updatePolicy.type === 'PROACTIVE') await this.#roll(group);
   }
@@ -167,7 +172,8 @@ export class Groups {
   }
 
   async #create(group: string, manager: JsonObject, index: number): Promise<void> {
-    const [, project = '', region = ''] = /^projects\/([^/]+)\/regions\/([^/]+)/.exec(group) ?? [];
+    const [, project = ''] = /^projects\/([^/]+)\//.exec(group) ?? [];
+    const region = regionOf(group);
     const zones = regions.get(region) ?? [];
     const zone = zones[index % Math.max(1, zones.length)] ?? '';
     const random = Array.from({ length: 4 }, () => 'abcdefghijklmnopqrstuvwxyz0123456789'[randomInt(36)]).join('');
@@ -224,6 +230,9 @@ export class Groups {
     return after;
   }
 }
+
+const retryMs = 1000;
+const regionOf = (group: string): string => /\/regions\/([^/]+)\//.exec(group)?.[1] ?? '';
 
 const copied = [
   'description',

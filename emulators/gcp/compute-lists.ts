@@ -22,7 +22,12 @@ export function listOf(kind: string, items: JsonObject[]): JsonObject {
 }
 
 /** Regions and zones: the real ones, always up. */
-export function locations(verb: string, { path, id }: Called, url: URL): JsonObject {
+export function locations(
+  verb: string,
+  { path, id }: Called,
+  url: URL,
+  quotasOf: (region: string) => JsonObject[],
+): JsonObject {
   const project = `projects/${path.project}`;
   if (id.includes('machineTypes'))
     throw new ComputeError(404, 'notFound', 'machine types are not listed by the local Compute Engine');
@@ -31,6 +36,7 @@ export function locations(verb: string, { path, id }: Called, url: URL): JsonObj
         kind: 'compute#region',
         name,
         status: 'UP',
+        quotas: quotasOf(name),
         selfLink: `${base}${project}/regions/${name}`,
         zones: zones.map((zone) => `${base}${project}/zones/${zone}`),
       }))

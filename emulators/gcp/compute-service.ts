@@ -48,6 +48,7 @@ export async function startCompute(surroundings: ComputeSurroundings): Promise<C
 
   const compute: Compute = new Compute({
     folder,
+    cloud: settings.state,
     project: settings.account,
     operationMs: settings.operationMs,
     hooks: { allocateAddress: freeAddress, changed, computed },
@@ -65,6 +66,7 @@ export async function startCompute(surroundings: ComputeSurroundings): Promise<C
     },
     // Instances boot after the operation is done; kept short, since what is measured is the operations.
     Math.min(settings.operationMs, maxBootMs),
+    compute.quotas,
   );
 
   /** Whether an instance runs a program, or is a record only. */

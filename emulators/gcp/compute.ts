@@ -21,6 +21,7 @@ import {
 import { listOf, locations, page } from './compute-lists.ts';
 import { kindOf, permissionOf, schemaOf } from './compute-names.ts';
 import { Operations } from './compute-operations.ts';
+import { Quotas } from './compute-quotas.ts';
 import { ComputeState, type Operation } from './compute-state.ts';
 import { type Answer, type ApiRequest, mergePatch } from './json-api.ts';
 
@@ -35,13 +36,22 @@ export interface ComputeHooks {
 
 export class Compute {
   readonly state: ComputeState;
+  readonly quotas: Quotas;
   readonly #definition = loadDefinition('compute.v1');
   readonly #project: string;
   readonly #operations: Operations;
   readonly #hooks: ComputeHooks;
 
-  constructor(options: { folder: string; project: string; operationMs: number; hooks: ComputeHooks }) {
+  constructor(options: {
+    folder: string;
+    /** Folder of the local Google Cloud, where limits of quotas are set. */
+    cloud: string;
+    project: string;
+    operationMs: number;
+    hooks: ComputeHooks;
+  }) {
     this.state = new ComputeState(options.folder);
+    this.quotas = new Quotas(options.cloud, this.state.resources);
     this.#project = options.project;
     this.#operations = new Operations({
       state: this.state,
@@ -100,7 +110,14 @@ export class Compute {
     const parent = path.slice(0, path.lastIndexOf('/'));
     if (collection.endsWith('Operations')) return this.#operations.call(verb, path, url);
     if (collection === 'regions' || collection === 'zones' || collection === 'machineTypes')
-      return locations(verb, called, url);
+      return locations(verb, called, url, (region) => this.quotas.of(region));
+    if (collection === 'projects')
+      return {
+        kind: 'compute#project',
+        name: this.#project,
+        selfLink: `${base}projects/${this.#project}`,
+        quotas: this.quotas.of(undefined),
+      };
     const repeated = this.#operations.repeated(requestId);
     if (repeated) return this.#operations.show(repeated);
     switch (verb) {
@@ -165,6 +182,7 @@ export class Compute {
       throw new ComputeError(409, 'alreadyExists', `The resource '${path}' already exists`);
     const content = this.#resolve(defaults[collection]?.(body) ?? body);
     this.#checkReferences(content);
+    this.quotas.check(path, content);
     const region = /regions\/([^/]+)/.exec(path)?.[1];
     const resource: JsonObject = {
       kind: kindOf(collection),

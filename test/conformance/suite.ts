@@ -193,10 +193,20 @@ export function conformance(title: string, test: ConformanceCase): void {
         placement = keep(place());
       });
 
-      it('plans to create all of it, and creates it', async () => {
-        expect((await observeAll(placement)).observed).toEqual({});
+      it('plans to create all of it, and creates it; the quotas tell what it takes', async () => {
+        const { observed } = await observeAll(placement);
+        expect(observed).toEqual({});
+        const specs = cell.design(placement);
+        const quotas = (seen: Record<string, Observed>) =>
+          control.quotas({ placement, specs, observed: seen }, AbortSignal.timeout(20_000));
+        const before = await quotas(observed);
+        expect(before.unknown).toEqual([]);
+        for (const { needs, limit, used } of before.quotas) expect(needs).toBeLessThanOrEqual(limit - used);
         const outcomes = await ensureAll(placement);
         expect(outcomes).toEqual(every(outcomes, 'created'));
+        const after = await quotas({});
+        expect(after.quotas).toEqual(before.quotas.map((quota) => ({ ...quota, used: quota.used + quota.needs })));
+        expect(await quotas((await observeAll(placement)).observed)).toEqual({ quotas: [], unknown: [] });
       }, 120_000);
 
       it('finds it ready, owned, without drift; creating again changes nothing', async () => {

@@ -9,7 +9,13 @@ import {
   CreateAutoScalingGroupCommand,
   DescribeAutoScalingGroupsCommand,
 } from '@aws-sdk/client-auto-scaling';
-import { CreateLaunchTemplateCommand, CreateSubnetCommand, CreateVpcCommand, EC2Client } from '@aws-sdk/client-ec2';
+import {
+  CreateLaunchTemplateCommand,
+  CreateSubnetCommand,
+  CreateVpcCommand,
+  DescribeVpcsCommand,
+  EC2Client,
+} from '@aws-sdk/client-ec2';
 import { CreateRoleCommand, GetRoleCommand, IAMClient } from '@aws-sdk/client-iam';
 import {
   AttachPolicyCommand,
@@ -27,10 +33,16 @@ import {
   PutObjectCommand,
   S3Client,
 } from '@aws-sdk/client-s3';
+import {
+  GetAWSDefaultServiceQuotaCommand,
+  GetServiceQuotaCommand,
+  ServiceQuotasClient,
+} from '@aws-sdk/client-service-quotas';
 import { CreateQueueCommand, ReceiveMessageCommand, SendMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import { connectAsync, type IClientOptions } from 'mqtt';
 import { authority, issueCertificate } from '../../emulators/certificates.ts';
 import type { Listener } from '../../emulators/local-cloud.ts';
+import { setLimit } from '../../emulators/quota-limits.ts';
 import { localRun } from '../local/stack.ts';
 
 const region = 'us-west-2';
@@ -127,6 +139,60 @@ it('keeps every change that it answered over kill -9', async () => {
   const groups = await new AutoScalingClient(settings('ec2')).send(new DescribeAutoScalingGroupsCommand({}));
   expect(groups.AutoScalingGroups?.map(({ Instances }) => Instances?.length)).toEqual([2]);
 }, 60_000);
+
+describe('a quota', () => {
+  const elsewhere = 'us-east-2';
+  const at = (name: string) => ({ ...settings(name), region: elsewhere });
+  const limit = (name: string, to: number | null) =>
+    setLimit(state, { cloud: 'aws', name, limit: to, ...(name !== 'L-DC2B2D3D' && { region: elsewhere }) });
+
+  it('is told, holds for what exists already, and is gone as soon as it was raised', async () => {
+    const ec2 = new EC2Client(at('ec2'));
+    const quotas = new ServiceQuotasClient(at('ec2'));
+    const vpcs = { ServiceCode: 'vpc', QuotaCode: 'L-F678F1CE' };
+    const { Vpcs = [] } = await ec2.send(new DescribeVpcsCommand({}));
+    limit('L-F678F1CE', Vpcs.length);
+    expect((await quotas.send(new GetServiceQuotaCommand(vpcs))).Quota?.Value).toBe(Vpcs.length);
+    expect((await quotas.send(new GetAWSDefaultServiceQuotaCommand(vpcs))).Quota?.Value).toBe(5);
+    const create = () => ec2.send(new CreateVpcCommand({ CidrBlock: '10.0.0.0/16' }));
+    await expect(create()).rejects.toMatchObject({ name: 'VpcLimitExceeded' });
+    limit('L-F678F1CE', null);
+    await create();
+  });
+
+  it('of buckets holds for the whole account; one that was never changed is known by its default alone', async () => {
+    const s3 = new S3Client({ ...settings('aws'), forcePathStyle: true });
+    const asked = { ServiceCode: 's3', QuotaCode: 'L-DC2B2D3D' };
+    const quotas = new ServiceQuotasClient(at('ec2'));
+    await expect(quotas.send(new GetServiceQuotaCommand(asked))).rejects.toMatchObject({
+      name: 'NoSuchResourceException',
+    });
+    limit('L-DC2B2D3D', 1);
+    const create = new CreateBucketCommand({ Bucket: 'one-too-many' });
+    await expect(s3.send(create)).rejects.toMatchObject({ name: 'TooManyBuckets' });
+    limit('L-DC2B2D3D', null);
+    await s3.send(create);
+  });
+
+  it('of vCPUs lets a group start as many instances as fit, and the others once it was raised', async () => {
+    const ec2 = new EC2Client(at('ec2'));
+    const groups = new AutoScalingClient(at('ec2'));
+    limit('L-1216C47A', 5);
+    const LaunchTemplateName = 'large';
+    const LaunchTemplateData = { ImageId: 'ami-0000000000000a023', InstanceType: 't3.large' as const };
+    await ec2.send(new CreateLaunchTemplateCommand({ LaunchTemplateName, LaunchTemplateData }));
+    const size = { MinSize: 3, MaxSize: 3, AvailabilityZones: [`${elsewhere}a`] };
+    const group = { AutoScalingGroupName: 'large', LaunchTemplate: { LaunchTemplateName }, ...size };
+    await groups.send(new CreateAutoScalingGroupCommand(group));
+    const started = async () => {
+      const seen = await groups.send(new DescribeAutoScalingGroupsCommand({ AutoScalingGroupNames: ['large'] }));
+      return seen.AutoScalingGroups?.[0]?.Instances?.length;
+    };
+    expect(await started()).toBe(2);
+    limit('L-1216C47A', null);
+    expect(await started()).toBe(3);
+  });
+});
 
 describe('a device', () => {
   const iot = () => new IoTClient(settings('aws'));

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { authority } from '../../emulators/certificates.ts';
 import { loadDefinition } from '../../emulators/gcp/compute-definition.ts';
 import { type ComputeService, startCompute } from '../../emulators/gcp/compute-service.ts';
+import { setLimit } from '../../emulators/quota-limits.ts';
 import type { JsonObject } from '../../model/service.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'compute-'));
@@ -196,6 +197,37 @@ it('goes on after a restart: what was answered is there, what was being deleted 
     const { body } = await call('GET', `${region}/instanceGroupManagers/group`);
     return (body.status as JsonObject).isStable === true;
   });
+});
+
+it('tells quotas, counted from what exists, and refuses or leaves out what goes beyond', async () => {
+  const limit = (name: string, to: number | null): unknown =>
+    setLimit(join(folder, 'state'), { cloud: 'gcp', name, limit: to });
+  const told = async (path: string, metric: string): Promise<JsonObject | undefined> =>
+    ((await call('GET', path)).body.quotas as JsonObject[]).find((quota) => quota.metric === metric);
+  const group = `${region}/instanceGroupManagers/group`;
+  const machines = async (): Promise<number> =>
+    ((await call('POST', `${group}/listManagedInstances`)).body.managedInstances as JsonObject[]).length;
+  await until(async () => (await machines()) === 3);
+  limit('CPUS', 8);
+  expect(await told(region, 'CPUS')).toEqual({ metric: 'CPUS', limit: 8, usage: 6 });
+  expect(await told(`projects/${project}`, 'CPUS_ALL_REGIONS')).toMatchObject({ usage: 6 });
+  const definition = loadDefinition('compute.v1');
+  expect(definition.checkBody('Project', (await call('GET', `projects/${project}`)).body)).toBeUndefined();
+
+  await done('POST', `${group}/resize?size=5`);
+  await until(async () => (await machines()) === 4);
+  await new Promise((resolve) => setTimeout(resolve, operationMs * 2));
+  expect(await machines()).toBe(4);
+  limit('CPUS', null);
+  await until(async () => (await machines()) === 5);
+
+  const { usage } = (await told(`projects/${project}`, 'NETWORKS')) ?? {};
+  limit('NETWORKS', Number(usage));
+  const network = { name: 'beyond', autoCreateSubnetworks: false };
+  expect(reason(await call('POST', `${globally}/networks`, network))).toEqual([403, 'quotaExceeded']);
+  limit('NETWORKS', null);
+  await done('POST', `${globally}/networks`, network);
+  await done('DELETE', `${globally}/networks/beyond`);
 });
 
 it('deletes all of it in reverse order, instances included', async () => {

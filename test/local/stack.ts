@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import type { Policy } from '../../emulators/gateway/callers.ts';
 import type { Call } from '../../emulators/gateway/calls.ts';
 import type { Fault } from '../../emulators/gateway/faults.ts';
+import type { QuotaChange } from '../../emulators/quota-limits.ts';
 import { RunFile } from '../../emulators/run-file.ts';
 
 /** The stack that this test runs against. */
@@ -39,6 +40,12 @@ export async function armFault(fault: Pick<Fault, 'effect'> & Partial<Fault>): P
 }
 
 export const disarmFault = (id: number): Promise<{ hits: number }> => control(`/faults?id=${id}`, 'DELETE');
+
+/** From now on a quota of a local cloud allows so much in a region; the answer makes it what it was. */
+export async function setQuota(change: QuotaChange): Promise<() => Promise<unknown>> {
+  await control('/quotas', 'PUT', change);
+  return () => control('/quotas', 'PUT', { ...change, limit: null });
+}
 
 /** Milliseconds added to each call, by cloud; `*` is every other one. */
 export const setLatency = (latency: Record<string, number>): Promise<unknown> => control('/latency', 'PUT', latency);

@@ -11,14 +11,14 @@ import {
   UpdateAutoScalingGroupCommand,
 } from '@aws-sdk/client-auto-scaling';
 import { resourceName } from '../../../model/names.ts';
-import type { JsonObject, Placement, ResourceSpec } from '../../../model/service.ts';
+import type { Configuration, JsonObject, Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Call, Observed, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
 import { subnetKeys } from './ec2-network.ts';
 import { gone, ifFound } from './errors.ts';
 import { allPages, desiredTags, foundBy, fromList, ownerFilter, ownership, tagsOf } from './tags.ts';
 
-const groupKind = 'aws.autoscaling.group';
+export const groupKind = 'aws.autoscaling.group';
 const policyKind = 'aws.autoscaling.policy';
 /** A group without any instance for this long is not "being created", it has no capacity: health says so. */
 const patienceMs = 300_000;
@@ -56,6 +56,12 @@ export function policySpec(placement: Placement, group: string): ResourceSpec {
     holdsData: false,
     desired: { group, metric: 'ASGAverageCPUUtilization', target: 60 },
   };
+}
+
+/** How many a new group starts with: where a policy sizes it, the configured count, as far as its bounds let it. */
+export function startOf({ desired: { min, max, count } }: ResourceSpec, configuration: Configuration): number {
+  const wanted = Number(count ?? configuration.instance_count ?? min);
+  return Math.min(Math.max(wanted, Number(min)), Number(max));
 }
 
 const find = async (clients: Clients, name: string, call: Call): Promise<AutoScalingGroup | undefined> => {
@@ -119,12 +125,9 @@ export function groupDriver(clients: Clients): ResourceDriver {
     },
 
     async create(spec, call) {
-      const { min, max, count } = spec.desired;
-      // With a policy the group starts at the configured count, as far as its bounds let it.
-      const wanted = Number(count ?? call.placement.configuration.instance_count ?? min);
       const command = new CreateAutoScalingGroupCommand({
         ...shape(spec, call),
-        DesiredCapacity: Math.min(Math.max(wanted, Number(min)), Number(max)),
+        DesiredCapacity: startOf(spec, call.placement.configuration),
         HealthCheckType: 'EC2',
         HealthCheckGracePeriod: 300,
         Tags: tagList(spec),

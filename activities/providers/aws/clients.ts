@@ -8,6 +8,7 @@ import { IoTDataPlaneClient } from '@aws-sdk/client-iot-data-plane';
 import { KinesisClient } from '@aws-sdk/client-kinesis';
 import { Route53Client } from '@aws-sdk/client-route-53';
 import { S3Client } from '@aws-sdk/client-s3';
+import { ServiceQuotasClient } from '@aws-sdk/client-service-quotas';
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { STSClient } from '@aws-sdk/client-sts';
 import { NodeHttpHandler } from '@smithy/node-http-handler';
@@ -52,6 +53,7 @@ export class Clients {
   /** Route 53 is one for all regions; its requests are signed for us-east-1. */
   route53 = (): Route53Client => this.#client('route53', Route53Client, 'us-east-1');
   s3 = (region: string): S3Client => this.#client('s3', S3Client, region);
+  serviceQuotas = (region: string): ServiceQuotasClient => this.#client('servicequotas', ServiceQuotasClient, region);
   sqs = (region: string): SQSClient => this.#client('sqs', SQSClient, region);
   sts = (region: string): STSClient => this.#client('sts', STSClient, region);
 

@@ -57,6 +57,8 @@ const byName: Readonly<Record<string, CloudErrorKind>> = {
   ResourceInUseException: 'AlreadyExists',
   AlreadyExistsException: 'AlreadyExists',
   ResourceNumberLimitExceededException: 'QuotaExceeded',
+  // Service Quotas
+  NoSuchResourceException: 'NotFound',
   // Route 53: a batch that does not fit what stands in the zone; what is malformed is InvalidInput there.
   InvalidChangeBatch: 'PreconditionFailed',
   NoSuchHostedZone: 'NotFound',

@@ -17,6 +17,7 @@ import { bucketFence } from './fence.ts';
 import { iotCore } from './iot-core.ts';
 import { s3Store } from './object-store.ts';
 import { smallObjects } from './objects.ts';
+import { awsQuotas } from './quotas.ts';
 import { storage } from './storage.ts';
 import { allPages } from './tags.ts';
 
@@ -48,6 +49,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
       const { UserId = '', Arn = '' } = await identity(signal);
       return { userId: UserId, principal: principalOf(Arn) };
     }),
+    quotas: awsQuotas(clients),
     classify,
 
     async account(signal) {

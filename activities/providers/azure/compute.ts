@@ -11,7 +11,7 @@ import { scaleSetDriver, scaleSetSpec } from './scale-set.ts';
 import { vmSize } from './vm-sizes.ts';
 
 /** Without auto scaling all bounds are the count. */
-function boundsOf({ configuration }: Placement): Bounds & { scales: boolean } {
+export function boundsOf({ configuration }: Placement): Bounds & { scales: boolean } {
   const { instance_count, auto_scaling, min_instances, max_instances } = ComputeConfiguration.parse(configuration);
   if (!auto_scaling) return { min: instance_count, max: instance_count, start: instance_count, scales: false };
   const min = min_instances ?? Math.min(instance_count, 2);

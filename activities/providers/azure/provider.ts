@@ -15,6 +15,7 @@ import { allows } from './granted.ts';
 import { iotCoreCell } from './iot-core.ts';
 import { blobStore } from './object-store.ts';
 import { smallObjects } from './objects.ts';
+import { azureQuotas } from './quotas.ts';
 import { storageCell } from './storage.ts';
 
 export function azureProvider(settings: ProviderSettings): Provider {
@@ -35,6 +36,7 @@ export function azureProvider(settings: ProviderSettings): Provider {
     },
     dns: azureDns(clients),
     fence: accountFence(clients),
+    quotas: azureQuotas(clients),
     classify,
 
     /** The configured subscription if the credentials can see it, else the only one that they can see. */

@@ -18,3 +18,10 @@ const sizes: Readonly<Record<string, string>> = {
 
 /** Undefined for a type that the table does not have; the preflight refuses those. */
 export const vmSize = (instanceType: string): string | undefined => sizes[instanceType];
+
+/** The number in a size's name: https://learn.microsoft.com/azure/virtual-machines/vm-naming-conventions (2026-11). */
+export const vcpusOf = (size: string): number => Number(/^Standard_[A-Z]+(\d+)/.exec(size)?.[1] ?? 0);
+
+/** Quota of the vCPUs of a size's family, as `az vm list-usage` names it (2026-11); it is written in either case. */
+export const familyOf = (size: string): string =>
+  size.startsWith('Standard_B') ? 'standardBsv2Family' : 'standardDSv5Family';

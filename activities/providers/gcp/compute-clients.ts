@@ -5,6 +5,7 @@ import type {
   ForwardingRulesClient,
   GlobalOperationsClient,
   NetworksClient,
+  ProjectsClient,
   protos,
   RegionAutoscalersClient,
   RegionBackendServicesClient,
@@ -12,6 +13,7 @@ import type {
   RegionInstanceGroupManagersClient,
   RegionInstanceTemplatesClient,
   RegionOperationsClient,
+  RegionsClient,
   RoutersClient,
   SubnetworksClient,
 } from '@google-cloud/compute';
@@ -44,6 +46,9 @@ export interface ComputeClients {
   backendServices: RegionBackendServicesClient;
   globalOperations: GlobalOperationsClient;
   regionOperations: RegionOperationsClient;
+  /** They tell quotas. */
+  projects: ProjectsClient;
+  regions: RegionsClient;
 }
 
 /** Whose project is worked in, with which credentials: `keyFilename` left out means the SDK's default chain. */
@@ -65,6 +70,8 @@ export function computeClients({ project, keyFilename }: ComputeAccess): () => P
     return {
       globalOperations,
       regionOperations: new sdk.RegionOperationsClient(options),
+      projects: new sdk.ProjectsClient(options),
+      regions: new sdk.RegionsClient(options),
       networks: new sdk.NetworksClient(options),
       subnetworks: new sdk.SubnetworksClient(options),
       firewalls: new sdk.FirewallsClient(options),

@@ -1,6 +1,6 @@
 /** The machines of a placement: an instance template, a regional managed group that spreads them over zones, an autoscaler. */
 import { toTags } from '../../../model/names.ts';
-import type { JsonObject } from '../../../model/service.ts';
+import type { Configuration, JsonObject, ResourceSpec } from '../../../model/service.ts';
 import type { ResourceDriver } from '../driver.ts';
 import type { IAutoscaler, IInstanceGroupManager, IInstanceTemplate } from './compute-clients.ts';
 import { type ComputeKind, type ComputeScope, computeDriver, need } from './compute-resource.ts';
@@ -81,6 +81,10 @@ const groupSettings = ({ desired }: { desired: JsonObject }): IInstanceGroupMana
   },
 });
 
+/** How many a new group starts with. */
+export const startOf = ({ desired }: ResourceSpec, configuration: Configuration): number =>
+  Number(desired.size ?? configuration.instance_count ?? 2);
+
 /**
  * `size` is left out of `desired` where an autoscaler decides it. `metadata` is what may change with a release of what runs
  * on the machines: set for the whole group, it needs no new template.
@@ -99,7 +103,7 @@ const group: ComputeKind<IInstanceGroupManager> = {
     ...groupSettings(spec),
     baseInstanceName: spec.name.slice(0, 54).replace(/-$/, ''),
     instanceTemplate: need(call, 'template'),
-    targetSize: Number(spec.desired.size ?? call.placement.configuration.instance_count ?? 2),
+    targetSize: startOf(spec, call.placement.configuration),
     ...(call.needs.health
       ? { autoHealingPolicies: [{ healthCheck: need(call, 'health'), initialDelaySec: 300 }] }
       : {}),

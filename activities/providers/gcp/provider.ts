@@ -15,6 +15,7 @@ import { bucketFence } from './fence.ts';
 import { iotCoreCell } from './iot-core.ts';
 import { gcsStore } from './object-store.ts';
 import { smallObjects } from './objects.ts';
+import { gcpQuotas } from './quotas.ts';
 import { serviceAccountDriver } from './service-account.ts';
 import { storageCell } from './storage.ts';
 import { subscriptionDriver, subscriptionSpec } from './subscription.ts';
@@ -61,6 +62,7 @@ export function gcpProvider(settings: ProviderSettings): Provider {
       bucketDevices(gcsStore(http, clients.token, outputOf(placement, 'registry', 'bucket')), ask, signal),
     dns: cloudDns(clients, settings.pollMs),
     fence: bucketFence(clients),
+    quotas: gcpQuotas(scope),
     classify,
 
     async account(signal) {

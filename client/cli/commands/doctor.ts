@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import pc from 'picocolors';
 import { providerQueue, taskQueue, urgentQueue } from '../../../model/operations.ts';
+import { remedyOf, shortageText } from '../../../model/quota.ts';
 import { printable } from '../../../model/text.ts';
 import { searchAttributes } from '../../../workflows/search-attributes.ts';
 import { OperationFailed } from '../../index.ts';
@@ -22,7 +23,7 @@ export const doctor = (): Command =>
     .description('checks Temporal, the workers, every cloud and every record; says what is the matter and what to do')
     .addHelpText(
       'after',
-      '\nA run of checkEstate tries the credentials of each cloud, scans the clouds for resources of the estate that no record\nknows, and reads every record. It changes nothing in the clouds.\n\nExample:\n  npx multi-cloud doctor',
+      '\nA run of checkEstate tries the credentials of each cloud, scans the clouds for resources of the estate that no record\nknows, and reads every record; a run of planEstate asks them for room in the quotas. Neither changes anything in the clouds.\n\nExample:\n  npx multi-cloud doctor',
     )
     .action((_: unknown, command: Command) =>
       inSession(command, async (session) => {
@@ -30,6 +31,8 @@ export const doctor = (): Command =>
         const control = await workers(session, taskQueue);
         findings.push(control);
         if (control.ok) findings.push(...(await workersView(session)));
+        // A plan needs all of it; what keeps an operation from its end is said above.
+        if (findings.every(({ ok }) => ok)) findings.push(...(await headroom(session)));
         if (session.json) printJson({ findings });
         else
           for (const { check, ok, found } of findings)
@@ -82,12 +85,8 @@ async function workers({ estate, namespace }: Session, queue: string): Promise<F
 /** What a worker finds: whether it reads its estate file, whom it is to each cloud, and what is the matter with the services. */
 async function workersView(session: Session): Promise<Finding[]> {
   const check = 'look by a worker';
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<undefined>((resolve) => {
-    timer = setTimeout(() => resolve(undefined), checkWithinMs);
-  });
   try {
-    const seen = await Promise.race([session.estate.check(), late]);
+    const seen = await withinPatience(session.estate.check());
     if (!seen)
       return [
         { check, ok: false, found: `no answer within ${checkWithinMs / 1000} s; look at the run check/… in the UI` },
@@ -121,6 +120,32 @@ async function workersView(session: Session): Promise<Finding[]> {
     const found =
       error instanceof OperationFailed ? `${error.type}: ${error.message}` : (await explainIn(session, error)).message;
     return [{ check, ok: false, found }];
+  }
+}
+
+/** Whether what the worker's estate file still asks for fits into the quotas of the clouds. */
+async function headroom({ estate }: Session): Promise<Finding[]> {
+  const check = 'quotas';
+  try {
+    const planned = await withinPatience(estate.plan());
+    if (!planned) return [{ check, ok: false, found: `no plan within ${checkWithinMs / 1000} s` }];
+    const { short = [] } = planned;
+    if (short.length === 0) return [{ check, ok: true, found: 'room for all that the estate file asks for' }];
+    return short.map((one) => ({ check, ok: false, found: `${shortageText(one)}; raise it: ${remedyOf(one)}` }));
+  } catch (error) {
+    if (error instanceof OperationFailed) return [{ check, ok: false, found: `${error.type}: ${error.message}` }];
+    throw error;
+  }
+}
+
+/** Undefined where it takes longer than a worker that is there needs. */
+async function withinPatience<T>(work: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), checkWithinMs);
+  });
+  try {
+    return await Promise.race([work, late]);
   } finally {
     clearTimeout(timer);
   }

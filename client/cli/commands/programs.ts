@@ -36,7 +36,7 @@ export const local = (): Command =>
   passing(
     'local',
     'up, down, reset, fault, calls: the Temporal server, clouds and workers of this machine',
-    'Examples:\n  npx multi-cloud local up\n  npx multi-cloud local down\n  npx multi-cloud local reset   # forgets all that they hold\n  npx multi-cloud local fault outage --cloud azure --for 60s\n  npx multi-cloud local fault -- --help   # every kind of fault\n  npx multi-cloud local calls --mutating',
+    'Examples:\n  npx multi-cloud local up\n  npx multi-cloud local down\n  npx multi-cloud local reset   # forgets all that they hold\n  npx multi-cloud local fault outage --cloud azure --for 60s\n  npx multi-cloud local quota CPUS --cloud gcp --limit 4\n  npx multi-cloud local fault -- --help   # every kind of fault\n  npx multi-cloud local calls --mutating',
     (args) => run('emulators/main.ts', args),
   );
 

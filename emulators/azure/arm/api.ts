@@ -76,6 +76,8 @@ export class ArmApi {
       return this.#operation(operation[2], operation[1].toLowerCase() === 'operationstatuses', path);
     const check = /^\/providers\/([^/]+)\/checkNameAvailability$/i.exec(rest);
     if (check?.[1]) return this.#checkName(check[1], request);
+    const usages = /^\/providers\/([^/]+)(?:\/locations\/([^/]+))?\/usages$/i.exec(rest);
+    if (usages?.[1]) return { status: 200, body: { value: this.#core.settings.usages.of(usages[1], usages[2]) } };
     const parsed = parsePath(path);
     if (!parsed) throw notFound(path);
     const { type, scope, name, parent, last } = parsed;

@@ -9,10 +9,12 @@ import type { ArmKind, Asked, Made, Stored } from './kind.ts';
 import { resourceGroupKind } from './resource-groups.ts';
 import { keyOf, normalId, resourceGroupOf, within } from './resource-id.ts';
 import type { ArmStore, Operation } from './store.ts';
+import type { Usages } from './usages.ts';
 
 export interface CoreSettings {
   store: ArmStore;
   kinds: readonly ArmKind[];
+  usages: Usages;
   subscription: string;
   tenant: string;
   operationMs: number;
@@ -102,6 +104,7 @@ export class ArmCore {
       tags: kind.tracked ? (envelope.tags ?? {}) : undefined,
       phase: before ? (kind.longRunning === true ? 'Updating' : undefined) : kind.longRunning ? 'Creating' : undefined,
     });
+    this.settings.usages.check(stored, before);
     await kind.made?.(stored);
     this.settings.store.put(stored);
     if (!before) for (const child of kind.children?.() ?? []) this.#bear(stored, child);
@@ -123,6 +126,7 @@ export class ArmCore {
       tags: envelope.tags === undefined ? before.tags : (envelope.tags ?? {}),
       phase: kind.longRunning === true ? 'Updating' : undefined,
     });
+    this.settings.usages.check(stored, before);
     await kind.made?.(stored);
     this.settings.store.put(stored);
     return { status: 200, body: this.show(stored), operation: this.#operation(stored, false) };

@@ -59,6 +59,7 @@ const served: Record<string, Record<string, string[]>> = {
     regionInstanceGroups: ['get', 'list', 'listInstances'],
     regionAutoscalers: [...crud, 'patch', 'update'],
     instances: ['get', 'list', 'delete', 'aggregatedList'],
+    projects: ['get'],
     zones: ['get', 'list'],
     regions: ['get', 'list'],
     machineTypes: ['get', 'list'],

@@ -8,7 +8,9 @@ import { ArmCore } from '../../../emulators/azure/arm/core.ts';
 import { networkKinds, networkSchemas } from '../../../emulators/azure/arm/network.ts';
 import { storageKinds } from '../../../emulators/azure/arm/storage.ts';
 import { ArmStore } from '../../../emulators/azure/arm/store.ts';
+import { Usages } from '../../../emulators/azure/arm/usages.ts';
 import { roleAssignmentKind } from '../../../emulators/azure/iot-hub/arm-kinds.ts';
+import { setLimit } from '../../../emulators/quota-limits.ts';
 import { publishedProperties } from './published.ts';
 
 const subscription = '00000000-0000-4000-8000-000000000001';
@@ -25,9 +27,11 @@ const blobs = {
 };
 
 function start(folder: string): (method: string, path: string, body?: object) => Promise<Answer> {
+  const store = new ArmStore(folder);
   const api = new ArmApi(
     new ArmCore({
-      store: new ArmStore(folder),
+      store,
+      usages: new Usages(folder, (type) => store.list(type)),
       kinds: [...storageKinds(blobs), ...networkKinds, roleAssignmentKind],
       subscription,
       tenant: 'tenant',
@@ -59,6 +63,32 @@ describe('the local Resource Manager', () => {
     ask = start(folder);
     expect((await ask('PUT', group, { location })).status).toBe(201);
     await setTimeout(2 * operationMs);
+  });
+
+  it('tells what is used of a quota, counted from what exists, and refuses what goes beyond', async () => {
+    setLimit(folder, { cloud: 'azure', name: 'StorageAccounts', region: location, limit: 1 });
+    const usages = `/subscriptions/${subscription}/providers/Microsoft.Storage/locations/West US 2/usages`;
+    const told = async () => (await ask('GET', usages)).body;
+    const usage = (currentValue: number) => ({
+      value: [
+        expect.objectContaining({
+          name: expect.objectContaining({ value: 'StorageAccounts' }),
+          currentValue,
+          limit: 1,
+        }),
+      ],
+    });
+    expect(await told()).toEqual(usage(0));
+    const accounts = provider('Microsoft.Storage/storageAccounts');
+    expect((await ask('PUT', `${accounts}/first`, account)).status).toBe(202);
+    expect(await told()).toEqual(usage(1));
+    await expect(ask('PUT', `${accounts}/second`, account)).rejects.toMatchObject({
+      status: 409,
+      code: 'MaxStorageAccountsCountPerSubscriptionExceeded',
+    });
+    expect((await ask('PUT', `${accounts}/second`, { ...account, location: 'eastus2' })).status).toBe(202);
+    setLimit(folder, { cloud: 'azure', name: 'StorageAccounts', region: location, limit: null });
+    expect((await ask('PUT', `${accounts}/third`, account)).status).toBe(202);
   });
 
   it('finishes an operation that a kill interrupted, and loses nothing but a torn line', async () => {
