@@ -6,7 +6,6 @@ import { parse, stringify } from 'yaml';
 import { localRun } from '../local/stack.ts';
 import { type Ended, jsonLines, lines, multiCloud } from './command.ts';
 
-
 /** A name that nothing else uses, and no earlier run: the stack's estate is shared, and its record remembers who applied what. */
 const service = `cli_${Date.now().toString(36)}`;
 const folder = mkdtempSync(join(tmpdir(), 'command-'));

@@ -3,7 +3,6 @@ import { fromLines } from '../../activities/transfer/files.ts';
 import type { CopiedObjects } from '../../model/transfer.ts';
 import { contents, fill, pairs, placed, recordsUnder, run, storeOf } from './stores.ts';
 
-
 const strange = [
   'plain.bin',
   'caf\u00e9',
