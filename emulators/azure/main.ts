@@ -15,6 +15,7 @@ import { customRoles, everything, type RolePermissions, roleDefinitionKind } fro
 import { armServer } from './arm/server.ts';
 import { storageKinds } from './arm/storage.ts';
 import { ArmStore } from './arm/store.ts';
+import { trafficManagerKinds } from './arm/traffic-manager.ts';
 import { Azurite } from './blob/azurite.ts';
 import { blobFront } from './blob/front.ts';
 import { Entra } from './entra.ts';
@@ -87,6 +88,7 @@ const core = new ArmCore({
     ...computeKinds,
     ...insightsKinds,
     ...dnsKinds,
+    ...trafficManagerKinds,
     ...eventHubKinds((stream) => services().dropStream(stream)),
     ...iotHubKinds({
       devices: (registry) => services().devices(registry),

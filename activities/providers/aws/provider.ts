@@ -18,6 +18,7 @@ import { s3Store } from './object-store.ts';
 import { smallObjects } from './objects.ts';
 import { storage } from './storage.ts';
 import { allPages } from './tags.ts';
+import { weightedRoute53 } from './weights.ts';
 
 /**
  * The IAM identity behind a caller's ARN: a session of an assumed role has the rights of its role. Undefined for the
@@ -42,6 +43,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
     objects: smallObjects(clients),
     store: (placement) => s3Store(clients, http, { ...placement, bucket: outputOf(placement, 'bucket', 'bucket') }),
     dns: route53(clients, settings.pollMs),
+    weights: weightedRoute53(clients, settings.pollMs),
     fence: bucketFence(clients, async (signal) => {
       const { UserId = '', Arn = '' } = await identity(signal);
       return { userId: UserId, principal: principalOf(Arn) };

@@ -15,6 +15,7 @@ import { iotCoreCell } from './iot-core.ts';
 import { blobStore } from './object-store.ts';
 import { smallObjects } from './objects.ts';
 import { storageCell } from './storage.ts';
+import { trafficManager } from './weights.ts';
 
 export function azureProvider(settings: ProviderSettings): Provider {
   const clients = new AzureClients(settings);
@@ -29,6 +30,7 @@ export function azureProvider(settings: ProviderSettings): Provider {
         container: outputOf(placement, 'container', 'name'),
       }),
     dns: azureDns(clients),
+    weights: trafficManager(clients),
     fence: accountFence(clients),
     classify,
 

@@ -18,6 +18,7 @@ import { serviceAccountDriver } from './service-account.ts';
 import { storageCell } from './storage.ts';
 import { subscriptionDriver, subscriptionSpec } from './subscription.ts';
 import { topicDriver, topicSpec } from './topic.ts';
+import { weightedCloudDns } from './weights.ts';
 
 const Project = z.object({ projectId: z.string() });
 const Held = z.object({ permissions: z.array(z.string()).default([]) });
@@ -57,6 +58,7 @@ export function gcpProvider(settings: ProviderSettings): Provider {
     objects: smallObjects(clients),
     store: (placement) => gcsStore(http, clients.token, outputOf(placement, 'bucket', 'bucket')),
     dns: cloudDns(clients, settings.pollMs),
+    weights: weightedCloudDns(clients, settings.pollMs),
     fence: bucketFence(clients),
     classify,
 
