@@ -47,7 +47,8 @@ export interface EndpointZone {
  * one is refused, since each value names its service.
  */
 export const endpointName = ({ service, zone }: { service: string; zone: string }): string =>
-  `${service.replaceAll('_', '-').replace(/-+$/, '')}.${zone}`;
+  `${serviceLabel(service)}.${zone}`;
+export const serviceLabel = (service: string): string => service.replaceAll('_', '-').replace(/-+$/, '');
 
 const Value = z.strictObject({
   v: z.literal('mc1'),

@@ -3,7 +3,7 @@
  * changed in steps. Weights are whole numbers; a target's share is its weight over the sum of all. Pure.
  */
 import { z } from 'zod';
-import { Key, Uid } from './endpoint-record.ts';
+import { Key, serviceLabel, Uid } from './endpoint-record.ts';
 import type { ProviderType } from './service.ts';
 
 const mostTargets = 20;
@@ -41,6 +41,18 @@ export function inOrder(targets: readonly Target[]): Target[] {
   return targets.toSorted((a, b) => (a.provider < b.provider ? -1 : 1));
 }
 
+/** Whether two records tell the same. */
+export const sameWeights = (a: WeightedRecord | null, b: WeightedRecord | null): boolean => shape(a) === shape(b);
+const shape = (record: WeightedRecord | null): string =>
+  JSON.stringify(
+    record && [
+      record.uid,
+      record.service,
+      record.ttlSeconds,
+      inOrder(record.targets).map(({ provider, host, weight }) => [provider, host, weight]),
+    ],
+  );
+
 /** Where weights are kept: in the zone of a cloud, or in a load balancer. */
 export type TrafficPlace =
   | { by: 'dns'; provider: string; account: string; zone: string }
@@ -52,7 +64,11 @@ export type TrafficPlace =
  * (RFC 1034, 3.6.2).
  */
 export const frontName = ({ service, zone }: { service: string; zone: string }): string =>
-  `front.${service.replaceAll('_', '-').replace(/-+$/, '')}.${zone}`;
+  `front.${serviceLabel(service)}.${zone}`;
+
+/** Of a load balancer's backend, `compute-1a2b3c4d`: whoever writes its file finds the name in what `multi-cloud traffic` says. */
+export const backendName = ({ service, uid }: { service: string; uid: string }): string =>
+  `${service}-${uid.slice(0, 8)}`;
 
 /**
  * The largest weight that can be held, as of 2026-11: Route 53 0 to 255

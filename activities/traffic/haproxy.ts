@@ -7,12 +7,8 @@ import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { z } from 'zod';
 import { CloudError, type CloudErrorFields } from '../../model/errors.ts';
-import { type FrontCounters, inOrder, type WeightedRecord } from '../../model/traffic.ts';
+import { backendName, type FrontCounters, inOrder, type WeightedRecord } from '../../model/traffic.ts';
 import type { WeightsDriver } from '../providers/driver.ts';
-
-/** `compute-1a2b3c4d`: whoever writes the file finds the name in what `multi-cloud traffic` says. */
-export const backendName = ({ service, uid }: { service: string; uid: string }): string =>
-  `${service}-${uid.slice(0, 8)}`;
 
 /** `show stat … json`: a list of fields for each server. */
 const Stats = z.array(
@@ -36,6 +32,8 @@ const Server = z.object({
   eresp: z.int(),
 });
 type Server = z.infer<typeof Server>;
+
+const needsLevel = 'its `stats socket` needs `level admin`';
 
 export class Haproxy implements WeightsDriver {
   readonly #address: string;
@@ -84,8 +82,7 @@ export class Haproxy implements WeightsDriver {
         !record.targets.some((one) => one.provider === provider && one.host === host && one.weight === weight),
     );
     if (!wrong) return;
-    if (/Permission denied/i.test(said))
-      throw this.#error('PermissionDenied', 'set server', backend, 'the socket needs `level admin`');
+    if (/Permission denied/i.test(said)) throw this.#error('PermissionDenied', 'set server', backend, needsLevel);
     throw this.#error(
       'InvalidInput',
       'set server',
@@ -123,6 +120,8 @@ export class Haproxy implements WeightsDriver {
       throw this.#error('NotFound', 'show stat', backend, howToMake(backend));
     }
     const servers = all.filter(({ pxname, type }) => pxname === backend && type === 2);
+    if (servers.some(({ addr }) => addr === undefined))
+      throw this.#error('PermissionDenied', 'show stat', backend, needsLevel);
     return this.#parse(z.array(Server), servers, answer);
   }
 

@@ -1,13 +1,20 @@
 /** The weights of a service's traffic, in the zone or in the load balancer that its estate names. What they mean: `model/traffic.ts`. */
-import { isDeepStrictEqual } from 'node:util';
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import { CloudError } from '../../model/errors.ts';
-import { type FrontCounters, frontName, shownTargets, type TrafficPlace, WeightedRecord } from '../../model/traffic.ts';
+import {
+  backendName,
+  type FrontCounters,
+  frontName,
+  sameWeights,
+  shownTargets,
+  type TrafficPlace,
+  WeightedRecord,
+} from '../../model/traffic.ts';
 import { asFailure } from '../providers/calls.ts';
 import type { WeightedName, WeightedSet, WeightsDriver } from '../providers/driver.ts';
 import { guarded } from '../providers/provision.ts';
 import type { EndpointDependencies } from './endpoint-records.ts';
-import { backendName, Haproxy } from './haproxy.ts';
+import { Haproxy } from './haproxy.ts';
 
 /**
  * Weights in a zone are served on the queues of the provider that holds it, those of a load balancer on the queue of the
@@ -70,11 +77,12 @@ function createWeightActivities({ reach, isRepeated }: WeightDependencies): Weig
     for (let tries = 3; ; tries--) {
       const before = await find(reached);
       const record = before?.record ?? null;
-      const stands = isDeepStrictEqual(record, wanted) && (before?.whole ?? true);
+      const same = sameWeights(record, wanted);
+      const stands = same && (before?.whole ?? true);
       // The earlier attempt's change may not be everywhere yet: the same one again is waited for.
       if (stands && !(before && isRepeated()))
         return { before: expected === undefined ? record : expected, changed: false };
-      if (!isDeepStrictEqual(record, wanted) && expected !== undefined && !isDeepStrictEqual(record, expected))
+      if (!same && expected !== undefined && !sameWeights(record, expected))
         throw ApplicationFailure.nonRetryable(
           `${name.name} is ${shown(record)}, and ${shown(expected)} was expected; nothing was changed. Somebody else has steered it meanwhile: look at it, then start again or undo.`,
           'TrafficSwitchFailed',

@@ -11,6 +11,7 @@ import { codecServer, local, worker } from './commands/programs.ts';
 import { recover } from './commands/recover.ts';
 import { remove } from './commands/remove.ts';
 import { costs, status } from './commands/status.ts';
+import { traffic } from './commands/traffic.ts';
 import { Exit, exitCodes, explain } from './exit.ts';
 import { addressOf, type GlobalOptions, printEvent } from './session.ts';
 
@@ -37,6 +38,7 @@ for (const command of [
   status,
   costs,
   migrate,
+  traffic,
   approve,
   reject,
   decide,

@@ -18,6 +18,7 @@ import { createProviderActivities } from '../../activities/providers/activities.
 import type { ProviderPool } from '../../activities/providers/pool.ts';
 import { Resource } from '../../activities/providers/provision.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
+import { createBalancerActivities } from '../../activities/traffic/weights.ts';
 import { loadPermissions, loadSheets } from '../../config/load.ts';
 import { sampleZone } from '../../emulators/environment.ts';
 import { taskQueue, workflowIds } from '../../model/operations.ts';
@@ -65,6 +66,7 @@ const types = Object.keys({
     waits: { callDeadlineMs: 1, settleMs: 1, blockedMs: 1, followMs: 200, fenceMs: 300 },
   }),
   ...createPlacementActivities({ sheets: loadSheets(join(root, 'config')) }),
+  ...createBalancerActivities({ callDeadlineMs: 1 }),
   ...createProviderActivities({
     pool: {} as ProviderPool,
     pollMs: 1,
@@ -77,6 +79,8 @@ const types = Object.keys({
 const between = ['askToYield', 'awaitEnd', 'awaitHolder', 'isRunning'];
 /** Those of a migration; test/workflows/migration.test.ts and test/e2e/migrate.test.ts have these. */
 const moving = ['fenceStore', 'liftFence', 'priceEgress', 'proveFence', 'readEndpointRecord'];
+/** Those of steering, which needs a service with a front; test/e2e/traffic.test.ts has these. */
+const steering = ['readCounters', 'readWeights', 'removeWeights', 'setWeights'];
 
 let temporal: OwnTemporal;
 let client: Client;
@@ -226,7 +230,7 @@ afterAll(async () => {
 it('an undisturbed life reaches every activity type that there is', async () => {
   await live();
   expect(broken).toEqual([]);
-  expect(types.filter((type) => !reached.has(type))).toEqual([...between, ...moving].sort());
+  expect(types.filter((type) => !reached.has(type))).toEqual([...between, ...moving, ...steering].sort());
 }, 240_000);
 
 it('whatever happens to an activity: the run ends done or undone, leaves nothing, and succeeds again', async () => {

@@ -7,7 +7,7 @@ import { sampleZone } from '../../emulators/environment.ts';
 import { providerTypes } from '../../model/service.ts';
 import { frontName, type TrafficPlace, type WeightedRecord } from '../../model/traffic.ts';
 import { testProviders } from '../conformance/providers.ts';
-import { calls, localRun } from '../local/stack.ts';
+import { armFault, calls, localRun } from '../local/stack.ts';
 
 const signal = () => AbortSignal.timeout(60_000);
 const lookups = 1000;
@@ -106,6 +106,35 @@ describe.each(providerTypes)('weights on %s', (type) => {
     expect(await resolver.resolve4(name)).toEqual(['192.0.2.7']);
     expect(await weights.setWeights({ at, record: moved, expected: single })).toMatchObject({ changed: true });
   });
+
+  it('come to be, change and go although any call of theirs, or its answer, is lost', async () => {
+    const other = { ...record, service: `${service}_lost` };
+    const later = { ...moved, service: other.service };
+    const of = { at, service: other.service, uid };
+    /** As Temporal does: again, and told that it is not the first time. */
+    async function persistently(act: () => Promise<unknown>, fault: Parameters<typeof armFault>[0]): Promise<void> {
+      const heal = await armFault({ ...fault, match: { cloud: type, mutating: true }, times: 1 });
+      try {
+        await act().catch(async (error: { kind?: string }) => {
+          expect(error.kind).toBe('Unavailable');
+          repeated = true;
+          await act();
+        });
+      } finally {
+        repeated = false;
+        await heal();
+      }
+    }
+    for (const effect of ['lose-request', 'lose-answer'] as const)
+      for (const skip of [0, 1]) {
+        await persistently(() => weights.setWeights({ at, record: other, expected: null }), { effect, skip });
+        expect(await weights.readWeights(of)).toEqual(other);
+        await persistently(() => weights.setWeights({ at, record: later, expected: other }), { effect, skip });
+        expect(await weights.readWeights(of)).toEqual(later);
+        await persistently(() => weights.removeWeights(of), { effect, skip });
+        expect(await weights.readWeights(of)).toBeNull();
+      }
+  }, 120_000);
 
   it('of another estate, and what others have made under the name, are never touched', async () => {
     const stranger = '0'.repeat(32);

@@ -3,6 +3,8 @@
  * profile is changed in one call, but not under a condition: Traffic Manager has no etags, so what was read may be written over.
  */
 import type { Profile } from '@azure/arm-trafficmanager';
+import { serviceLabel } from '../../../model/endpoint-record.ts';
+import { ownerTags } from '../../../model/names.ts';
 import { sha256Hex } from '../../../model/sha256.ts';
 import { inOrder, WeightedRecord } from '../../../model/traffic.ts';
 import type { WeightedName, WeightsDriver } from '../driver.ts';
@@ -12,17 +14,16 @@ import { found } from './errors.ts';
 
 /** Where profiles answer. */
 const domain = 'trafficmanager.net';
-const marks = { uid: 'multi-cloud-uid', service: 'multi-cloud-service' } as const;
 type Marked = Readonly<Record<string, string | undefined>> | undefined;
 
 /** Unique in all of Azure, and the same each time. */
 const profileName = ({ account, zone, uid, service }: WeightedName): string =>
-  `front-${service.replaceAll('_', '-').replace(/-+$/, '')}-${sha256Hex([account, zone, uid, service].join('\n')).slice(0, 12)}`;
+  `front-${serviceLabel(service)}-${sha256Hex([account, zone, uid, service].join('\n')).slice(0, 12)}`;
 
 /** Its own probes are off: what is steered is decided by weights alone, as in the other clouds. */
 const profileOf = ({ uid, service, ttlSeconds, targets }: WeightedRecord, relativeName: string): Profile => ({
   location: 'global',
-  tags: { [marks.uid]: uid, [marks.service]: service },
+  tags: { [ownerTags.uid]: uid, [ownerTags.service]: service },
   trafficRoutingMethod: 'Weighted',
   dnsConfig: { relativeName, ttl: ttlSeconds },
   monitorConfig: { protocol: 'TCP', port: 443 },
@@ -39,8 +40,8 @@ const profileOf = ({ uid, service, ttlSeconds, targets }: WeightedRecord, relati
 /** Undefined where it is not ours, or not what we make. */
 const recordOf = ({ tags, dnsConfig, endpoints = [] }: Profile): WeightedRecord | undefined =>
   WeightedRecord.safeParse({
-    uid: tags?.[marks.uid],
-    service: tags?.[marks.service],
+    uid: tags?.[ownerTags.uid],
+    service: tags?.[ownerTags.service],
     ttlSeconds: dnsConfig?.ttl,
     targets: inOrder(
       endpoints.map(({ name = '', target = '', weight = 0, endpointStatus }) => ({
@@ -52,7 +53,7 @@ const recordOf = ({ tags, dnsConfig, endpoints = [] }: Profile): WeightedRecord 
   }).data;
 
 const isMarked = (metadata: Marked, { uid, service }: WeightedName): boolean =>
-  metadata?.[marks.uid] === uid && metadata[marks.service] === service;
+  metadata?.[ownerTags.uid] === uid && metadata[ownerTags.service] === service;
 
 export function trafficManager(clients: AzureClients): WeightsDriver {
   return {
@@ -73,7 +74,8 @@ export function trafficManager(clients: AzureClients): WeightsDriver {
           whole: false,
           version: alias?.etag ?? '',
         };
-      return { record: recordOf(profile), whole: leads, version: alias?.etag ?? '' };
+      const whole = leads && alias?.ttl === profile.dnsConfig?.ttl;
+      return { record: recordOf(profile), whole, version: alias?.etag ?? '' };
     },
 
     async replace({ before, after, ...at }, abortSignal) {
@@ -89,11 +91,11 @@ export function trafficManager(clients: AzureClients): WeightsDriver {
         return;
       }
       await profiles.createOrUpdate(group, relative, profileOf(after, relative), { abortSignal });
-      if (version && before?.record?.ttlSeconds === after.ttlSeconds) return;
+      if (before?.whole && before.record?.ttlSeconds === after.ttlSeconds) return;
       const alias = {
         ttl: after.ttlSeconds,
         cnameRecord: { cname: `${relative}.${domain}` },
-        metadata: { [marks.uid]: after.uid, [marks.service]: after.service },
+        metadata: { [ownerTags.uid]: after.uid, [ownerTags.service]: after.service },
       };
       const condition = version ? { ifMatch: version } : { ifNoneMatch: '*' };
       await recordSets.createOrUpdate(...where, 'CNAME', alias, { ...condition, abortSignal });
