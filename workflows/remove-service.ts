@@ -51,7 +51,8 @@ export async function removeService(raw: unknown): Promise<OperationResult> {
     op.board.record(input.by || 'unnamed', confirmed ? 'remove with its data' : 'remove', service);
 
     op.board.phase('removing');
-    await withdrawWeights(op, await steeringOf(estate, { service, uid: identity.uid }));
+    const steering = await op.held(service, () => steeringOf(estate, { service, uid: identity.uid }));
+    await withdrawWeights(op, steering);
     await withdrawEndpoint(op, estate, service, identity.uid);
     await removePlacements(op, owner, record, withInterrupted(record), confirmed);
     return op.result('done');

@@ -49,7 +49,7 @@ export async function steerService(raw: unknown): Promise<SteerResult> {
       (found) => (found ? shownTargets(found.targets) : 'nothing is set yet'),
     );
     const watched = { before, holdMs: durationMs(input.hold), errorShare: input.max_errors };
-    const turn = turnTo(watched, { to, percents: input.steps });
+    const turn = turnTo(steering, watched, { to, percents: input.steps });
     op.board.record(input.by || 'unnamed', `steer to ${shownShares(to)}`, service);
     if (input.approval === 'manual') {
       const ways = turn.steps.map(({ shares }) => shownShares(shares)).join('; then ');

@@ -91,11 +91,18 @@ export interface Turn {
   errorShare: number;
 }
 
-/** From what is to these shares, in steps. */
-export const turnTo = (
+/** From what is to these shares, in steps; one alone where only addresses or the TTL have changed. */
+export function turnTo(
+  { fronts, ttlSeconds }: Steering,
   { before, ...watched }: Omit<Turn, 'steps'>,
   { to, percents }: { to: Shares; percents: readonly number[] },
-): Turn => ({ before, ...watched, steps: stepsBetween({ from: spreadOf(before), to, percents }) });
+): Turn {
+  const steps = stepsBetween({ from: spreadOf(before), to, percents });
+  const stale =
+    before?.ttlSeconds !== ttlSeconds ||
+    before.targets.some(({ provider, host }) => (fronts[provider] ?? host) !== host);
+  return { before, ...watched, steps: steps.length === 0 && stale ? [{ percent: 100, shares: to }] : steps };
+}
 
 /** Carries the steps out. One whose targets fail ends with `TrafficSwitchFailed`: the undo goes back. */
 export async function steer(op: Operation, steering: Steering, turn: Turn): Promise<WeightedRecord | null> {

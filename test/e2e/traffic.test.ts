@@ -31,8 +31,8 @@ function estateWith(traffic: object): void {
   const written = JSON.parse(readFileSync(file, 'utf8'));
   writeFileSync(file, JSON.stringify({ ...written, traffic: { zone: sampleZone, dns: 'gcp', ttl: '1s', ...traffic } }));
 }
-const byDns = () =>
-  estateWith({ fronts: { [service]: { aws: 'aws.fronts.example.net', gcp: 'gcp.fronts.example.net' } } });
+const byDns = (gcp = 'gcp.fronts.example.net') =>
+  estateWith({ fronts: { [service]: { aws: 'aws.fronts.example.net', gcp } } });
 
 let worker: OwnWorker;
 let estate: EstateClient;
@@ -87,6 +87,15 @@ it('goes to a first spread at once, and from there in steps', async () => {
   ]);
   expect(await resolver.resolveCname(name)).toEqual(['gcp.fronts.example.net']);
 }, 60_000);
+
+it('follows a front that has moved', async () => {
+  byDns('new.fronts.example.net');
+  await steer({ gcp: 1 });
+  expect(await resolver.resolveCname(name)).toEqual(['new.fronts.example.net']);
+  byDns();
+  await steer({ gcp: 1 });
+  expect(await resolver.resolveCname(name)).toEqual(['gcp.fronts.example.net']);
+}, 30_000);
 
 it('waits for a person where that is asked for, and an undo half-way restores what was there', async () => {
   const before = await now();
