@@ -7,15 +7,20 @@ import type { FenceActivities } from './providers/fence.ts';
 import type { createRegistryActivities } from './registry/registry.ts';
 import type { createFollowActivities } from './replication/follow.ts';
 import type { EndpointActivities } from './traffic/endpoint-records.ts';
+import type { BalancerActivities, WeightActivities } from './traffic/weights.ts';
 import type { createTransferActivities } from './transfer/activities.ts';
 
 /** On the queue of the workflows: files of the worker, records in Temporal. No cloud. */
 export type Activities = ReturnType<typeof createRegistryActivities> &
   ReturnType<typeof createEstateActivities> &
-  ReturnType<typeof createPlacementActivities>;
+  ReturnType<typeof createPlacementActivities> &
+  BalancerActivities;
 
 /** On the queues of one provider. */
-export type ProviderActivities = ReturnType<typeof createProviderActivities> & FenceActivities & EndpointActivities;
+export type ProviderActivities = ReturnType<typeof createProviderActivities> &
+  FenceActivities &
+  EndpointActivities &
+  WeightActivities;
 
 /** On the bulk queues of two providers. */
 export type BulkActivities = ReturnType<typeof createTransferActivities> & DeviceActivities;

@@ -37,6 +37,7 @@ export type {
   EstatePlan,
   OperationResult,
   Rebuilt,
+  SteerResult,
 } from '../model/operations.ts';
 export type { AuditEntry, Progress } from '../model/progress.ts';
 export type { ServiceRecord, ServiceSummary } from '../model/record.ts';
@@ -137,6 +138,25 @@ export class EstateClient {
     by?: string | undefined;
   }): Promise<OperationHandle> {
     return this.#start('migrateService', workflowIds.migrateService(this.name, input.service), input);
+  }
+
+  /**
+   * Spreads the traffic of a service with a front of its own over its placements, in steps: `weights` by provider, in whatever
+   * proportion. Without them it looks only: `outcome<SteerResult>()` tells what is.
+   */
+  steer(input: {
+    service: string;
+    weights?: Record<string, number> | undefined;
+    /** Percentages of the way; default 1, 10, 50, 100. */
+    steps?: number[] | undefined;
+    /** How long each step is watched: `1m`. */
+    hold?: string | undefined;
+    /** Largest share of requests, 0 to 1, that may fail at a target which was given more. */
+    max_errors?: number | undefined;
+    approval?: 'none' | 'manual' | undefined;
+    by?: string | undefined;
+  }): Promise<OperationHandle> {
+    return this.#start('steerService', workflowIds.steerService(this.name, input.service), input);
   }
 
   /** `confirm` is `<estate>/<service>`; without it a protected service is not removed. */

@@ -11,6 +11,16 @@ export type RecordSet =
 /** Looks up a name in lower case, without a dot at its end; undefined where no zone of the cloud holds it. */
 export type Lookup = (name: string) => Promise<{ zone: string; sets: RecordSet[] } | undefined>;
 
+/** One of several, each as likely as its weight says; all are alike where every weight is 0. */
+export function byWeight<T>(items: readonly { weight: number; item: T }[]): T | undefined {
+  const sum = items.reduce((total, { weight }) => total + weight, 0);
+  let left = Math.random() * (sum || items.length);
+  return items.find(({ weight }) => {
+    left -= sum ? weight : 1;
+    return left < 0;
+  })?.item;
+}
+
 const codes = { noError: 0, formatError: 1, serverFailure: 2, noSuchName: 3, refused: 5 };
 /** What a client that says nothing of its own takes over UDP (RFC 1035, 4.2.1). */
 const plainUdpSize = 512;
@@ -70,6 +80,7 @@ async function answerTo(message: Buffer, lookup: Lookup, overUdp: boolean): Prom
     if (sets.length === 0)
       return reply(found.sets.length > 0 ? codes.noError : codes.noSuchName, { authorities: [soa] });
     const answers = sets.flatMap((set) => answersOf(question.name, set));
+    if (question.type !== 'CNAME') answers.push(...(await followed(sets, question.type, lookup)));
     const whole = reply(codes.noError, { answers });
     const edns = additionals.find((one) => one.type === 'OPT');
     const room = edns?.type === 'OPT' ? Math.max(plainUdpSize, edns.udpPayloadSize) : plainUdpSize;
@@ -79,6 +90,19 @@ async function answerTo(message: Buffer, lookup: Lookup, overUdp: boolean): Prom
     process.stderr.write(`DNS: ${question.name}: ${error instanceof Error ? error.message : String(error)}\n`);
     return reply(codes.serverFailure);
   }
+}
+
+/** What the names that CNAMEs lead to answer, as far as the cloud holds them itself (RFC 1034, 4.3.2). */
+async function followed(from: readonly RecordSet[], type: string, lookup: Lookup): Promise<Answer[]> {
+  const answers: Answer[] = [];
+  let alias = from.find((one) => one.type === 'CNAME');
+  for (let steps = 0; alias?.type === 'CNAME' && steps < 8; steps++) {
+    const [name = ''] = alias.values.map((value) => value.toLowerCase().replace(/\.$/, ''));
+    const sets = (await lookup(name))?.sets.filter((one) => one.type === type || one.type === 'CNAME') ?? [];
+    answers.push(...sets.flatMap((set) => answersOf(name, set)));
+    alias = sets.find((one) => one.type === 'CNAME');
+  }
+  return answers;
 }
 
 const answersOf = (name: string, { type, ttlSeconds: ttl, values }: RecordSet): Answer[] =>

@@ -9,8 +9,8 @@
  */
 import { z } from 'zod';
 
-const Uid = z.string().regex(/^[0-9a-f]{32}$/, 'must be 32 hex digits');
-const Key = z.string().regex(/^[a-z][a-z0-9_-]{0,30}$/, 'must match [a-z][a-z0-9_-]{0,30}');
+export const Uid = z.string().regex(/^[0-9a-f]{32}$/, 'must be 32 hex digits');
+export const Key = z.string().regex(/^[a-z][a-z0-9_-]{0,30}$/, 'must match [a-z][a-z0-9_-]{0,30}');
 const Ttl = z.int().min(1).max(2_147_483_647);
 const Endpoint = z.strictObject({
   /** Name of the provider in the estate file. */
@@ -47,7 +47,8 @@ export interface EndpointZone {
  * one is refused, since each value names its service.
  */
 export const endpointName = ({ service, zone }: { service: string; zone: string }): string =>
-  `${service.replaceAll('_', '-').replace(/-+$/, '')}.${zone}`;
+  `${serviceLabel(service)}.${zone}`;
+export const serviceLabel = (service: string): string => service.replaceAll('_', '-').replace(/-+$/, '');
 
 const Value = z.strictObject({
   v: z.literal('mc1'),

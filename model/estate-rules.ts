@@ -161,12 +161,53 @@ function weightRules(file: unknown): Problem[] {
   ];
 }
 
+/** Only what has a front of its own is steered by weights, and one kind of address stands under one name. */
+function frontRules(file: unknown, names: readonly string[]): Problem[] {
+  const balanced = valueAt(file, ['traffic', 'load_balancer', 'haproxy']) !== undefined;
+  return entries(valueAt(file, ['traffic', 'fronts'])).flatMap(([service, fronts]) => {
+    const at = (...path: PropertyKey[]) => ['traffic', 'fronts', service, ...path];
+    const type = text(valueAt(file, ['services', service, 'type']));
+    const problems: Problem[] = [];
+    if (type !== undefined && type !== 'compute')
+      problems.push({
+        path: at(),
+        found: `a service of type ${type}`,
+        allowed: 'services of type compute; others are found by their endpoint records',
+        atKey: true,
+      });
+    const hosts = entries(fronts).map(([provider, host]) => ({ provider, host: text(host) ?? '' }));
+    const isAddress = (host: string): boolean => /^[0-9.]+(:|$)/.test(host);
+    for (const { provider, host } of hosts) {
+      if (!names.includes(String(provider)))
+        problems.push({ path: at(provider), found: 'an unknown provider', allowed: oneOf(names), atKey: true });
+      if (balanced !== host.includes(':') || (balanced && !isAddress(host)))
+        problems.push({
+          path: at(provider),
+          found: shown(host, []),
+          allowed: balanced
+            ? 'an IPv4 address:port, since traffic.load_balancer sends traffic there'
+            : 'a host name or an IPv4 address without a port, since DNS tells no ports',
+        });
+    }
+    const addresses = hosts.filter(({ host }) => isAddress(host)).length;
+    if (addresses > 0 && addresses < hosts.length)
+      problems.push({
+        path: at(),
+        found: 'host names and addresses',
+        allowed: 'all host names or all IPv4 addresses: one name is either an alias or has addresses',
+        atKey: true,
+      });
+    return problems;
+  });
+}
+
 function trafficAndApprovalRules(file: unknown): Problem[] {
   const names = entries(valueAt(file, ['providers'])).flatMap(([, one]) => text(valueAt(one, ['name'])) ?? []);
   const problems: Problem[] = [];
   const dns = text(valueAt(file, ['traffic', 'dns']));
   if (dns !== undefined && !names.includes(dns))
     problems.push({ path: ['traffic', 'dns'], found: shown(dns, []), allowed: oneOf(names) });
+  problems.push(...frontRules(file, names));
   const approvers = entries(valueAt(file, ['approvals', 'approvers']));
   const required = valueAt(file, ['approvals', 'required']);
   if (typeof required === 'number' && approvers.length > 0 && required > approvers.length)

@@ -98,6 +98,11 @@ const Approver = z.strictObject({
     .optional(),
 });
 
+const Front = z
+  .string()
+  .regex(/^(?=.{1,253}(:|$))[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$/)
+  .describe('a host name or an IPv4 address in lower case; with a load balancer an IPv4 address:port');
+
 export const Estate = z.strictObject({
   name: z
     .string()
@@ -164,6 +169,11 @@ export const Estate = z.strictObject({
             .regex(/^[A-Za-z0-9.-]{1,253}:[0-9]{1,5}$/)
             .describe('host:port'),
         })
+        .optional(),
+      /** Where the HTTP or TCP fronts of a service are, by its key and the provider's name. */
+      fronts: z
+        .record(Key, z.record(Key, Front))
+        .describe('mapping of services to mappings of providers to addresses')
         .optional(),
     })
     .optional(),

@@ -20,6 +20,7 @@ const yieldsTo: Record<OperationKind, readonly OperationKind[]> = {
   deploy: ['failover'],
   migrate: ['failover'],
   repair: ['failover'],
+  steer: ['failover'],
   remove: [],
   recover: [],
   failover: [],

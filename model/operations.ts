@@ -11,6 +11,7 @@ import type { Step } from './progress.ts';
 import type { Headroom, Quota, Shortage } from './quota.ts';
 import type { Orphan, RecordedPlacement, ServiceStatus } from './record.ts';
 import type { Placement, ResourceSpec, ServiceType } from './service.ts';
+import type { Target } from './traffic.ts';
 
 export const taskQueue = 'multi-cloud';
 
@@ -91,6 +92,24 @@ export const MigrateServiceInput = z.strictObject({
   /** In place of `migration.soak` and `migration.source_retention` of the estate file. */
   soak: Duration.optional(),
   source_retention: Duration.optional(),
+  by: z.string().max(200).default(''),
+});
+export const SteerServiceInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  service: Name,
+  /** By provider, in whatever proportion; left out: the run looks, and changes nothing. */
+  weights: z
+    .record(Name, z.number().min(0).max(1000))
+    .refine((weights) => Object.values(weights).some((weight) => weight > 0), 'must leave one weight over 0')
+    .optional(),
+  /** Percentages of the way from what is to what is wanted; the last step is always all of it. */
+  steps: z.array(z.number().gt(0).max(100)).max(20).default([1, 10, 50, 100]),
+  /** How long a step is watched once it is in force everywhere. */
+  hold: Duration.default('1m'),
+  /** Largest share of requests, 0 to 1, that may fail at a target which was given more. */
+  max_errors: z.number().min(0).max(1).default(0.01),
+  approval: Approval,
   by: z.string().max(200).default(''),
 });
 export const RecoverServiceInput = z.strictObject({
@@ -192,6 +211,7 @@ export type DeployEstateInput = z.infer<typeof DeployEstateInput>;
 export type DeployServiceInput = z.infer<typeof DeployServiceInput>;
 export type RemoveServiceInput = z.infer<typeof RemoveServiceInput>;
 export type MigrateServiceInput = z.infer<typeof MigrateServiceInput>;
+export type SteerServiceInput = z.infer<typeof SteerServiceInput>;
 export type RecoverServiceInput = z.infer<typeof RecoverServiceInput>;
 export type CheckEstateInput = z.infer<typeof CheckEstateInput>;
 export type PlanEstateInput = z.infer<typeof PlanEstateInput>;
@@ -211,10 +231,23 @@ export interface OperationResult {
   records: string;
 }
 
+/** How the traffic of a service is spread. */
+export interface Steered {
+  /** The name that clients ask for, or the load balancer and its backend. */
+  name: string;
+  /** Empty where nothing has been set yet. */
+  targets: Target[];
+}
+
+export interface SteerResult extends OperationResult {
+  traffic?: Steered | undefined;
+}
+
 export const workflowIds = {
   deployEstate: (estate: string) => `deploy-estate/${estate}`,
   deployService: (estate: string, service: string) => `deploy/${estate}/${service}`,
   migrateService: (estate: string, service: string) => `migrate/${estate}/${service}`,
+  steerService: (estate: string, service: string) => `steer/${estate}/${service}`,
   removeService: (estate: string, service: string) => `remove/${estate}/${service}`,
   recoverService: (estate: string, service: string) => `recover/${estate}/${service}`,
   checkEstate: (estate: string, id: string) => `check/${estate}-${id}`,

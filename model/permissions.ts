@@ -9,8 +9,8 @@ import { type ProviderType, type ServiceType, serviceTypes } from './service.ts'
 export const identities = ['control', 'undo', 'watch', 'bulk'] as const;
 export type Identity = (typeof identities)[number];
 
-/** What rights are for: a service type; `dns`, where the cloud holds the zone of the endpoint records. */
-export const parts = [...serviceTypes, 'dns'] as const;
+/** What rights are for: a service type; where the cloud holds the zone, `dns` for endpoint records and `traffic` for weighted answers. */
+export const parts = [...serviceTypes, 'dns', 'traffic'] as const;
 export type Part = (typeof parts)[number];
 
 /** Rights in the cloud's own names, sorted: `s3:CreateBucket`, `Microsoft.Storage/storageAccounts/write`, `storage.buckets.create`. */

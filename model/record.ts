@@ -4,7 +4,7 @@ import { AppliedChange } from './applied.ts';
 import { Estate, Service } from './estate.ts';
 import { providerTypes, serviceTypes } from './service.ts';
 
-export const operationKinds = ['deploy', 'migrate', 'failover', 'remove', 'recover', 'repair'] as const;
+export const operationKinds = ['deploy', 'migrate', 'failover', 'remove', 'recover', 'repair', 'steer'] as const;
 export type OperationKind = (typeof operationKinds)[number];
 
 export const serviceStatuses = [

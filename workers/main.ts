@@ -11,6 +11,7 @@ import { createProviderActivities } from '../activities/providers/activities.ts'
 import { ProviderPool } from '../activities/providers/pool.ts';
 import { createRegistryActivities } from '../activities/registry/registry.ts';
 import { createFollowActivities } from '../activities/replication/follow.ts';
+import { createBalancerActivities } from '../activities/traffic/weights.ts';
 import { createTransferActivities } from '../activities/transfer/activities.ts';
 import { loadPermissions, loadSheets } from '../config/load.ts';
 import { bulkQueue, providerQueue, taskQueue, urgentQueue, watchQueue } from '../model/operations.ts';
@@ -107,6 +108,7 @@ if (chosen.includes('control'))
           waits: settings.waits,
         }),
         ...createPlacementActivities({ sheets: loadSheets(settings.sheets) }),
+        ...createBalancerActivities({ callDeadlineMs: settings.waits.callDeadlineMs }),
       },
     }),
   );

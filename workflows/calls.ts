@@ -10,6 +10,14 @@ export const control = wf.proxyActivities<Activities>({
   retry: { maximumInterval: '15s' },
 });
 
+/** Calls to a load balancer. One that does not answer for longer than these attempts holds the run. */
+export const balancer = (summary: string): Activities =>
+  wf.proxyActivities<Activities>({
+    startToCloseTimeout: '30s',
+    retry: { initialInterval: '1s', maximumInterval: '15s', maximumAttempts: 6 },
+    summary,
+  });
+
 /** Calls to one cloud. A cloud that is away for longer than these attempts holds the run. */
 export const cloud = (provider: string, summary: string): ProviderActivities =>
   wf.proxyActivities<ProviderActivities>({

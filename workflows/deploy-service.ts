@@ -61,14 +61,23 @@ export async function approveWhereAsked(
   op: Operation,
   { approval, revert }: Pick<DeployServiceInput, 'approval' | 'revert'>,
   plan: EstatePlan,
-  { deadlineMs, onDeadline }: LoadedEstate['approvals'],
+  approvals: LoadedEstate['approvals'],
 ): Promise<void> {
   const reverts = revert ? [] : plan.reverts;
   if (approval !== 'manual' && reverts.length === 0) return;
+  const text = `Approve this plan: ${plan.services.map(({ service, placements }) => `${service} on ${placements.map(({ provider }) => provider).join(', ')}`).join('; ')}; $${plan.monthlyCostUsd.toFixed(2)} a month${reverts.length > 0 ? `. It takes back what others have applied: ${reverts.map(describeRevert).join('; ')}` : ''}`;
+  await approved(op, { text, hash: plan.hash }, approvals);
+}
+
+/** Waits for people to approve a plan; its rejection, and a deadline that ends the run, are failures. */
+export async function approved(
+  op: Operation,
+  { text, hash }: { text: string; hash: string },
+  { deadlineMs, onDeadline }: LoadedEstate['approvals'],
+): Promise<void> {
   op.board.phase('waiting for approval of the plan');
   const deadline = new Date(Date.now() + deadlineMs).toISOString();
-  const text = `Approve this plan: ${plan.services.map(({ service, placements }) => `${service} on ${placements.map(({ provider }) => provider).join(', ')}`).join('; ')}; $${plan.monthlyCostUsd.toFixed(2)} a month${reverts.length > 0 ? `. It takes back what others have applied: ${reverts.map(describeRevert).join('; ')}` : ''}`;
-  const answer = await op.decisions.ask('plan', text, ['approve', 'reject'], plan.hash, deadline, onDeadline);
+  const answer = await op.decisions.ask('plan', text, ['approve', 'reject'], hash, deadline, onDeadline);
   if (answer === undefined)
     throw failure('ApprovalExpired', `Nobody approved the plan before ${deadline}; nothing was changed.`);
   if (answer === 'reject') throw failure('ApprovalRejected', 'The plan was rejected; nothing was changed.');

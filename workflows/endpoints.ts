@@ -12,6 +12,7 @@ import { applicationFailure, cloud, urgent } from './calls.ts';
 import type { Operation } from './operation.ts';
 import { reason } from './progress.ts';
 
+const without = 'no endpoint record';
 const stepOf = (service: string): string => `${service}/endpoint`;
 
 /** Where each of these services' records stands, and what is in the way of writing one. */
@@ -67,7 +68,9 @@ export async function publishEndpoint(
   await op.board.step(
     stepOf(service),
     () =>
-      unlessInTheWay(op, name, async () => ((await op.held(service, write)).changed ? `${name} written` : 'as it was')),
+      unlessInTheWay(op, { name, without }, async () =>
+        (await op.held(service, write)).changed ? `${name} written` : 'as it was',
+      ),
     (detail) => detail,
   );
 }
@@ -101,21 +104,25 @@ export async function withdrawEndpoint(
   await op.board.step(
     stepOf(service),
     () =>
-      unlessInTheWay(op, endpointName({ service, zone }), async () =>
+      unlessInTheWay(op, { name: endpointName({ service, zone }), without }, async () =>
         (await op.held(service, remove)).changed ? 'endpoint record taken away' : 'there was none',
       ),
     (detail) => detail,
   );
 }
 
-/** A zone that is not there, or somebody else's record under the name: told, and nothing is done. */
-async function unlessInTheWay(op: Operation, name: string, act: () => Promise<string>): Promise<string> {
+/** A zone that is not there, or somebody else's record under the name: told, with what there is not then, and nothing is done. */
+export async function unlessInTheWay(
+  op: Operation,
+  { name, without }: { name: string; without: string },
+  act: () => Promise<string>,
+): Promise<string> {
   try {
     return await act();
   } catch (error) {
     const type = applicationFailure(error)?.type;
     if (type !== 'NotFound' && type !== 'NotOurs') throw error;
-    op.board.record('run', 'no endpoint record', `${name}: ${reason(error)}`);
-    return `no endpoint record: ${reason(error)}`;
+    op.board.record('run', without, `${name}: ${reason(error)}`);
+    return `${without}: ${reason(error)}`;
   }
 }

@@ -11,4 +11,5 @@ export { planEstate } from './plan-estate.ts';
 export { rebuildEstate } from './rebuild-estate.ts';
 export { recoverService } from './recover-service.ts';
 export { removeService } from './remove-service.ts';
+export { steerService } from './steer-service.ts';
 export { verifyAudit } from './verify-audit.ts';

@@ -32,6 +32,7 @@ const atWork: Record<OperationKind, ServiceStatus> = {
   remove: 'removing',
   recover: 'deploying',
   repair: 'deploying',
+  steer: 'deploying',
 };
 
 const Leftovers = z.object({

@@ -14,6 +14,7 @@ import { withdrawEndpoint } from './endpoints.ts';
 import { settleAll } from './graph.ts';
 import { Operation } from './operation.ts';
 import { placementOf, removeResources, sweep } from './removal.ts';
+import { steeringOf, withdrawWeights } from './steering.ts';
 
 export async function removeService(raw: unknown): Promise<OperationResult> {
   const op = new Operation('remove');
@@ -50,6 +51,8 @@ export async function removeService(raw: unknown): Promise<OperationResult> {
     op.board.record(input.by || 'unnamed', confirmed ? 'remove with its data' : 'remove', service);
 
     op.board.phase('removing');
+    const steering = await op.held(service, () => steeringOf(estate, { service, uid: identity.uid }));
+    await withdrawWeights(op, steering);
     await withdrawEndpoint(op, estate, service, identity.uid);
     await removePlacements(op, owner, record, withInterrupted(record), confirmed);
     return op.result('done');

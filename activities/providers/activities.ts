@@ -9,6 +9,7 @@ import type { Outputs, Placement, ProviderType, ResourceSpec, ServiceType } from
 import { recordsBuckets } from '../records/bucket.ts';
 import { createRecordsActivities } from '../records/records.ts';
 import { createEndpointActivities } from '../traffic/endpoint-records.ts';
+import { createZoneWeightActivities } from '../traffic/weights.ts';
 import { cellOf, paceOf, providerCalls } from './calls.ts';
 import type { Call, Check, Found, Observed, Provider } from './driver.ts';
 import { createFenceActivities } from './fence.ts';
@@ -50,6 +51,7 @@ export function createProviderActivities(dependencies: ProviderDependencies) {
   const { pool, pollMs, callDeadlineMs, permissions, identities, recordsDays = 400 } = dependencies;
   const { at, accountOf, atAccount, atPlacement } = providerCalls({ pool, callDeadlineMs });
   const pace = paceOf(pollMs);
+  const isRepeated = (): boolean => Context.current().info.attempt > 1;
 
   const needed = (provider: ProviderType, type: ServiceType): string[] =>
     neededRights(permissions[provider], identities, type);
@@ -90,7 +92,8 @@ export function createProviderActivities(dependencies: ProviderDependencies) {
   return {
     ...createRecordsActivities({ atPlacement, ensureBucket }),
     ...createFenceActivities({ atPlacement, ensureBucket, needed }),
-    ...createEndpointActivities({ atAccount, isRepeated: () => Context.current().info.attempt > 1 }),
+    ...createEndpointActivities({ atAccount, isRepeated }),
+    ...createZoneWeightActivities({ atAccount, isRepeated }),
 
     /** The account that the credentials really belong to. */
     account({ provider: name }: { provider: string }): Promise<string> {

@@ -34,6 +34,27 @@ export function cellOf(provider: Provider, placement: Pick<Placement, 'type'>): 
   return cell;
 }
 
+/** A `CloudError` as the contract's error type; anything else as it is. */
+const failureOf = (error: unknown): unknown =>
+  error instanceof CloudError
+    ? ApplicationFailure.create({
+        type: error.kind,
+        message: error.message,
+        nonRetryable: !error.retryable,
+        details: [error.fields],
+        ...(error.fields.retryAfterMs !== undefined && { nextRetryDelay: error.fields.retryAfterMs }),
+      })
+    : error;
+
+/** Runs the body of an activity that speaks to no cloud. */
+export async function asFailure<T>(act: () => Promise<T>): Promise<T> {
+  try {
+    return await act();
+  } catch (error) {
+    throw failureOf(error);
+  }
+}
+
 /** `callDeadlineMs`: longest that one request may take before the attempt is given up. */
 export function providerCalls({ pool, callDeadlineMs }: { pool: ProviderPool; callDeadlineMs: number }) {
   /**
@@ -67,14 +88,7 @@ export function providerCalls({ pool, callDeadlineMs }: { pool: ProviderPool; ca
       });
     } catch (error) {
       if (context.cancellationSignal.aborted) throw new CancelledFailure('cancelled');
-      if (!(error instanceof CloudError)) throw error;
-      throw ApplicationFailure.create({
-        type: error.kind,
-        message: error.message,
-        nonRetryable: !error.retryable,
-        details: [error.fields],
-        ...(error.fields.retryAfterMs !== undefined && { nextRetryDelay: error.fields.retryAfterMs }),
-      });
+      throw failureOf(error);
     } finally {
       clearInterval(beat);
     }

@@ -16,6 +16,7 @@ import type {
   ResourceSpec,
   ServiceType,
 } from '../../model/service.ts';
+import type { WeightedRecord } from '../../model/traffic.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
 import type { Ask, DeviceRegistry } from './device-registry.ts';
 import type { Wanted } from './headroom.ts';
@@ -217,6 +218,36 @@ export interface TxtName {
   account: string;
 }
 
+/** What stands under a name whose answers are spread over targets by weight. */
+export interface WeightedSet {
+  /** Undefined where it is not wholly of one service of one estate: somebody else's. */
+  record: WeightedRecord | undefined;
+  /** Nothing is missing that makes name servers answer with it: false where it was made or taken away half-way. */
+  whole: boolean;
+  /** The cloud's own name of this state, where it has one. */
+  version: string;
+}
+
+/** Whose weights, and where: the zone must exist. `account` is the one that it is in. */
+export interface WeightedName extends TxtName {
+  /** Of the estate. */
+  uid: string;
+  service: string;
+}
+
+/** Weighted answers under one name of a zone, or the weights of a load balancer. */
+export interface WeightsDriver {
+  find(at: WeightedName, signal: AbortSignal): Promise<WeightedSet | undefined>;
+  /**
+   * Brings what was found to `after` (undefined: away), and returns once it is in force. Where the cloud lets a change depend
+   * on what was read, its refusal is thrown when something else has come to stand there.
+   */
+  replace(
+    change: WeightedName & { before: WeightedSet | undefined; after: WeightedRecord | undefined },
+    signal: AbortSignal,
+  ): Promise<void>;
+}
+
 /** What a driver's answer to a thrown error is; the rest of `CloudErrorFields` is known above. */
 export type Classified = Pick<CloudErrorFields, 'kind' | 'requestId' | 'missing' | 'retryAfterMs'>;
 
@@ -231,6 +262,7 @@ export interface Provider {
   devices(placement: PlacementRef, ask: Ask, signal: AbortSignal): DeviceRegistry;
   readonly fence: FenceDriver;
   readonly dns: DnsDriver;
+  readonly weights: WeightsDriver;
   /** The account that the credentials really belong to, asked of the cloud. */
   account(signal: AbortSignal): Promise<string>;
   /** Missing ones of these rights, asked of the cloud; an empty list where the cloud offers no way to ask. */

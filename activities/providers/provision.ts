@@ -33,7 +33,7 @@ export function driverOf(cell: Cell, kind: string): ResourceDriver {
 
 /** Runs one SDK-using step; whatever it throws leaves as a `CloudError` made of our own fields. */
 export async function guarded<T>(
-  provider: Provider,
+  provider: Pick<Provider, 'type' | 'classify'>,
   operation: string,
   resource: string,
   step: () => Promise<T>,

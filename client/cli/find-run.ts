@@ -10,7 +10,7 @@ interface Found {
 }
 
 const operations =
-  '("deployEstate", "deployService", "migrateService", "removeService", "recoverService", "rebuildEstate")';
+  '("deployEstate", "deployService", "migrateService", "removeService", "recoverService", "steerService", "rebuildEstate")';
 
 /** `ended`: where nothing runs, the last run that did is meant. */
 export async function findRun(

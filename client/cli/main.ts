@@ -12,6 +12,7 @@ import { codecServer, local, worker } from './commands/programs.ts';
 import { recover } from './commands/recover.ts';
 import { remove } from './commands/remove.ts';
 import { costs, status } from './commands/status.ts';
+import { traffic } from './commands/traffic.ts';
 import { Exit, exitCodes, explain } from './exit.ts';
 import { addressOf, type GlobalOptions, printEvent } from './session.ts';
 
@@ -38,6 +39,7 @@ for (const command of [
   status,
   costs,
   migrate,
+  traffic,
   approve,
   reject,
   decide,

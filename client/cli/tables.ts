@@ -1,11 +1,12 @@
 /** Status, costs and results for people. Text from values; nothing here talks to Temporal. */
 import pc from 'picocolors';
 import { againstBudget, type EstateCost } from '../../model/estate-cost.ts';
-import type { OperationResult, Rebuilt } from '../../model/operations.ts';
+import type { OperationResult, Rebuilt, Steered, SteerResult } from '../../model/operations.ts';
 import { sumUsd } from '../../model/prices.ts';
 import { confirmCommand } from '../../model/rebuild.ts';
 import type { EstateRecord, ServiceSummary } from '../../model/record.ts';
 import { printable } from '../../model/text.ts';
+import { shownTargets } from '../../model/traffic.ts';
 import { columns, type Row, usd } from './columns.ts';
 import { budgetText } from './plan-text.ts';
 
@@ -126,9 +127,12 @@ export function resultText({
   orphans,
   retained,
   skipped,
-}: OperationResult): string {
+  traffic,
+}: SteerResult): string {
   return [
-    `${pc.green(outcome)}: ${placements.length} ${placements.length === 1 ? 'placement' : 'placements'}, ${usd(monthlyCostUsd)} a month`,
+    traffic
+      ? trafficText(traffic)
+      : `${pc.green(outcome)}: ${placements.length} ${placements.length === 1 ? 'placement' : 'placements'}, ${usd(monthlyCostUsd)} a month`,
     ...skipped.map(({ service, heldBy }) => `  skipped ${service}: ${printable(heldBy)}`),
     ...retained.map(
       ({ provider, name, until, monthlyCostUsd: cost }) =>
@@ -139,6 +143,12 @@ export function resultText({
     ),
   ].join('\n');
 }
+
+/** How the traffic of a service is spread. */
+const trafficText = ({ name, targets }: Steered): string =>
+  targets.length === 0
+    ? `${name}: nothing is set yet`
+    : `${name}: ${shownTargets(targets)}\n${targets.map(({ provider, host, weight }) => `  ${provider.padEnd(9)} ${host} weight ${weight}`).join('\n')}`;
 
 /** What a rebuild has found, and what to do now. */
 export function rebuiltText({ uid, services, refused }: Rebuilt, orphans: OperationResult['orphans']): string {

@@ -3,10 +3,22 @@ import {
   CreateHostedZoneCommand,
   ListHostedZonesCommand,
   ListResourceRecordSetsCommand,
+  type ResourceRecordSet,
   Route53Client,
 } from '@aws-sdk/client-route-53';
 import { quotedStrings } from '../../model/txt.ts';
-import type { Lookup, RecordSet } from '../dns-server.ts';
+import { byWeight, type Lookup, type RecordSet } from '../dns-server.ts';
+
+/** Of the weighted sets of each type, one by their weights. */
+function weighted(sets: readonly ResourceRecordSet[]): ResourceRecordSet[] {
+  const byType = Map.groupBy(
+    sets.filter(({ Weight }) => Weight !== undefined),
+    ({ Type }) => Type,
+  );
+  return [...byType.values()].flatMap(
+    (some) => byWeight(some.map((item) => ({ weight: item.Weight ?? 0, item }))) ?? [],
+  );
+}
 
 /** Makes the zone where it is missing. `endpoint`: address of MiniStack. */
 export async function route53Zones({ endpoint, zone }: { endpoint: string; zone: string }): Promise<Lookup> {
@@ -29,7 +41,8 @@ export async function route53Zones({ endpoint, zone }: { endpoint: string; zone:
     if (!own) return undefined;
     const query = { HostedZoneId: own.id, StartRecordName: `${name}.` };
     const { ResourceRecordSets = [] } = await client.send(new ListResourceRecordSetsCommand(query));
-    const sets = ResourceRecordSets.filter(({ Name }) => Name === `${name}.`).flatMap<RecordSet>(
+    const all = ResourceRecordSets.filter(({ Name }) => Name === `${name}.`);
+    const sets = [...all.filter(({ Weight }) => Weight === undefined), ...weighted(all)].flatMap<RecordSet>(
       ({ Type, TTL: ttlSeconds = 0, ResourceRecords = [] }) => {
         const values = ResourceRecords.map(({ Value = '' }) => Value);
         if (Type === 'TXT') return [{ type: Type, ttlSeconds, values: values.map(quotedStrings) }];

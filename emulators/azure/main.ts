@@ -16,6 +16,7 @@ import { armServer } from './arm/server.ts';
 import { storageKinds } from './arm/storage.ts';
 import { ArmStore } from './arm/store.ts';
 import { Usages } from './arm/usages.ts';
+import { trafficManagerKinds } from './arm/traffic-manager.ts';
 import { Azurite } from './blob/azurite.ts';
 import { blobFront } from './blob/front.ts';
 import { Entra } from './entra.ts';
@@ -89,6 +90,7 @@ const core = new ArmCore({
     ...computeKinds,
     ...insightsKinds,
     ...dnsKinds,
+    ...trafficManagerKinds,
     ...eventHubKinds((stream) => services().dropStream(stream)),
     ...iotHubKinds({
       devices: (registry) => services().devices(registry),

@@ -3,19 +3,26 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import type { Json, JsonObject } from '../../model/service.ts';
 import { quotedStrings } from '../../model/txt.ts';
-import type { Lookup, RecordSet } from '../dns-server.ts';
+import { byWeight, type Lookup, type RecordSet } from '../dns-server.ts';
 import type { Access } from './access.ts';
 import { loadDefinition } from './compute-definition.ts';
 import { GoogleError } from './google-error.ts';
 import { type Answer, type Api, type ApiRequest, checkLabels, matched, page } from './json-api.ts';
 import { JsonStore } from './json-store.ts';
 
-const Rrset = z.object({
-  name: z.string().regex(/^([a-z0-9_*]([a-z0-9_-]*[a-z0-9_])?\.)+$/i),
-  type: z.enum(['TXT', 'A', 'AAAA', 'CNAME']),
-  ttl: z.int().min(0).max(2_147_483_647),
-  rrdatas: z.array(z.string()).min(1),
-});
+const Weighted = z.object({ weight: z.number().min(0), rrdatas: z.array(z.string()).min(1) });
+const Rrset = z
+  .object({
+    name: z.string().regex(/^([a-z0-9_*]([a-z0-9_-]*[a-z0-9_])?\.)+$/i),
+    type: z.enum(['TXT', 'A', 'AAAA', 'CNAME']),
+    ttl: z.int().min(0).max(2_147_483_647),
+    rrdatas: z.array(z.string()).default([]),
+    routingPolicy: z.object({ wrr: z.object({ items: z.array(Weighted).min(1) }) }).optional(),
+  })
+  .refine(
+    ({ rrdatas, routingPolicy }) => rrdatas.length > 0 !== (routingPolicy !== undefined),
+    'a record set has either rrdatas or a routing policy',
+  );
 type Rrset = z.infer<typeof Rrset>;
 const Change = z.object({
   id: z.string(),
@@ -83,12 +90,13 @@ export class CloudDns implements Api {
     if (!zone) return undefined;
     const sets = zone.rrsets
       .filter((one) => one.name.toLowerCase() === `${name}.`)
-      .map(
-        ({ type, ttl: ttlSeconds, rrdatas }): RecordSet =>
-          type === 'TXT'
-            ? { type, ttlSeconds, values: rrdatas.map(quotedStrings) }
-            : { type, ttlSeconds, values: rrdatas },
-      );
+      .map(({ type, ttl: ttlSeconds, rrdatas, routingPolicy }): RecordSet => {
+        const items = routingPolicy?.wrr.items.map(({ weight, rrdatas: item }) => ({ weight, item }));
+        const values = (items ? byWeight(items) : rrdatas) ?? [];
+        return type === 'TXT'
+          ? { type, ttlSeconds, values: values.map(quotedStrings) }
+          : { type, ttlSeconds, values: values.map((text) => text.replace(/\.$/, '')) };
+      });
     return { zone: String(zone.resource.dnsName).replace(/\.$/, ''), sets };
   };
 
@@ -168,11 +176,7 @@ export class CloudDns implements Api {
       const what = `'entity.change.deletions[${at}]'`;
       if (!found)
         throw new GoogleError('notFound', `The ${what} resource named '${gone.name} (${gone.type})' does not exist.`);
-      if (
-        found.ttl !== gone.ttl ||
-        JSON.stringify(found.rrdatas.toSorted()) !== JSON.stringify(gone.rrdatas.toSorted())
-      )
-        throw new GoogleError('conditionNotMet', `Precondition not met for ${what}`);
+      if (state(found) !== state(gone)) throw new GoogleError('conditionNotMet', `Precondition not met for ${what}`);
       rrsets = rrsets.filter((one) => one !== found);
     }
     for (const [at, made] of additions.entries()) {
@@ -180,6 +184,11 @@ export class CloudDns implements Api {
         throw new GoogleError(
           'duplicate',
           `The resource 'entity.change.additions[${at}]' named '${made.name} (${made.type})' already exists`,
+        );
+      if (rrsets.some((one) => one.name === made.name && (one.type === 'CNAME') !== (made.type === 'CNAME')))
+        throw new GoogleError(
+          'invalid',
+          `The resource record set 'entity.change.additions[${at}]' is invalid because the DNS name '${made.name}' may have either one CNAME resource record set or resource record sets of other types, but not both.`,
         );
       rrsets = [...rrsets, made];
     }
@@ -205,7 +214,19 @@ export class CloudDns implements Api {
 
 const same = (a: Rrset, b: Rrset): boolean => a.name.toLowerCase() === b.name.toLowerCase() && a.type === b.type;
 
-const shownSet = (set: Rrset): JsonObject => ({ kind: 'dns#resourceRecordSet', ...set });
+/** What a deletion must name exactly. */
+const state = ({ ttl, rrdatas, routingPolicy }: Rrset): string =>
+  JSON.stringify([
+    ttl,
+    rrdatas.toSorted(),
+    routingPolicy?.wrr.items.map(({ weight, rrdatas: some }) => [weight, some]),
+  ]);
+
+const shownSet = ({ routingPolicy, ...set }: Rrset): JsonObject => ({
+  kind: 'dns#resourceRecordSet',
+  ...set,
+  ...(routingPolicy && { routingPolicy }),
+});
 
 function listed(collection: string, all: readonly JsonObject[], query: URLSearchParams): Json {
   const { items, next } = page(all, Number(query.get('maxResults') ?? 0) || 100, query.get('pageToken'));

@@ -9,7 +9,7 @@ import {
 } from '@aws-sdk/client-iot';
 import { authority } from '../../emulators/certificates.ts';
 import { cases } from './cases.ts';
-import { dnsConformance } from './dns.ts';
+import { dnsConformance, trafficConformance } from './dns.ts';
 import { testProviders } from './providers.ts';
 import { conformance } from './suite.ts';
 import { bareAws, tamperAws } from './tamper-aws.ts';
@@ -31,3 +31,4 @@ const own = { cloud: 'aws', tamper: tamperAws, bare: bareAws } as const;
 for (const { type, ...configurations } of cases)
   conformance(`aws ${type}`, { ...testProviders.aws, ...own, type, ...configurations });
 dnsConformance('aws');
+trafficConformance('aws');

@@ -1,5 +1,5 @@
 import { cases } from './cases.ts';
-import { dnsConformance } from './dns.ts';
+import { dnsConformance, trafficConformance } from './dns.ts';
 import { testProviders } from './providers.ts';
 import { conformance } from './suite.ts';
 import { tamperGcp } from './tamper-gcp.ts';
@@ -7,3 +7,4 @@ import { tamperGcp } from './tamper-gcp.ts';
 for (const { type, ...configurations } of cases)
   conformance(`gcp ${type}`, { ...testProviders.gcp, cloud: 'gcp', type, tamper: tamperGcp, ...configurations });
 dnsConformance('gcp');
+trafficConformance('gcp');

@@ -14,6 +14,7 @@ import { createProviderActivities } from '../../activities/providers/activities.
 import { ProviderPool } from '../../activities/providers/pool.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
 import { createFollowActivities } from '../../activities/replication/follow.ts';
+import { createBalancerActivities } from '../../activities/traffic/weights.ts';
 import { createTransferActivities } from '../../activities/transfer/activities.ts';
 import { loadPermissions, loadSheets } from '../../config/load.ts';
 import { bulkQueue, providerQueue, taskQueue, urgentQueue, watchQueue } from '../../model/operations.ts';
@@ -91,6 +92,7 @@ export async function ownWorker(
         ...createRegistryActivities({ client, controller: namespaceInfo?.id ?? '' }),
         ...createEstateActivities({ estateFile, waits }),
         ...createPlacementActivities({ sheets: loadSheets(join(root, 'config')) }),
+        ...createBalancerActivities({ callDeadlineMs: waits.callDeadlineMs }),
       },
     }),
   ];

@@ -5,14 +5,14 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import { ApplicationFailure } from '@temporalio/activity';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
-import { baseEnvironment, localCredentials } from '../../emulators/environment.ts';
+import { baseEnvironment, localCredentials, sampleZone } from '../../emulators/environment.ts';
 import { LocalStack, settingsFrom } from '../../emulators/stack.ts';
 import type { WorkflowHandle } from '@temporalio/client';
 import { type CopiedFleet, taskQueue, workflowIds } from '../../model/operations.ts';
@@ -20,7 +20,7 @@ import type { Progress } from '../../model/progress.ts';
 import type { ServiceRecord } from '../../model/record.ts';
 import { type PlacementRef, placementRef } from '../../model/transfer.ts';
 import { allHistories, textOf } from '../e2e/histories.ts';
-import { ownWorker, writeEstate } from '../e2e/own-worker.ts';
+import { type OwnWorker, ownWorker, writeEstate } from '../e2e/own-worker.ts';
 import { fill } from '../fleet/fleets.ts';
 
 const root = resolve(import.meta.dirname, '../..');
@@ -176,11 +176,28 @@ async function recordAll(): Promise<void> {
   const id = workflowIds.rebuildEstate(estate);
   await (await fresh.client.workflow.start('rebuildEstate', { taskQueue, workflowId: id, args: [{}] })).result();
 
+  // Traffic that is steered in steps, and a step that is undone.
+  const steered = await steering();
+  const front = { service: 'web', hold: '1s' };
+  await (await steered.client.workflow.start('deployEstate', { taskQueue, workflowId: 'web', args: [{}] })).result();
+  const steer = (workflowId: string, input: object) =>
+    steered.client.workflow.start('steerService', { taskQueue, workflowId, args: [{ ...front, ...input }] });
+  await (await steer('set', { weights: { aws: 1 } })).result();
+  await (await steer('looked', {})).result();
+  const stepped = await steer('stepped', { weights: { gcp: 1 }, steps: [10], approval: 'manual', by: 'ann' });
+  await answer(stepped, 'plan', 'approve');
+  await stepped.result();
+  const takenBack = await steer('undone', { weights: { aws: 1 }, steps: [50], hold: '1h' });
+  while (!(await takenBack.query<Progress>('progress')).steps.some(({ name, status }) => name.endsWith('50 %') && status === 'running'))
+    await new Promise((done) => setTimeout(done, 100));
+  await takenBack.signal('undo', { by: 'ann' });
+  await takenBack.result().catch(() => {});
+
   for (const name of readdirSync(import.meta.dirname))
     if (name.endsWith('.json.gz') && isWanted(name.slice(0, name.indexOf('-')))) rmSync(join(import.meta.dirname, name));
   const secrets = Object.entries(process.env).filter(([name]) => /SECRET|PRIVATE/.test(name));
   const seen: Record<string, number> = {};
-  const histories = [...(await allHistories(worker.client)), ...(await allHistories(fresh.client))].reverse();
+  const histories = [...(await allHistories(worker.client)), ...(await allHistories(fresh.client)), ...(await allHistories(steered.client))].reverse();
   for (const { workflowId, type, history } of histories.filter((one) => isWanted(one.type))) {
     const text = textOf(history);
     for (const [name, value] of secrets)
@@ -196,6 +213,17 @@ async function recordAll(): Promise<void> {
   process.stderr.write(`${JSON.stringify(seen)}\n`);
   await worker.close();
   await fresh.close();
+  await steered.close();
+}
+
+/** An estate with a service that has fronts. */
+async function steering(): Promise<OwnWorker> {
+  const web = { type: 'compute', redundancy: 2, preferred_providers: ['aws', 'gcp'], configuration: { instance_count: 1 } };
+  const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), 'steering', { web });
+  const fronts = { web: { aws: 'aws.example.net', gcp: 'gcp.example.net' } };
+  const written: object = JSON.parse(readFileSync(file, 'utf8'));
+  writeFileSync(file, JSON.stringify({ ...written, traffic: { zone: sampleZone, dns: 'gcp', ttl: '1s', fronts } }));
+  return ownWorker('histories-3', file);
 }
 
 await (process.env.MULTI_CLOUD_RUN ? recordAll() : withStack());

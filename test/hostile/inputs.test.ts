@@ -12,6 +12,7 @@ import {
   PlanEstateInput,
   RecoverServiceInput,
   RemoveServiceInput,
+  SteerServiceInput,
 } from '../../model/operations.ts';
 import { RecordChange, ServiceRecord } from '../../model/record.ts';
 import { markdown, printable } from '../../model/text.ts';
@@ -94,6 +95,7 @@ describe('JSON from outside', () => {
     DeployEstateInput,
     DeployServiceInput,
     RemoveServiceInput,
+    SteerServiceInput,
     RecoverServiceInput,
     PlanEstateInput,
     CheckEstateInput,

@@ -39,6 +39,7 @@ const types = [
   'deployService',
   'removeService',
   'recoverService',
+  'steerService',
   'planEstate',
   'checkEstate',
   'rebuildEstate',

@@ -50,6 +50,7 @@ try {
   const run = await stack.up();
   const jest = join(root, 'node_modules/jest/bin/jest.js');
   const chromium = process.env.CHROMIUM ?? ['/usr/bin/chromium', '/usr/bin/chromium-browser'].find(existsSync);
+  const haproxy = process.env.HAPROXY ?? ['/usr/sbin/haproxy', '/usr/local/sbin/haproxy'].find(existsSync);
   // What a test has left open is told by Jest, and must not hold whatever comes after.
   const child = spawn(process.execPath, [jest, '--forceExit', ...process.argv.slice(2)], {
     cwd: root,
@@ -58,6 +59,7 @@ try {
       ...baseEnvironment(state),
       ...localCredentials(state),
       ...(chromium ? { CHROMIUM: chromium } : {}),
+      ...(haproxy ? { HAPROXY: haproxy } : {}),
       ...Object.fromEntries(Object.entries(process.env).filter(([name]) => /^MULTI_CLOUD_(FAULTS|RECORD)_/.test(name))),
       MULTI_CLOUD_RUN: join(state, 'run.json'),
       MULTI_CLOUD_NETWORK: run.network,

@@ -323,6 +323,39 @@ export const broken: Broken[] = [
     allowed: 'aws, azure, gcp',
   },
   {
+    name: 'a front of what has none',
+    change: [
+      'cost:',
+      'traffic: { zone: iot.example.com, dns: aws, fronts: { data_lake: { aws: a.example.com } } }\ncost:',
+    ],
+    path: 'traffic.fronts.data_lake',
+    line: 61,
+    found: 'a service of type data_lake',
+    allowed: 'services of type compute',
+  },
+  {
+    name: 'a front with a port where DNS tells none',
+    change: [
+      'cost:',
+      'traffic: { zone: iot.example.com, dns: aws, fronts: { compute: { aws: "10.0.0.1:80" } } }\ncost:',
+    ],
+    path: 'traffic.fronts.compute.aws',
+    line: 61,
+    found: '"10.0.0.1:80"',
+    allowed: 'without a port',
+  },
+  {
+    name: 'fronts of two kinds under one name',
+    change: [
+      'cost:',
+      'traffic: { zone: iot.example.com, dns: aws, fronts: { compute: { aws: 10.0.0.1, gcp: a.example.com } } }\ncost:',
+    ],
+    path: 'traffic.fronts.compute',
+    line: 61,
+    found: 'host names and addresses',
+    allowed: 'all host names or all IPv4 addresses',
+  },
+  {
     name: 'a duration without a unit',
     change: ['cost:', 'migration: { soak: 24 }\ncost:'],
     path: 'migration.soak',

@@ -11,7 +11,7 @@ const run = (operation: OperationKind, id = operation as string, planHash = ''):
 
 describe('who may work on a service', () => {
   const pairs = operationKinds.flatMap((asker) => operationKinds.map((holder) => [asker, holder] as const));
-  const preempting = ['failover deploy', 'failover migrate', 'failover repair'];
+  const preempting = ['failover deploy', 'failover migrate', 'failover repair', 'failover steer'];
 
   it.each(pairs)('%s asks while %s holds', (asker, holder) => {
     const may = preempting.includes(`${asker} ${holder}`);

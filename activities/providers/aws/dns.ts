@@ -12,8 +12,9 @@ import { quoted, unquoted } from '../../../model/txt.ts';
 import type { DnsDriver, TxtRecords } from '../driver.ts';
 import type { Clients } from './clients.ts';
 
-export function route53(clients: Clients, pollMs: number): DnsDriver {
-  const zoneId = async (zone: string, abortSignal: AbortSignal): Promise<string> => {
+/** The public zone of a name, and changes in it: each batch is carried out whole or not at all. */
+export function hostedZones(clients: Clients, pollMs: number) {
+  const idOf = async (zone: string, abortSignal: AbortSignal): Promise<string> => {
     const query = { DNSName: `${zone}.`, MaxItems: 20 };
     const { HostedZones = [] } = await clients.route53().send(new ListHostedZonesByNameCommand(query), { abortSignal });
     const named = HostedZones.filter(({ Name, Config }) => Name === `${zone}.` && !Config?.PrivateZone);
@@ -31,6 +32,33 @@ export function route53(clients: Clients, pollMs: number): DnsDriver {
     );
   };
 
+  return {
+    idOf,
+
+    /** Deletes the one, creates the other; returns once all name servers answer with it. */
+    async change(
+      zone: string,
+      { before, after }: { before: readonly ResourceRecordSet[]; after: readonly ResourceRecordSet[] },
+      abortSignal: AbortSignal,
+    ): Promise<void> {
+      const Changes = [
+        ...before.map((set) => ({ Action: 'DELETE' as const, ResourceRecordSet: set })),
+        ...after.map((set) => ({ Action: 'CREATE' as const, ResourceRecordSet: set })),
+      ];
+      const HostedZoneId = await idOf(zone, abortSignal);
+      const command = new ChangeResourceRecordSetsCommand({ HostedZoneId, ChangeBatch: { Changes } });
+      let { ChangeInfo } = await clients.route53().send(command, { abortSignal });
+      while (ChangeInfo?.Status !== 'INSYNC') {
+        await setTimeout(pollMs, undefined, { signal: abortSignal });
+        ({ ChangeInfo } = await clients.route53().send(new GetChangeCommand({ Id: ChangeInfo?.Id }), { abortSignal }));
+      }
+    },
+  };
+}
+
+export function route53(clients: Clients, pollMs: number): DnsDriver {
+  const zones = hostedZones(clients, pollMs);
+
   const setOf = (name: string, { ttlSeconds, values }: Omit<TxtRecords, 'version'>): ResourceRecordSet => ({
     Name: `${name}.`,
     Type: 'TXT',
@@ -40,7 +68,7 @@ export function route53(clients: Clients, pollMs: number): DnsDriver {
 
   return {
     async find({ zone, name }, abortSignal) {
-      const HostedZoneId = await zoneId(zone, abortSignal);
+      const HostedZoneId = await zones.idOf(zone, abortSignal);
       const query = { HostedZoneId, StartRecordName: `${name}.`, StartRecordType: 'TXT' as const, MaxItems: 1 };
       const { ResourceRecordSets = [] } = await clients
         .route53()
@@ -51,18 +79,11 @@ export function route53(clients: Clients, pollMs: number): DnsDriver {
       return { ttlSeconds: found.TTL ?? 0, values, version: '' };
     },
 
-    async replace({ zone, name, before, after }, abortSignal) {
-      const Changes = [
-        ...(before ? [{ Action: 'DELETE' as const, ResourceRecordSet: setOf(name, before) }] : []),
-        ...(after ? [{ Action: 'CREATE' as const, ResourceRecordSet: setOf(name, after) }] : []),
-      ];
-      const HostedZoneId = await zoneId(zone, abortSignal);
-      const command = new ChangeResourceRecordSetsCommand({ HostedZoneId, ChangeBatch: { Changes } });
-      let { ChangeInfo } = await clients.route53().send(command, { abortSignal });
-      while (ChangeInfo?.Status !== 'INSYNC') {
-        await setTimeout(pollMs, undefined, { signal: abortSignal });
-        ({ ChangeInfo } = await clients.route53().send(new GetChangeCommand({ Id: ChangeInfo?.Id }), { abortSignal }));
-      }
-    },
+    replace: ({ zone, name, before, after }, abortSignal) =>
+      zones.change(
+        zone,
+        { before: before ? [setOf(name, before)] : [], after: after ? [setOf(name, after)] : [] },
+        abortSignal,
+      ),
   };
 }

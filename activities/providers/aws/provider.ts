@@ -20,6 +20,7 @@ import { smallObjects } from './objects.ts';
 import { awsQuotas } from './quotas.ts';
 import { storage } from './storage.ts';
 import { allPages } from './tags.ts';
+import { weightedRoute53 } from './weights.ts';
 
 /**
  * The IAM identity behind a caller's ARN: a session of an assumed role has the rights of its role. Undefined for the
@@ -45,6 +46,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
     store: (placement) => s3Store(clients, http, { ...placement, bucket: outputOf(placement, 'bucket', 'bucket') }),
     devices: (placement, ask, signal) => iotDevices(clients, placement, ask, signal),
     dns: route53(clients, settings.pollMs),
+    weights: weightedRoute53(clients, settings.pollMs),
     fence: bucketFence(clients, async (signal) => {
       const { UserId = '', Arn = '' } = await identity(signal);
       return { userId: UserId, principal: principalOf(Arn) };

@@ -9,6 +9,7 @@ import { NetworkManagementClient } from '@azure/arm-network';
 import { ResourceManagementClient } from '@azure/arm-resources';
 import { SubscriptionClient } from '@azure/arm-resources-subscriptions';
 import { StorageManagementClient } from '@azure/arm-storage';
+import { TrafficManagerManagementClient } from '@azure/arm-trafficmanager';
 import { createPipelineRequest, type PipelinePolicy, RestError } from '@azure/core-rest-pipeline';
 import {
   type AccessToken,
@@ -83,6 +84,8 @@ export class AzureClients {
   network = (subscription: string): NetworkManagementClient => this.#client(NetworkManagementClient, subscription);
   resources = (subscription: string): ResourceManagementClient => this.#client(ResourceManagementClient, subscription);
   storage = (subscription: string): StorageManagementClient => this.#client(StorageManagementClient, subscription);
+  trafficManager = (subscription: string): TrafficManagerManagementClient =>
+    this.#client(TrafficManagerManagementClient, subscription);
   subscriptions = (): SubscriptionClient => new SubscriptionClient(this.credential, this.#options);
 
   /** The data plane of one container, by the worker's own identity. */

@@ -17,6 +17,7 @@ import { blobStore } from './object-store.ts';
 import { smallObjects } from './objects.ts';
 import { azureQuotas } from './quotas.ts';
 import { storageCell } from './storage.ts';
+import { trafficManager } from './weights.ts';
 
 export function azureProvider(settings: ProviderSettings): Provider {
   const clients = new AzureClients(settings);
@@ -35,6 +36,7 @@ export function azureProvider(settings: ProviderSettings): Provider {
       return hubDevices(clients.devices(host), host, ask);
     },
     dns: azureDns(clients),
+    weights: trafficManager(clients),
     fence: accountFence(clients),
     quotas: azureQuotas(clients),
     classify,

@@ -14,10 +14,11 @@ const RecordSets = z.object({
 });
 const Change = z.object({ id: z.string(), status: z.enum(['pending', 'done']) });
 
-export function cloudDns({ rest, project }: Clients, pollMs: number): DnsDriver {
+/** The public zone of a name, and changes in it: each is carried out whole or not at all. */
+export function cloudZones({ rest, project }: Clients, pollMs: number) {
   const zonesUrl = `https://dns.googleapis.com/dns/v1/projects/${project}/managedZones`;
 
-  const zoneUrl = async (zone: string, signal: AbortSignal): Promise<string> => {
+  const urlOf = async (zone: string, signal: AbortSignal): Promise<string> => {
     const url = `${zonesUrl}?${new URLSearchParams({ dnsName: `${zone}.` })}`;
     const { managedZones } = await rest.call('GET', url, { schema: Zones, signal });
     const named = managedZones.filter(({ visibility }) => visibility === 'public');
@@ -35,6 +36,24 @@ export function cloudDns({ rest, project }: Clients, pollMs: number): DnsDriver 
     );
   };
 
+  return {
+    urlOf,
+
+    /** Returns once the name servers answer with it. */
+    async change(zone: string, body: { deletions: object[]; additions: object[] }, signal: AbortSignal): Promise<void> {
+      const url = `${await urlOf(zone, signal)}/changes`;
+      let change = await rest.call('POST', url, { body, schema: Change, signal });
+      while (change.status !== 'done') {
+        await setTimeout(pollMs, undefined, { signal });
+        change = await rest.call('GET', `${url}/${change.id}`, { schema: Change, signal });
+      }
+    },
+  };
+}
+
+export function cloudDns(clients: Clients, pollMs: number): DnsDriver {
+  const { rest } = clients;
+  const zones = cloudZones(clients, pollMs);
   const setOf = (name: string, { ttlSeconds, values }: Omit<TxtRecords, 'version'>) => ({
     name: `${name}.`,
     type: 'TXT',
@@ -45,22 +64,19 @@ export function cloudDns({ rest, project }: Clients, pollMs: number): DnsDriver 
   return {
     async find({ zone, name }, signal) {
       const query = new URLSearchParams({ name: `${name}.`, type: 'TXT' });
-      const url = `${await zoneUrl(zone, signal)}/rrsets?${query}`;
+      const url = `${await zones.urlOf(zone, signal)}/rrsets?${query}`;
       const [found] = (await rest.call('GET', url, { schema: RecordSets, signal })).rrsets;
       return found && { ttlSeconds: found.ttl, values: found.rrdatas.map(unquoted), version: '' };
     },
 
-    async replace({ zone, name, before, after }, signal) {
-      const url = `${await zoneUrl(zone, signal)}/changes`;
-      const body = {
-        deletions: before ? [setOf(name, before)] : [],
-        additions: after ? [setOf(name, after)] : [],
-      };
-      let change = await rest.call('POST', url, { body, schema: Change, signal });
-      while (change.status !== 'done') {
-        await setTimeout(pollMs, undefined, { signal });
-        change = await rest.call('GET', `${url}/${change.id}`, { schema: Change, signal });
-      }
-    },
+    replace: ({ zone, name, before, after }, signal) =>
+      zones.change(
+        zone,
+        {
+          deletions: before ? [setOf(name, before)] : [],
+          additions: after ? [setOf(name, after)] : [],
+        },
+        signal,
+      ),
   };
 }

@@ -20,6 +20,7 @@ import { serviceAccountDriver } from './service-account.ts';
 import { storageCell } from './storage.ts';
 import { subscriptionDriver, subscriptionSpec } from './subscription.ts';
 import { topicDriver, topicSpec } from './topic.ts';
+import { weightedCloudDns } from './weights.ts';
 
 const Project = z.object({ projectId: z.string() });
 const Held = z.object({ permissions: z.array(z.string()).default([]) });
@@ -61,6 +62,7 @@ export function gcpProvider(settings: ProviderSettings): Provider {
     devices: (placement, ask, signal) =>
       bucketDevices(gcsStore(http, clients.token, outputOf(placement, 'registry', 'bucket')), ask, signal),
     dns: cloudDns(clients, settings.pollMs),
+    weights: weightedCloudDns(clients, settings.pollMs),
     fence: bucketFence(clients),
     quotas: gcpQuotas(scope),
     classify,

@@ -21,9 +21,10 @@ export const permissions = (): Command =>
     .description('prints the least rights that workers need on a cloud, as policies of that cloud')
     .addOption(new Option('--provider <cloud>', 'whose policies').choices(providerTypes).makeOptionMandatory())
     .addOption(
-      new Option('--service <type>', 'of this service type and of the records buckets, or of the DNS zone').choices(
-        parts,
-      ),
+      new Option(
+        '--service <type>',
+        'of this service type and of the records buckets, or of the DNS zone (traffic: of weighted answers in it)',
+      ).choices(parts),
     )
     .addOption(
       new Option(
@@ -48,7 +49,8 @@ export const permissions = (): Command =>
       const sheet = loadPermissions(join(root, 'config'))[provider];
       const chosen = identity ? [identity] : identities;
       // Whatever is deployed, its trail is kept in a bucket.
-      const wanted = service && (service === 'dns' ? [service] : [service, 'storage' as const]);
+      const wanted =
+        service && (service === 'dns' || service === 'traffic' ? [service] : [service, 'storage' as const]);
       const policies: Policies = Object.assign(
         {},
         ...chosen.map((one) =>

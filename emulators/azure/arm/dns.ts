@@ -5,6 +5,7 @@ import { accept, asObject, Refusal } from './accept.ts';
 import type { ArmCore } from './core.ts';
 import type { ArmKind, ArmReader } from './kind.ts';
 import { resourceGroupKind } from './resource-groups.ts';
+import { trafficManagerSets } from './traffic-manager.ts';
 
 const zoneType = 'Microsoft.Network/dnsZones';
 
@@ -79,6 +80,8 @@ export async function ensureZone(core: ArmCore, zone: string): Promise<void> {
 export const azureZones =
   (arm: ArmReader): Lookup =>
   async (name) => {
+    const steered = trafficManagerSets(arm, name);
+    if (steered) return steered;
     const [zone] = [...arm.list(zoneType)]
       .filter((one) => name.endsWith(`.${one.name.toLowerCase()}`))
       .toSorted((a, b) => b.name.length - a.name.length);
