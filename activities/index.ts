@@ -2,6 +2,7 @@
 import type { createEstateActivities } from './estate/load.ts';
 import type { createPlacementActivities } from './estate/place.ts';
 import type { createProviderActivities } from './providers/activities.ts';
+import type { FeedActivities } from './providers/feed.ts';
 import type { FenceActivities } from './providers/fence.ts';
 import type { createRegistryActivities } from './registry/registry.ts';
 import type { createFollowActivities } from './replication/follow.ts';
@@ -14,7 +15,10 @@ export type Activities = ReturnType<typeof createRegistryActivities> &
   ReturnType<typeof createPlacementActivities>;
 
 /** On the queues of one provider. */
-export type ProviderActivities = ReturnType<typeof createProviderActivities> & FenceActivities & EndpointActivities;
+export type ProviderActivities = ReturnType<typeof createProviderActivities> &
+  FenceActivities &
+  FeedActivities &
+  EndpointActivities;
 
 /** On the bulk queues of two providers. */
 export type BulkActivities = ReturnType<typeof createTransferActivities>;

@@ -131,7 +131,7 @@ if (chosen.includes('watch'))
       taskQueue: watchQueue,
       // A cutover waits for a pump to hear that it is to stop.
       maxHeartbeatThrottleInterval: '1s',
-      activities: { ...createFollowActivities(transfers) },
+      activities: { ...createFollowActivities({ ...providerDependencies, copyDelta: transfers.copyDelta }) },
     }),
   );
 

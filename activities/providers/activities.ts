@@ -10,6 +10,7 @@ import { createRecordsActivities } from '../records/records.ts';
 import { createEndpointActivities } from '../traffic/endpoint-records.ts';
 import { cellOf, paceOf, providerCalls } from './calls.ts';
 import type { Call, Check, Found, Observed, Provider } from './driver.ts';
+import { createFeedActivities } from './feed.ts';
 import { createFenceActivities } from './fence.ts';
 import type { ProviderPool } from './pool.ts';
 import { driverOf, type Ensured, guarded, type Removed, Resource, scan } from './provision.ts';
@@ -87,6 +88,7 @@ export function createProviderActivities(dependencies: ProviderDependencies) {
   return {
     ...createRecordsActivities({ atPlacement, ensureBucket }),
     ...createFenceActivities({ atPlacement, ensureBucket, needed }),
+    ...createFeedActivities({ atPlacement, pace }),
     ...createEndpointActivities({ atAccount, isRepeated: () => Context.current().info.attempt > 1 }),
 
     /** The account that the credentials really belong to. */

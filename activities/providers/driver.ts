@@ -16,6 +16,7 @@ import type {
   ServiceType,
 } from '../../model/service.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
+import type { FeedDriver } from './change-feed.ts';
 import type { ObjectStore } from './object-store.ts';
 
 /** What surrounds one call to a resource driver. */
@@ -221,6 +222,8 @@ export interface Provider {
   readonly objects: SmallObjects;
   /** The store of a `storage` or `data_lake` placement, for moving what is in it. */
   store(placement: PlacementRef): ObjectStore;
+  /** How the store's cloud tells of changes in it. */
+  readonly feed: FeedDriver;
   readonly fence: FenceDriver;
   readonly dns: DnsDriver;
   /** The account that the credentials really belong to, asked of the cloud. */

@@ -98,13 +98,14 @@ export async function ownWorker(
     workers.push(await Worker.create({ ...common, taskQueue: urgentQueue(name), activities: urgent }));
   }
   if (moves) {
-    const transfers = moves(createTransferActivities({ pool, pollMs, callDeadlineMs: waits.callDeadlineMs }));
+    const dependencies = { pool, pollMs, callDeadlineMs: waits.callDeadlineMs };
+    const transfers = moves(createTransferActivities(dependencies));
     for (const source of pool.names())
       for (const target of pool.names().filter((name) => name !== source))
         workers.push(
           await Worker.create({ ...common, taskQueue: bulkQueue(source, target), activities: { ...transfers } }),
         );
-    const activities = { ...createFollowActivities(transfers) };
+    const activities = { ...createFollowActivities({ ...dependencies, copyDelta: transfers.copyDelta }) };
     workers.push(
       await Worker.create({ ...common, taskQueue: watchQueue, maxHeartbeatThrottleInterval: '200ms', activities }),
     );

@@ -4,6 +4,7 @@ import { CloudError } from '../../../model/errors.ts';
 import type { Provider, ProviderSettings } from '../driver.ts';
 import { outputOf } from '../object-store.ts';
 import { PooledHttp } from '../pooled-http.ts';
+import { containerFeed } from './change-feed.ts';
 import { AzureClients } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
@@ -28,6 +29,7 @@ export function azureProvider(settings: ProviderSettings): Provider {
         account: outputOf(placement, 'account', 'name'),
         container: outputOf(placement, 'container', 'name'),
       }),
+    feed: containerFeed(clients),
     dns: azureDns(clients),
     fence: accountFence(clients),
     classify,

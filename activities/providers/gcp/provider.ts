@@ -5,6 +5,7 @@ import type { Provider, ProviderSettings } from '../driver.ts';
 import { outputOf } from '../object-store.ts';
 import { PooledHttp } from '../pooled-http.ts';
 import { bucketDriver, bucketSpec } from './bucket.ts';
+import { bucketFeed } from './change-feed.ts';
 import { Clients } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
@@ -56,6 +57,7 @@ export function gcpProvider(settings: ProviderSettings): Provider {
     ],
     objects: smallObjects(clients),
     store: (placement) => gcsStore(http, clients.token, outputOf(placement, 'bucket', 'bucket')),
+    feed: bucketFeed(clients),
     dns: cloudDns(clients, settings.pollMs),
     fence: bucketFence(clients),
     classify,

@@ -9,6 +9,7 @@ import { networkKinds, networkSchemas } from '../../../emulators/azure/arm/netwo
 import { storageKinds } from '../../../emulators/azure/arm/storage.ts';
 import { ArmStore } from '../../../emulators/azure/arm/store.ts';
 import { roleAssignmentKind } from '../../../emulators/azure/iot-hub/arm-kinds.ts';
+import { Queues } from '../../../emulators/azure/queue/messages.ts';
 import { publishedProperties } from './published.ts';
 
 const subscription = '00000000-0000-4000-8000-000000000001';
@@ -28,7 +29,7 @@ function start(folder: string): (method: string, path: string, body?: object) =>
   const api = new ArmApi(
     new ArmCore({
       store: new ArmStore(folder),
-      kinds: [...storageKinds(blobs), ...networkKinds, roleAssignmentKind],
+      kinds: [...storageKinds(blobs, new Queues(folder)), ...networkKinds, roleAssignmentKind],
       subscription,
       tenant: 'tenant',
       operationMs,
