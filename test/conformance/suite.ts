@@ -12,7 +12,7 @@ import { type Identity, identities } from '../../model/permissions.ts';
 import type { Configuration, Outputs, Placement, ProviderType, ResourceSpec } from '../../model/service.ts';
 import { poolOf } from '../transfer/stores.ts';
 import { calledRights, limitedProvider, listedRights, placeholders, record, recording } from './identities.ts';
-import { isCopied, isFenced } from './stores.ts';
+import { isCopied, isFenced, isTold } from './stores.ts';
 
 export interface ConformanceCase {
   cloud: ProviderType;
@@ -315,6 +315,10 @@ export function conformance(title: string, test: ConformanceCase): void {
           await isFenced({ control, undo }, placement, outputs, bare && (() => bare(region, observed)));
           const again = await ensureAll(placement);
           expect(Object.values(again).filter((outcome) => !['unchanged', 'updated'].includes(outcome))).toEqual([]);
+        }, 120_000);
+
+        it('tells who moves content of a change in it, by a feed that comes and goes', async () => {
+          await isTold({ control, undo, bulk }, placement);
         }, 120_000);
 
         it('is copied to another store, kept in step and compared by who moves content', async () => {

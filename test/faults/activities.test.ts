@@ -76,7 +76,15 @@ const types = Object.keys({
 /** Those that a life without a second run at the same time does not reach; test/e2e/locks.test.ts has these. */
 const between = ['askToYield', 'awaitEnd', 'awaitHolder', 'isRunning'];
 /** Those of a migration; test/workflows/migration.test.ts and test/e2e/migrate.test.ts have these. */
-const moving = ['fenceStore', 'liftFence', 'priceEgress', 'proveFence', 'readEndpointRecord'];
+const moving = [
+  'ensureFeed',
+  'fenceStore',
+  'liftFence',
+  'priceEgress',
+  'proveFence',
+  'readEndpointRecord',
+  'removeFeed',
+];
 
 let temporal: OwnTemporal;
 let client: Client;

@@ -149,19 +149,18 @@ export function feedDriver(clients: AzureClients): ResourceDriver {
     };
   }
 
-  async function isSending(spec: ResourceSpec, call: Call): Promise<boolean> {
+  const subscription = (spec: ResourceSpec, call: Call): Promise<EventSubscription | undefined> => {
     const { placement, signal: abortSignal } = call;
     const subscriptions = grid(call).systemTopicEventSubscriptions;
-    const seen = await found(() =>
-      subscriptions.get(resourceGroupName(placement), spec.name, spec.name, { abortSignal }),
-    );
+    return found(() => subscriptions.get(resourceGroupName(placement), spec.name, spec.name, { abortSignal }));
+  };
+  function isSending(seen: EventSubscription | undefined, spec: ResourceSpec, placement: Placement): boolean {
     const to = seen?.deliveryWithResourceIdentity?.destination;
     return (
-      seen?.provisioningState === 'Succeeded' &&
       to !== undefined &&
       'queueName' in to &&
       to.queueName === spec.name &&
-      seen.filter?.subjectBeginsWith === subjectOf(containerName(placement))
+      seen?.filter?.subjectBeginsWith === subjectOf(containerName(placement))
     );
   }
 
@@ -180,11 +179,13 @@ export function feedDriver(clients: AzureClients): ResourceDriver {
     async observe(spec, call) {
       const topic = await read(spec, call);
       if (!topic?.id) return undefined;
-      const state = stateOf(topic.provisioningState);
       const properties: JsonObject = { tags: tagsOf(topic.tags), receives: false, sends: false };
+      let state = stateOf(topic.provisioningState);
       if (state === 'ready') {
-        properties.receives = await isReceiving(spec, call, topic);
-        properties.sends = await isSending(spec, call);
+        const [receives, seen] = await Promise.all([isReceiving(spec, call, topic), subscription(spec, call)]);
+        properties.receives = receives;
+        properties.sends = isSending(seen, spec, call.placement);
+        if (seen) state = stateOf(seen.provisioningState);
       }
       return { id: topic.id, owner: ownerOf(topic.tags), state, properties, outputs: { topic: spec.name } };
     },
