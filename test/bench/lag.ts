@@ -5,32 +5,14 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { createFeedActivities } from '../../activities/providers/feed.ts';
 import type { ObjectStore } from '../../activities/providers/object-store.ts';
 import { createFollowActivities } from '../../activities/replication/follow.ts';
 import { createTransferActivities } from '../../activities/transfer/activities.ts';
-import { type ProviderType, providerTypes } from '../../model/service.ts';
+import type { ProviderType } from '../../model/service.ts';
 import { fill, placed, pool, signal, storeOf } from '../transfer/stores.ts';
-
-export const LagTask = z.strictObject({
-  from: z.enum(providerTypes),
-  to: z.enum(providerTypes),
-  /** Objects of 1 KB a second. */
-  rate: z.number(),
-  seconds: z.number(),
-  /** Or by passes alone. */
-  feed: z.boolean(),
-});
-
-/** Of all writes that were answered, milliseconds; `missing` had not arrived half a minute after the last. */
-export const Lags = z.strictObject({
-  written: z.number(),
-  missing: z.number(),
-  p50: z.number(),
-  p99: z.number(),
-  longest: z.number(),
-});
+import { type Lags, LagTask } from './replicate-lag.ts';
 
 /** Notes when writes to the stores of a provider were answered. */
 async function watched(type: ProviderType, arrived: Map<string, number>): Promise<void> {

@@ -6,8 +6,29 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { pathToFileURL } from 'node:url';
+import { z } from 'zod';
 import { baseEnvironment, localCredentials } from '../../emulators/environment.ts';
 import { LocalStack, settingsFrom } from '../../emulators/stack.ts';
+import { type ProviderType, providerTypes } from '../../model/service.ts';
+
+export const LagTask = z.strictObject({
+  from: z.enum(providerTypes),
+  to: z.enum(providerTypes),
+  /** Objects of 1 KB a second. */
+  rate: z.number(),
+  seconds: z.number(),
+  /** Or by passes alone. */
+  feed: z.boolean(),
+});
+
+/** Of all writes that were answered, milliseconds; `missing` had not arrived half a minute after the last. */
+export const Lags = z.strictObject({
+  written: z.number(),
+  missing: z.number(),
+  p50: z.number(),
+  p99: z.number(),
+  longest: z.number(),
+});
 
 const root = resolve(import.meta.dirname, '../..');
 const directions = [
@@ -18,9 +39,9 @@ const directions = [
 const rate = 200;
 const seconds = 60;
 
-export interface Lag {
-  from: string;
-  to: string;
+interface Lag {
+  from: ProviderType;
+  to: ProviderType;
   /** 99th percentile of each round, seconds. */
   told: number[];
   passes: number[];
@@ -32,7 +53,7 @@ export async function replicationLag(rounds: number, port: number, say: (what: s
   const stack = new LocalStack({ ...settingsFrom({ MULTI_CLOUD_PORT: String(port) }, say), state });
   try {
     const { network } = await stack.up();
-    const measure = async (task: object): Promise<number> => {
+    const measure = async (task: z.infer<typeof LagTask>): Promise<number> => {
       const loader = ['--import', pathToFileURL(join(root, 'workers/network.ts')).href];
       const flags = ['--disable-warning=ExperimentalWarning', ...loader];
       const child = spawn(process.execPath, [...flags, 'test/bench/lag.ts', JSON.stringify(task)], {
@@ -47,7 +68,7 @@ export async function replicationLag(rounds: number, port: number, say: (what: s
       });
       const [said, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
       if (code !== 0) throw new Error(`replicate-lag: the measurement failed (${code})`);
-      const { written, missing, p50, p99, longest } = JSON.parse(said.trim().split('\n').at(-1) ?? '{}');
+      const { written, missing, p50, p99, longest } = Lags.parse(JSON.parse(said.trim().split('\n').at(-1) ?? '{}'));
       say(`${JSON.stringify(task)}: p50 ${p50} ms, p99 ${p99} ms, longest ${longest} ms of ${written}`);
       if (missing > 0) throw new Error(`replicate-lag: ${missing} of ${written} objects did not arrive`);
       return p99 / 1000;
