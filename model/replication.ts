@@ -15,7 +15,7 @@ export const FollowStoreInput = CopyDeltaInput.omit({ round: true }).extend({
   feed: z.boolean().default(false),
   /** From the end of one pass to the begin of the next, milliseconds. */
   intervalMs: z.number().int().min(10),
-  /** After this long it returns, so that the history of who follows stays short; milliseconds. */
+  /** After this long, with a feed after its pass, it returns, so that the history of who follows stays short; milliseconds. */
   forMs: z.number().int().min(0),
   /** Return as soon as a pass finds no more than this many objects behind. */
   untilBehind: z.number().int().min(0).optional(),

@@ -33,7 +33,8 @@ export function createFollowActivities({ copyDelta, ...dependencies }: FollowDep
           () => undefined,
           (pairing) =>
             drainFeed(pairing, pairing.source.provider.feed.open(transfer.source), {
-              until: end,
+              // However long its pass has taken, what the cloud tells comes for as long.
+              until: Math.max(end, Date.now() + forMs),
               untilBehind,
               mayDelete: Math.max(0, maxDeletes - deleted),
               gone,
@@ -45,8 +46,9 @@ export function createFollowActivities({ copyDelta, ...dependencies }: FollowDep
           const inStepAt = new Date().toISOString();
           const last = await copyDelta({ ...delta, round });
           const close = untilBehind !== undefined && last.behind <= untilBehind;
-          const over = close || last.deletes === 'held' || Date.now() >= end;
-          if (over || !feed || told?.problem) {
+          const tells = feed && !told?.problem;
+          const over = close || last.deletes === 'held' || (Date.now() >= end && !tells);
+          if (over || !tells) {
             if (over) return { last, inStepAt, ...(told && { feed: told }) };
             await context.sleep(intervalMs);
             continue;

@@ -494,6 +494,7 @@ describe('a migration', () => {
       'lift aws',
       'record copying',
       'endpoint aws ttl 1',
+      'no feed of aws',
       'remove with data on gcp',
       'record over',
     ]);
