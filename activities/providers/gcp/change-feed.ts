@@ -153,7 +153,7 @@ export function feedDriver(clients: Pick<Clients, 'project' | 'pubsub' | 'rest' 
       if (differs.includes('receives')) {
         const reader = subscriptionOf(spec, placement);
         const present = await subscriptions.observe(reader, call);
-        if (present) await subscriptions.update(reader, present, drift(reader, present), call);
+        if (present) await subscriptions.update(reader, present, Object.keys(reader.desired), call);
         else await subscriptions.create(reader, call);
       }
       if (!differs.includes('sends')) return;
