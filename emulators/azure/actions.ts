@@ -28,11 +28,10 @@ export function armActions(method: string, path: string): string[] {
   const [, , rest = ''] = /^\/+subscriptions(\/[^/]+)?(.*?)\/*$/i.exec(path) ?? [];
   const parsed = parsePath(path);
   if (parsed) {
-    // IoT Hub has one right for both ways to ask how an operation goes.
-    const type = parsed.type.replace(
-      /^(Microsoft\.Devices\/locations)\/operation(Statuses|Results)$/i,
-      '$1/operationResults',
-    );
+    // IoT Hub has one right for both ways to ask how an operation goes, Event Grid a name of its own.
+    const type = parsed.type
+      .replace(/^(Microsoft\.Devices\/locations)\/operation(Statuses|Results)$/i, '$1/operationResults')
+      .replace(/^(Microsoft\.EventGrid\/locations)\/operationStatuses$/i, '$1/operationsStatus');
     const action = `${type}/${verb}`;
     return [action, ...(linked[action.toLowerCase()] ?? [])];
   }
