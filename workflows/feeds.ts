@@ -23,16 +23,19 @@ export class Feeds {
   }
 
   /**
-   * Whether the cloud of this store tells of its changes, for which it is asked once; the feed of the store that was followed
-   * before goes. Without a feed following only takes longer: that holds up nothing.
+   * Whether the cloud of this store tells of its changes, for which it is asked until it does; the feed of the store that was
+   * followed before goes. Without a feed following only takes longer: that holds up nothing.
    */
   async of(store: RecordedPlacement): Promise<boolean> {
     if (!feedsExist()) return false;
-    if (this.#open === store) return this.problem === '';
-    await this.close();
-    this.undoable(store);
-    this.#open = store;
-    this.problem = 'its feed is not finished';
+    if (this.#open !== store) {
+      await this.close();
+      this.undoable(store);
+      this.#open = store;
+      this.problem = 'it was not asked yet';
+    }
+    if (this.problem === '') return true;
+    const before = this.problem;
     const { service } = this.#owner;
     const placement = placementOf(this.#owner, store);
     try {
@@ -43,11 +46,10 @@ export class Feeds {
       if (mayHaveWorked(error)) this.#op.saga.unsettle();
       this.problem = reason(error);
     }
-    this.#op.board.record(
-      'run',
-      this.problem ? `follows by listing alone: ${this.problem}` : 'feed made',
-      `${service} on ${store.provider}`,
-    );
+    if (this.problem !== before) {
+      const what = this.problem ? `follows by listing alone: ${this.problem}` : 'feed made';
+      this.#op.board.record('run', what, `${service} on ${store.provider}`);
+    }
     return this.problem === '';
   }
 

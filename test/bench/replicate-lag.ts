@@ -58,7 +58,7 @@ export async function replicationLag(rounds: number, port: number, say: (what: s
       const flags = ['--disable-warning=ExperimentalWarning', ...loader];
       const child = spawn(process.execPath, [...flags, 'test/bench/lag.ts', JSON.stringify(task)], {
         cwd: root,
-        stdio: ['ignore', 'pipe', 'ignore'],
+        stdio: ['ignore', 'pipe', 'inherit'],
         env: {
           ...baseEnvironment(state),
           ...localCredentials(state),
