@@ -3,6 +3,7 @@ import type { DeviceActivities } from '../model/fleet.ts';
 import type { createEstateActivities } from './estate/load.ts';
 import type { createPlacementActivities } from './estate/place.ts';
 import type { createProviderActivities } from './providers/activities.ts';
+import type { FeedActivities } from './providers/feed.ts';
 import type { FenceActivities } from './providers/fence.ts';
 import type { createRegistryActivities } from './registry/registry.ts';
 import type { createFollowActivities } from './replication/follow.ts';
@@ -19,6 +20,7 @@ export type Activities = ReturnType<typeof createRegistryActivities> &
 /** On the queues of one provider. */
 export type ProviderActivities = ReturnType<typeof createProviderActivities> &
   FenceActivities &
+  FeedActivities &
   EndpointActivities &
   WeightActivities;
 

@@ -135,7 +135,7 @@ if (chosen.includes('watch'))
       taskQueue: watchQueue,
       // A cutover waits for a pump to hear that it is to stop.
       maxHeartbeatThrottleInterval: '1s',
-      activities: { ...createFollowActivities(transfers), ...devices },
+      activities: { ...createFollowActivities({ ...providerDependencies, ...transfers }), ...devices },
     }),
   );
 

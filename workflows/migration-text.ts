@@ -2,6 +2,7 @@
 
 import type { EstatePlan } from '../model/operations.ts';
 import type { RecordedPlacement } from '../model/record.ts';
+import type { FollowedFeed } from '../model/replication.ts';
 import type { CopiedDelta, CopiedObjects, Difference, Refusal, VerifiedTransfer } from '../model/transfer.ts';
 import { failure } from './calls.ts';
 import type { Move } from './migration-plan.ts';
@@ -47,8 +48,17 @@ export const refusedText = (refused: Partial<Record<Refusal, number>>, file: str
   `Each stands in the records bucket: ${file}. skip goes on without them and keeps the source until somebody removes it, retry lists again, undo takes everything back.`;
 
 export const brakeText = (delta: CopiedDelta, limit: number): string =>
-  `${delta.gone} objects are gone from the source since the last pass, more than ${limit}: nothing was deleted at the target. ` +
+  `${delta.gone} objects are gone from the source since the last pass, more than ${limit}: ${delta.deleted > 0 ? `${delta.deleted} of them were deleted at the target, the others not` : 'nothing was deleted at the target'}. ` +
   'continue deletes them there too, undo takes everything back.';
+
+/** How changes arrive between the passes. `problem`: why the source's cloud does not tell of them. */
+export function feedText(feed: FollowedFeed | undefined, problem: string): string {
+  const why = problem || feed?.problem;
+  if (why) return `; by listing alone, since its cloud tells of no changes: ${why}`;
+  if (!feed) return '';
+  const lag = feed.applied > 0 ? `, each within ${(feed.lagMs / 1000).toFixed(1)} s` : '';
+  return `; ${feed.applied} changes brought since, as its cloud told of them${lag}, ${feed.behind} under way`;
+}
 
 export const deltaText = ({ copied, deleted }: CopiedDelta): string =>
   `${copied.objects} objects (${gigabytes(copied.bytes)} GB) copied, ${deleted} deleted`;

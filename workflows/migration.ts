@@ -20,12 +20,14 @@ import {
 } from '../model/transfer.ts';
 import { bulk, cloud, failure, urgent, watch } from './calls.ts';
 import { endpointOf } from './endpoints.ts';
+import { Feeds, feedsExist } from './feeds.ts';
 import { inLanes } from './graph.ts';
 import type { Move, Traffic } from './migration-plan.ts';
 import {
   brakeText,
   cutoverText,
   deltaText,
+  feedText,
   gigabytes,
   objectsText,
   refuseCorrupted,
@@ -63,6 +65,7 @@ export class Migration {
   /** Pumps so far in the present direction, and what the last one saw. */
   #pumps = 0;
   #followed: FollowedStore | undefined;
+  readonly #feeds: Feeds;
   /** Objects that people have decided to go on without: only the source has them. */
   #leftBehind = 0;
   /** Objects under a hold: copied, but their source must not be removed. */
@@ -77,6 +80,7 @@ export class Migration {
     this.#op = op;
     this.#move = move;
     this.#source = move.source;
+    this.#feeds = new Feeds(op, move.owner);
     this.#maxDeletes = Math.max(1000, Math.floor(move.holds.objects / 100));
   }
 
@@ -98,6 +102,7 @@ export class Migration {
     this.#undoableBegin();
     this.#undoableTarget();
     this.#undoableEndpoint();
+    if (feedsExist()) for (const store of [this.#source, target]) this.#feeds.undoable(store);
     if (stage === 'copying') return;
     this.#undoableFence();
     if (stage === 'fenced') return;
@@ -273,6 +278,7 @@ export class Migration {
       'retire the source',
       async () => {
         await this.#steer(this.#made, traffic?.ttlSeconds);
+        await this.#feeds.close();
         await this.#op.keepTrail(service);
         await this.#write(undefined, [{ ...mark(source), role: 'retained', removeAt }]);
       },
@@ -395,6 +401,7 @@ export class Migration {
   async #pump(untilBehind?: number): Promise<CopiedDelta | undefined> {
     const { service, followMs } = this.#move;
     for (;;) {
+      const feed = await this.#feeds.of(this.#from);
       const followed = await this.#op.held(service, () =>
         this.#untilGateCloses(() =>
           watch(`keep ${service} in step`).followStore({
@@ -402,6 +409,7 @@ export class Migration {
             pump: this.#pumps++,
             maxDeletes: this.#maxDeletes,
             gone: this.#gone,
+            ...(feed && { feed }),
             intervalMs: followMs,
             forMs: pumpMs,
             ...(untilBehind !== undefined && { untilBehind }),
@@ -414,7 +422,9 @@ export class Migration {
       this.#op.board.mark(this.#switched ? 'soak' : 'follow', { detail: this.#lag });
       const { last } = followed;
       if (last.deletes === 'held') return last;
-      if (untilBehind !== undefined && last.behind <= untilBehind) return undefined;
+      const close =
+        followed.feed && !followed.feed.problem ? followed.feed.caughtUp : last.behind <= (untilBehind ?? -1);
+      if (untilBehind !== undefined && close) return undefined;
     }
   }
 
@@ -638,8 +648,9 @@ export class Migration {
   /** How far the one that follows is behind, in words. */
   get #lag(): string {
     if (!this.#followed) return 'not followed yet';
+    const told = feedText(this.#followed.feed, this.#feeds.problem);
     const { last, inStepAt } = this.#followed;
-    return `the last pass found ${last.behind} objects behind; in step with what was written before ${inStepAt}`;
+    return `the last pass found ${last.behind} objects behind; in step with what was written before ${inStepAt}${told}`;
   }
 }
 

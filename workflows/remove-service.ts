@@ -11,6 +11,7 @@ import {
 import { type Owner, statefulTypes } from '../model/service.ts';
 import { control, failure } from './calls.ts';
 import { withdrawEndpoint } from './endpoints.ts';
+import { feedsExist, removeFeed } from './feeds.ts';
 import { settleAll } from './graph.ts';
 import { Operation } from './operation.ts';
 import { placementOf, removeResources, sweep } from './removal.ts';
@@ -82,6 +83,8 @@ export async function removePlacements(
       op.recordsIn([placement]);
       // What a run only began to create may never have come to be.
       const undo = !record.placements.some((known) => samePlacement(known, recorded));
+      // A migration that was interrupted may have left it; nothing that it is in can go before it.
+      if (record.migration && feedsExist()) await op.held(service, () => removeFeed(owner, recorded));
       const retained = await removeResources(op, { placement, recorded, resources, deleteData, undo });
       await op.saga.settle(recorded.settlesAt);
       const left = await sweep(op, placement, []);

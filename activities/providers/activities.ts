@@ -12,6 +12,7 @@ import { createEndpointActivities } from '../traffic/endpoint-records.ts';
 import { createZoneWeightActivities } from '../traffic/weights.ts';
 import { cellOf, paceOf, providerCalls } from './calls.ts';
 import type { Call, Check, Found, Observed, Provider } from './driver.ts';
+import { createFeedActivities } from './feed.ts';
 import { createFenceActivities } from './fence.ts';
 import type { ProviderPool } from './pool.ts';
 import { driverOf, type Ensured, guarded, type Removed, Resource, scan } from './provision.ts';
@@ -92,6 +93,7 @@ export function createProviderActivities(dependencies: ProviderDependencies) {
   return {
     ...createRecordsActivities({ atPlacement, ensureBucket }),
     ...createFenceActivities({ atPlacement, ensureBucket, needed }),
+    ...createFeedActivities({ atPlacement, pace }),
     ...createEndpointActivities({ atAccount, isRepeated }),
     ...createZoneWeightActivities({ atAccount, isRepeated }),
 

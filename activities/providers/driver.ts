@@ -20,6 +20,7 @@ import type { WeightedRecord } from '../../model/traffic.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
 import type { Ask, DeviceRegistry } from './device-registry.ts';
 import type { Wanted } from './headroom.ts';
+import type { FeedDriver } from './change-feed.ts';
 import type { ObjectStore } from './object-store.ts';
 
 /** What surrounds one call to a resource driver. */
@@ -260,6 +261,8 @@ export interface Provider {
   store(placement: PlacementRef): ObjectStore;
   /** The devices of an `iot_core` placement, for moving them. Each request goes through `ask`. */
   devices(placement: PlacementRef, ask: Ask, signal: AbortSignal): DeviceRegistry;
+  /** How the store's cloud tells of changes in it. */
+  readonly feed: FeedDriver;
   readonly fence: FenceDriver;
   readonly dns: DnsDriver;
   readonly weights: WeightsDriver;

@@ -1,7 +1,6 @@
 /** The activities that move objects between two clouds. Served on the bulk queues: one reads the source, writes the target. */
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import { z } from 'zod';
-import { recordsPlacement } from '../../model/records.ts';
 import { addToShard, openShard, Shard } from '../../model/shards.ts';
 import {
   type CopiedDelta,
@@ -12,20 +11,18 @@ import {
   type PlannedTransfer,
   PlanTransferInput,
   refusals,
-  type Transfer,
   type TransferActivities,
   VerifyTransferInput,
 } from '../../model/transfer.ts';
-import type { ProviderDependencies } from '../providers/activities.ts';
-import { cellOf, ofPlacement, paceOf, providerCalls } from '../providers/calls.ts';
+import { ofPlacement, providerCalls } from '../providers/calls.ts';
 import { guarded } from '../providers/provision.ts';
-import { recordsBuckets } from '../records/bucket.ts';
-import { allOrFirstError, ask, headOf, type Pairing, tooLarge } from './copy-object.ts';
+import { allOrFirstError, ask, headOf, tooLarge } from './copy-object.ts';
 import { copyRange } from './copy-range.ts';
-import { type Files, filesOf, fromLines, LineFiles, ordinal, toLines } from './files.ts';
+import { type Files, fromLines, LineFiles, ordinal, toLines } from './files.ts';
 import { Gate } from './gate.ts';
 import { objectsIn } from './listing.ts';
 import { Manifest, type ManifestLine } from './manifest.ts';
+import { pairings, type TransferDependencies } from './pairing.ts';
 import { rangePairs, verify } from './verify.ts';
 
 /** Shards in one file of a plan. */
@@ -63,32 +60,10 @@ function parsed<T>(schema: z.ZodType<T>, input: unknown): T {
 const earlier = <T>(schema: z.ZodType<T>): T | undefined =>
   schema.safeParse(Context.current().info.heartbeatDetails).data;
 
-type TransferDependencies = Pick<ProviderDependencies, 'pool' | 'pollMs' | 'callDeadlineMs' | 'recordsDays'>;
-
 export function createTransferActivities(dependencies: TransferDependencies): TransferActivities {
-  const { pool, pollMs, callDeadlineMs, recordsDays = 400 } = dependencies;
-  const { at, atEach, requireAccount } = providerCalls({ pool, callDeadlineMs });
-  const ensureBucket = recordsBuckets({ cellOf, pace: paceOf(pollMs), retentionDays: recordsDays, repair: false });
-
-  function atPair<T>(transfer: Transfer, details: () => unknown, act: (pairing: Pairing) => Promise<T>): Promise<T> {
-    const names = { source: transfer.source.provider, target: transfer.target.provider };
-    return atEach(
-      names,
-      async ({ source, target }, signal) => {
-        await requireAccount(source, ofPlacement(transfer.source), signal);
-        await requireAccount(target, ofPlacement(transfer.target), signal);
-        await ensureBucket(target, recordsPlacement(transfer.target.owner, transfer.target), signal);
-        return act({
-          source: { provider: source, store: source.store(transfer.source) },
-          target: { provider: target, store: target.store(transfer.target) },
-          gate: new Gate(signal),
-          files: filesOf(target, transfer, signal),
-          signal,
-        });
-      },
-      details,
-    );
-  }
+  const calls = providerCalls(dependencies);
+  const { at, atEach, requireAccount } = calls;
+  const atPair = pairings(dependencies, calls);
 
   async function shardOf(files: Files, shard: number): Promise<Shard> {
     const bytes = await files.read(planFile(shard));

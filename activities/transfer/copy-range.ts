@@ -79,7 +79,7 @@ async function recordRest(take: () => Promise<void>, pending: readonly Pending[]
 }
 
 /** What stands there is looked at with as few calls as tell whether it is in step. */
-async function bring(pairing: Pairing, listed: StoredObject, known: StoredObject | undefined): Promise<Outcome> {
+export async function bring(pairing: Pairing, listed: StoredObject, known: StoredObject | undefined): Promise<Outcome> {
   const { source, target } = pairing;
   let here: Held = { store: source.store, object: listed };
   let there: Held | undefined = known && { store: target.store, object: known };

@@ -30,7 +30,7 @@ async def create_server(self, factory, host=None, port=None, **options):
 asyncio.base_events.BaseEventLoop.create_server = create_server
 
 from ministack import app as ministack  # noqa: E402
-from ministack.core import persistence, responses  # noqa: E402
+from ministack.core import iam_evaluator, persistence, responses  # noqa: E402
 from ministack.core.router import detect_service  # noqa: E402
 from ministack.services import iot, kinesis, s3, sqs  # noqa: E402
 
@@ -53,7 +53,8 @@ class Journal:
 
     async def commit(self, key: str) -> None:
         current = self._running.get(key)
-        if current is None:
+        # The next write begins only some time after the present one has ended.
+        if current is None and key not in self._next:
             self._running[key] = asyncio.ensure_future(self._write(key))
             await asyncio.shield(self._running[key])
             return
@@ -301,6 +302,66 @@ def complete_upload(bucket, key, body, query, headers=None):
 
 
 s3._create_multipart_upload, s3._complete_multipart_upload = create_upload, complete_upload
+
+
+# S3: what is sent to a queue is on disk soon after, and sent where the queue's policy lets S3 alone; two configurations of a
+# bucket do not tell of the same events.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-filtering.html
+
+
+def queue_policy_allows(queue_arn, service, source_arn, source_account):
+    queue = sqs._queue_by_arn(queue_arn)
+    policy = queue and queue["attributes"].get("Policy")
+    if not policy:
+        return False
+    context = iam_evaluator.EvalContext(
+        principal_arn="*",
+        principal_type="Service",
+        principal_account="",
+        action="sqs:SendMessage",
+        resource_arn=queue_arn,
+        region=responses.get_region(),
+        secure_transport=True,
+        service_context={"aws:sourcearn": source_arn, "aws:sourceaccount": source_account},
+    )
+    return iam_evaluator.evaluate_resource_policy(policy, context, service=service).decision == "Allow"
+
+
+sqs.queue_policy_allows = queue_policy_allows
+_deliver_to_sqs = s3._deliver_event_to_sqs
+_validate_notifications = s3._validate_notification_configs
+
+
+def deliver_to_sqs(*args, **kwargs):
+    _deliver_to_sqs(*args, **kwargs)
+    loop = ministack._MAIN_LOOP
+    if loop is not None:
+        loop.call_soon_threadsafe(lambda: asyncio.ensure_future(journal.commit("sqs")))
+
+
+def share_events(one, other):
+    return any(s3._event_matches(a.replace("*", "Any"), [b]) or s3._event_matches(b.replace("*", "Any"), [a]) for a in one["events"] for b in other["events"])
+
+
+def share_keys(one, other):
+    def agree(name, fits):
+        a, b = one[name] or "", other[name] or ""
+        return fits(a, b) or fits(b, a)
+
+    return agree("filter_prefix", str.startswith) and agree("filter_suffix", str.endswith)
+
+
+def validate_notifications(configs, *args, **kwargs):
+    for index, one in enumerate(configs):
+        for other in configs[index + 1 :]:
+            if share_events(one, other) and share_keys(one, other):
+                return s3._invalid_notification_config(
+                    "Configurations overlap. Configurations on the same bucket cannot share a common event type."
+                )
+    return _validate_notifications(configs, *args, **kwargs)
+
+
+s3._deliver_event_to_sqs, s3._validate_notification_configs = deliver_to_sqs, validate_notifications
 
 
 # SQS: queue URLs are https, as the SDK follows them; a deleted queue's name stays taken (60 s on AWS).

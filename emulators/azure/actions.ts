@@ -14,6 +14,11 @@ const linked: Readonly<Record<string, readonly string[]>> = {
     'Microsoft.Network/natGateways/join/action',
   ],
   'microsoft.network/natgateways/write': ['Microsoft.Network/publicIPAddresses/join/action'],
+  // https://learn.microsoft.com/azure/event-grid/security-authorization#permissions-required-for-event-handlers, 2026-11-28.
+  'microsoft.eventgrid/systemtopics/eventsubscriptions/write': [
+    'Microsoft.EventGrid/eventSubscriptions/write',
+    'Microsoft.Storage/storageAccounts/queueServices/queues/write',
+  ],
   'microsoft.compute/virtualmachinescalesets/write': ['Microsoft.Network/virtualNetworks/subnets/join/action'],
 };
 
@@ -23,11 +28,10 @@ export function armActions(method: string, path: string): string[] {
   const [, , rest = ''] = /^\/+subscriptions(\/[^/]+)?(.*?)\/*$/i.exec(path) ?? [];
   const parsed = parsePath(path);
   if (parsed) {
-    // IoT Hub has one right for both ways to ask how an operation goes.
-    const type = parsed.type.replace(
-      /^(Microsoft\.Devices\/locations)\/operation(Statuses|Results)$/i,
-      '$1/operationResults',
-    );
+    // IoT Hub has one right for both ways to ask how an operation goes, Event Grid a name of its own.
+    const type = parsed.type
+      .replace(/^(Microsoft\.Devices\/locations)\/operation(Statuses|Results)$/i, '$1/operationResults')
+      .replace(/^(Microsoft\.EventGrid\/locations)\/operationStatuses$/i, '$1/operationsStatus');
     const action = `${type}/${verb}`;
     return [action, ...(linked[action.toLowerCase()] ?? [])];
   }
@@ -51,4 +55,19 @@ export function blobAction(method: string, path: string, query: URLSearchParams)
   if (query.get('comp') === 'tags') return `${containers}/blobs/tags/${reads ? 'read' : 'write'}`;
   if (reads) return `${containers}/blobs/read`;
   return method === 'DELETE' ? `${containers}/blobs/delete` : `${containers}/blobs/write`;
+}
+
+const queues = 'Microsoft.Storage/storageAccounts/queueServices/queues';
+
+/**
+ * The data action of a request to `*.queue.core.windows.net`. Of the two that let somebody get and delete messages, the one of
+ * who works them off: https://learn.microsoft.com/rest/api/storageservices/get-messages, 2026-11-28.
+ */
+export function queueAction(method: string, path: string, query: URLSearchParams): string {
+  const [, , collection, id] = path.split('/');
+  if (collection !== 'messages') return method === 'GET' || method === 'HEAD' ? `${queues}/read` : `${queues}/write`;
+  if (method === 'POST') return `${queues}/messages/add/action`;
+  if (method === 'PUT') return `${queues}/messages/write`;
+  if (method === 'DELETE' && !id) return `${queues}/messages/delete`;
+  return query.has('peekonly') ? `${queues}/messages/read` : `${queues}/messages/process/action`;
 }

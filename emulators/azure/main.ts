@@ -20,10 +20,14 @@ import { trafficManagerKinds } from './arm/traffic-manager.ts';
 import { Azurite } from './blob/azurite.ts';
 import { blobFront } from './blob/front.ts';
 import { Entra } from './entra.ts';
+import { eventGridKinds } from './event-grid/arm-kinds.ts';
+import { EventGrid } from './event-grid/events.ts';
 import { eventHubKinds } from './event-hubs/arm-kinds.ts';
 import { iotHubKinds, roleAssignmentKind } from './iot-hub/arm-kinds.ts';
 import { allowed, held } from './iot-hub/role-assignments.ts';
 import { type IotServices, startIotServices } from './iot-hub/start.ts';
+import { queueFront } from './queue/front.ts';
+import { Queues } from './queue/messages.ts';
 
 const settings = settingsFromEnvironment();
 const { tenant, object } = azureApplication;
@@ -32,7 +36,8 @@ const ports = {
   entra: settings.port + 1,
   blob: settings.port + 2,
   azurite: settings.port + 3,
-  iot: settings.port + 4,
+  queue: settings.port + 4,
+  iot: settings.port + 5,
 };
 
 const entra = new Entra(settings.state, tenant, [azureApplication, azureVisitor]);
@@ -66,6 +71,7 @@ function visible<T extends { phase?: { state: string; until: number } | undefine
   return stored;
 }
 
+const queues = new Queues(join(settings.state, 'queues'));
 const azurite = new Azurite({
   state: join(settings.state, 'blob'),
   port: ports.azurite,
@@ -85,7 +91,8 @@ const core = new ArmCore({
   nameHeldMs: settings.nameHeldMs,
   usages: new Usages(settings.state, (type) => store.list(type)),
   kinds: [
-    ...storageKinds(azurite),
+    ...storageKinds(azurite, queues),
+    ...eventGridKinds,
     ...networkKinds,
     ...computeKinds,
     ...insightsKinds,
@@ -115,6 +122,7 @@ const front = blobFront({
   entra: entra.verify,
   azurite,
   tenant,
+  events: new EventGrid({ arm, queues }),
   containerChanged: (account, name, exists) =>
     core.inTurn(async () => {
       const kind = core.kind(containerKind);
@@ -139,6 +147,7 @@ const front = blobFront({
   listen(armServer({ api: new ArmApi(core, granted), verify: entra.verify, granted }), ports.arm),
   listen(entra.server(), ports.entra),
   listen(front, ports.blob),
+  listen(queueFront({ arm, entra: entra.verify, queues, tenant }), ports.queue),
 ]);
 // Deletions end in time also when nobody asks.
 setInterval(
@@ -164,5 +173,6 @@ announce([
     to: ports.entra,
   },
   { name: 'blob', hosts: ['*.blob.core.windows.net'], port: 443, protocol: 'http', to: ports.blob },
+  { name: 'queue', hosts: ['*.queue.core.windows.net'], port: 443, protocol: 'http', to: ports.queue },
   ...services().listeners,
 ]);

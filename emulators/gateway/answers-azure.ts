@@ -118,7 +118,7 @@ export function azureAnswer(cause: Cause, call: Call, { right }: Told): Answer {
     const error_codes = [Number(/\d+/.exec(description)?.[0])];
     return { status, headers: json, body: JSON.stringify({ error, error_description: description, error_codes }) };
   }
-  if (host.endsWith('.blob.core.windows.net')) {
+  if (/\.(blob|queue)\.core\.windows\.net$/.test(host)) {
     const [status, code, message] = blob[cause];
     const headers = { ...request, 'content-type': 'application/xml', 'x-ms-error-code': code };
     const body = `<?xml version="1.0" encoding="utf-8"?><Error><Code>${code}</Code><Message>${message}</Message></Error>`;

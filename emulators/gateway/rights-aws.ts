@@ -46,6 +46,8 @@ const named: Readonly<Record<string, readonly string[]>> = {
   's3:DeleteBucketLifecycle': ['s3:PutLifecycleConfiguration'],
   's3:DeleteBucketTagging': ['s3:PutBucketTagging'],
   's3:DeleteObjects': ['s3:DeleteObject', 's3:DeleteObjectVersion'],
+  's3:GetBucketNotificationConfiguration': ['s3:GetBucketNotification'],
+  's3:PutBucketNotificationConfiguration': ['s3:PutBucketNotification'],
   's3:GetBucketEncryption': ['s3:GetEncryptionConfiguration'],
   's3:GetBucketLifecycleConfiguration': ['s3:GetLifecycleConfiguration'],
   // Who may not list is told 403 of an object that is not there, where a reader must be told 404.
@@ -63,6 +65,8 @@ const named: Readonly<Record<string, readonly string[]>> = {
   's3:PutBucketLifecycleConfiguration': ['s3:PutLifecycleConfiguration'],
   's3:PutPublicAccessBlock': ['s3:PutBucketPublicAccessBlock'],
   's3:UploadPart': ['s3:PutObject'],
+  // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
+  'sqs:DeleteMessageBatch': ['sqs:DeleteMessage'],
 };
 
 /** What an operation needs besides and the list of actions does not say: tags given at its creation, what it hands on. */

@@ -81,6 +81,8 @@ const needs: Readonly<Record<string, readonly string[]>> = {
   'storage.buckets.get': ['storage.buckets.get'],
   'storage.buckets.list': ['storage.buckets.list'],
   'storage.buckets.patch': ['storage.buckets.update'],
+  // https://cloud.google.com/storage/docs/json_api/v1/projects/serviceAccount/get
+  'storage.projects.serviceAccount.get': ['resourcemanager.projects.get'],
   'storage.objects.get': ['storage.objects.get'],
   'storage.objects.list': ['storage.objects.list'],
   'storage.objects.patch': ['storage.objects.get', 'storage.objects.update'],

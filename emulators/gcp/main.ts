@@ -11,7 +11,7 @@ import { GoogleError } from './google-error.ts';
 import { Iam } from './iam.ts';
 import { GrantError, Identity } from './identity.ts';
 import type { Api } from './json-api.ts';
-import { Projects } from './projects.ts';
+import { Projects, storageAgent } from './projects.ts';
 import { PubSub } from './pubsub.ts';
 import { SecretManager } from './secret-manager.ts';
 import { visitor } from './service-account-key.ts';
@@ -35,7 +35,10 @@ const storage = new Storage({
   project,
   nameHeldMs,
   access,
-  notify: (topic, message) => pubsub.notify(topic, message),
+  publisher: {
+    may: (topic) => pubsub.mayPublish(topic, storageAgent(project)),
+    publish: (topic, message) => pubsub.notify(topic, message),
+  },
 });
 
 const compute = await startCompute({

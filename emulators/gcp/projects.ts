@@ -9,6 +9,10 @@ import { type Answer, type Api, type ApiRequest, matched } from './json-api.ts';
 export const projectNumber = (project: string): string =>
   String(100_000_000_000 + (createHash('sha256').update(project).digest().readUIntBE(0, 5) % 899_999_999_999));
 
+/** As whom Cloud Storage publishes: https://cloud.google.com/storage/docs/projects#service-agents */
+export const storageAgent = (project: string): string =>
+  `service-${projectNumber(project)}@gs-project-accounts.iam.gserviceaccount.com`;
+
 export class Projects implements Api {
   readonly #definition = loadDefinition('cloudresourcemanager.v3');
   readonly #project: string;

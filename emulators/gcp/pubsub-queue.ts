@@ -2,7 +2,7 @@
 import { rmSync } from 'node:fs';
 import { z } from 'zod';
 import type { Json, JsonObject } from '../../model/service.ts';
-import { Journal } from './journal.ts';
+import { Journal } from '../journal.ts';
 
 export const Message = z.object({
   messageId: z.string(),

@@ -77,6 +77,12 @@ export class PubSub implements Api {
     for (const { queue } of this.#queues.values()) queue.close();
   }
 
+  /** Where there is such a topic, and the caller may publish to it. */
+  mayPublish(topic: string, caller: string): boolean {
+    const kept = this.#topics.items.get(topic);
+    return kept !== undefined && this.#access.allows(caller, 'pubsub.topics.publish', kept.policy);
+  }
+
   /** A message from a service of this cloud; where the topic is gone, nothing happens. */
   notify(topic: string, message: Published[number]): void {
     if (this.#topics.items.has(topic)) this.#publish(topic, [message]);

@@ -3,9 +3,10 @@ import type { Json, JsonObject } from '../../model/service.ts';
 import { asJson, changedPolicy, emptyPolicy, type Policy } from './access.ts';
 import { GoogleError } from './google-error.ts';
 import { page } from './json-api.ts';
+import { storageAgent } from './projects.ts';
 import { changedBucket, checkBucketName, nested, newBucket } from './storage-bucket.ts';
 import { conditionsOf, requireConditions } from './storage-preconditions.ts';
-import type { KeptBucket, StorageState } from './storage-state.ts';
+import { type KeptBucket, type StorageState, topicOf } from './storage-state.ts';
 
 export interface StorageCall {
   /** `buckets.insert`. */
@@ -31,6 +32,11 @@ export function bucketCall(state: StorageState, { id, path, query, content, call
       throw new GoogleError(project === null ? 'required' : 'forbidden', `Required parameter: project (${project})`);
     state.access.require(caller, `storage.buckets.${permissions[verb] ?? verb}`);
     return verb === 'insert' ? create(state, content) : list(state, query);
+  }
+  if (id === 'projects.serviceAccount.get') {
+    if (path.projectId !== state.project) throw new GoogleError('forbidden', `Unknown project ${path.projectId}`);
+    state.access.require(caller, 'resourcemanager.projects.get');
+    return { kind: 'storage#serviceAccount', email_address: storageAgent(state.project) };
   }
   const bucket = path.bucket ?? '';
   const kept = state.find(bucket);
@@ -144,6 +150,11 @@ function notificationCall(
       throw new GoogleError('invalid', 'Invalid topic: //pubsub.googleapis.com/projects/<project>/topics/<topic>');
     if (payload_format !== 'JSON_API_V1' && payload_format !== 'NONE')
       throw new GoogleError('required', 'payload_format is JSON_API_V1 or NONE');
+    if (!state.publisher.may(topicOf(topic)))
+      throw new GoogleError(
+        'invalid',
+        `The service account '${storageAgent(state.project)}' does not have permission to publish messages to the Cloud Pub/Sub topic '${topic}', or that topic does not exist.`,
+      );
     const number = String(kept.nextNotification++);
     const made: JsonObject = { ...content, kind: 'storage#notification', id: number, etag: number };
     kept.notifications.push(made);

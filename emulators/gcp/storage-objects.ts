@@ -7,7 +7,7 @@ import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import type { Json, JsonObject } from '../../model/service.ts';
-import { Journal } from './journal.ts';
+import { Journal } from '../journal.ts';
 
 export const Version = z.object({
   name: z.string(),

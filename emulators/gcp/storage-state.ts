@@ -19,8 +19,11 @@ export type KeptBucket = z.infer<typeof Kept>;
 
 export type EventType = 'OBJECT_FINALIZE' | 'OBJECT_DELETE' | 'OBJECT_ARCHIVE' | 'OBJECT_METADATA_UPDATE';
 
-/** Takes a message for a Pub/Sub topic. */
-export type Notify = (topic: string, message: { data?: string; attributes: Record<string, string> }) => void;
+/** Cloud Storage as it publishes to Pub/Sub, by the rights of its service agent. */
+export interface Publisher {
+  may(topic: string): boolean;
+  publish(topic: string, message: { data?: string; attributes: Record<string, string> }): void;
+}
 
 export class StorageState {
   readonly folder: string;
@@ -31,14 +34,20 @@ export class StorageState {
   readonly #held: JsonStore<number>;
   readonly #nameHeldMs: number;
   readonly #objects = new Map<string, Objects>();
-  readonly #notify: Notify;
+  readonly publisher: Publisher;
 
-  constructor(options: { state: string; project: string; nameHeldMs: number; access: Access; notify: Notify }) {
+  constructor(options: {
+    state: string;
+    project: string;
+    nameHeldMs: number;
+    access: Access;
+    publisher: Publisher;
+  }) {
     this.folder = join(options.state, 'storage');
     this.project = options.project;
     this.access = options.access;
     this.#nameHeldMs = options.nameHeldMs;
-    this.#notify = options.notify;
+    this.publisher = options.publisher;
     this.buckets = new JsonStore(join(this.folder, 'buckets.json'), Kept);
     this.#held = new JsonStore(join(this.folder, 'held.json'), z.number());
   }
@@ -144,7 +153,9 @@ export class StorageState {
       if (Array.isArray(event_types) && event_types.length > 0 && !event_types.includes(eventType)) continue;
       if (typeof object_name_prefix === 'string' && !version.name.startsWith(object_name_prefix)) continue;
       const custom = z.record(z.string(), z.string()).safeParse(custom_attributes).data ?? {};
-      this.#notify(String(topic).replace('//pubsub.googleapis.com/', ''), {
+      const name = topicOf(topic);
+      if (!this.publisher.may(name)) continue;
+      this.publisher.publish(name, {
         ...(payload_format === 'JSON_API_V1' ? { data: Buffer.from(JSON.stringify(resource)).toString('base64') } : {}),
         attributes: {
           ...custom,
@@ -165,6 +176,9 @@ export class StorageState {
     for (const objects of this.#objects.values()) objects.close();
   }
 }
+
+/** `projects/<project>/topics/<topic>` */
+export const topicOf = (topic: unknown): string => String(topic).replace('//pubsub.googleapis.com/', '');
 
 export const etagOf = ({ generation, metageneration }: Version): string =>
   Buffer.from(`${generation}/${metageneration}`).toString('base64');

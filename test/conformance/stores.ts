@@ -4,7 +4,7 @@ import type { Provider } from '../../activities/providers/driver.ts';
 import { createFenceActivities } from '../../activities/providers/fence.ts';
 import { md5Of } from '../../activities/providers/object-store.ts';
 import type { ProviderPool } from '../../activities/providers/pool.ts';
-import { Resource } from '../../activities/providers/provision.ts';
+import { driverOf, Resource } from '../../activities/providers/provision.ts';
 import { recordsBuckets } from '../../activities/records/bucket.ts';
 import { recordsPlacement } from '../../model/records.ts';
 import type { Outputs, Placement } from '../../model/service.ts';
@@ -129,4 +129,40 @@ export async function isCopied(
     await uploads.abandon(object, begun, signal());
     expect(await there.head('begun', signal())).toBeUndefined();
   });
+}
+
+/** Who creates makes and repairs the feed of a store, who moves content is told by it of a change, who takes back removes it. */
+export async function isTold(
+  { control, undo, bulk }: { control: Provider; undo: Provider; bulk: ProviderPool },
+  placement: Placement,
+): Promise<void> {
+  const source = await madeBy(control, placement);
+  const mover = await bulk.get(placement.provider);
+  const spec = control.feed.design(placement);
+  const call = () => ({ placement, needs: {}, signal: signal() });
+  const feedOf = (provider: Provider) => new Resource(provider, cellOf(provider, placement), spec, call());
+  try {
+    expect(await feedOf(control).ensure(pace)).toMatchObject({ outcome: 'created' });
+    const seen = await feedOf(control).observe();
+    if (!seen) throw new Error('the feed is not there');
+    await driverOf(cellOf(control, placement), spec.kind).update(spec, seen, Object.keys(spec.desired), call());
+    expect((await feedOf(control).ensure(pace)).drift).toEqual([]);
+
+    const feed = mover.feed.open(placement);
+    await fill(mover.store(source), 'told of', Buffer.from('one'));
+    const told: string[] = [];
+    for (const until = Date.now() + 20_000; !told.includes('told of') && Date.now() < until; ) {
+      const notices = await feed.receive(1000, signal());
+      told.push(...notices.flatMap(({ changes }) => changes.map(({ key }) => key)));
+      if (notices.length > 0)
+        await feed.acknowledge(
+          notices.map(({ receipt }) => receipt),
+          signal(),
+        );
+    }
+    expect(told).toEqual(['told of']);
+  } finally {
+    await feedOf(undo).remove(pace, { deleteData: true, retainUntil: '' });
+  }
+  expect(await feedOf(control).observe()).toBeUndefined();
 }

@@ -13,7 +13,7 @@ import type { Configuration, Outputs, Placement, ProviderType, ResourceSpec } fr
 import { poolOf } from '../transfer/stores.ts';
 import { isRegistered } from './fleets.ts';
 import { calledRights, limitedProvider, listedRights, placeholders, record, recording } from './identities.ts';
-import { isCopied, isFenced } from './stores.ts';
+import { isCopied, isFenced, isTold } from './stores.ts';
 
 export interface ConformanceCase {
   cloud: ProviderType;
@@ -327,6 +327,10 @@ export function conformance(title: string, test: ConformanceCase): void {
           await isFenced({ control, undo }, placement, outputs, bare && (() => bare(region, observed)));
           const again = await ensureAll(placement);
           expect(Object.values(again).filter((outcome) => !['unchanged', 'updated'].includes(outcome))).toEqual([]);
+        }, 120_000);
+
+        it('tells who moves content of a change in it, by a feed that comes and goes', async () => {
+          await isTold({ control, undo, bulk }, placement);
         }, 120_000);
 
         it('is copied to another store, kept in step and compared by who moves content', async () => {

@@ -109,7 +109,7 @@ export async function ownWorker(
         workers.push(
           await Worker.create({ ...common, taskQueue: bulkQueue(source, target), activities: { ...transfers } }),
         );
-    const activities = { ...createFollowActivities(transfers), ...devices };
+    const activities = { ...createFollowActivities({ ...dependencies, ...transfers }), ...devices };
     workers.push(
       await Worker.create({ ...common, taskQueue: watchQueue, maxHeartbeatThrottleInterval: '200ms', activities }),
     );

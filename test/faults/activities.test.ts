@@ -83,7 +83,7 @@ const types = Object.keys({
   ...createProviderActivities({ ...dependencies, permissions: loadPermissions(join(root, 'config')), identities: [] }),
   ...createBalancerActivities({ callDeadlineMs: 1 }),
   ...transfers,
-  ...createFollowActivities(transfers),
+  ...createFollowActivities({ ...dependencies, ...transfers }),
 }).sort();
 /** Those that a life without a second run at the same time does not reach; test/e2e/locks.test.ts has these. */
 const between = ['askToYield', 'awaitEnd', 'awaitHolder', 'isRunning'];

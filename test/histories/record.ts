@@ -187,11 +187,11 @@ async function recordAll(): Promise<void> {
   const stepped = await steer('stepped', { weights: { gcp: 1 }, steps: [10], approval: 'manual', by: 'ann' });
   await answer(stepped, 'plan', 'approve');
   await stepped.result();
-  const takenBack = await steer('undone', { weights: { aws: 1 }, steps: [50], hold: '1h' });
-  while (!(await takenBack.query<Progress>('progress')).steps.some(({ name, status }) => name.endsWith('50 %') && status === 'running'))
+  const steeredBack = await steer('undone', { weights: { aws: 1 }, steps: [50], hold: '1h' });
+  while (!(await steeredBack.query<Progress>('progress')).steps.some(({ name, status }) => name.endsWith('50 %') && status === 'running'))
     await new Promise((done) => setTimeout(done, 100));
-  await takenBack.signal('undo', { by: 'ann' });
-  await takenBack.result().catch(() => {});
+  await steeredBack.signal('undo', { by: 'ann' });
+  await steeredBack.result().catch(() => {});
 
   for (const name of readdirSync(import.meta.dirname))
     if (name.endsWith('.json.gz') && isWanted(name.slice(0, name.indexOf('-')))) rmSync(join(import.meta.dirname, name));

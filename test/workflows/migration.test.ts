@@ -96,6 +96,9 @@ class World {
   /** What a step answers instead, or throws; by what is noted of it. */
   readonly instead = new Map<string, () => unknown>();
   readonly fences = new Set<string>();
+  readonly feeds = new Set<string>();
+  /** Clouds that were followed by what they tell. */
+  readonly fed = new Set<string>();
   /** Clouds that nothing was to be deleted on, to follow another. */
   readonly keeps = new Set<string>();
   escapes: Writer[] = [];
@@ -169,6 +172,14 @@ class World {
         this.fences.delete(at(placement));
         return this.note(`lift ${at(placement)}`, { outcome: 'lifted' });
       },
+      ensureFeed: async ({ placement }: { placement: Placement }) => {
+        this.feeds.add(at(placement));
+        return this.note(`feed of ${at(placement)}`, { outcome: 'created' });
+      },
+      removeFeed: async ({ placement }: { placement: Placement }) => {
+        const had = this.feeds.delete(at(placement));
+        return had ? this.note(`no feed of ${at(placement)}`, 'removed') : 'gone';
+      },
       readEndpointRecord: async () => this.endpoint,
       inspectEndpointRecords: async () => ({ found: { firmware: this.endpoint }, problems: [] }),
       writeEndpointRecord: async ({ record }: { record: EndpointRecord }) => {
@@ -202,8 +213,9 @@ class World {
     };
   }
 
-  async follow({ untilBehind, gone, source: { provider: from }, target: { provider: to } }: FollowStoreInput) {
+  async follow({ untilBehind, gone, feed, source: { provider: from }, target: { provider: to } }: FollowStoreInput) {
     if (gone === 'keep') this.keeps.add(to);
+    if (feed) this.fed.add(from);
     const way = `${from} to ${to}`;
     const followed = { last: noDelta, inStepAt: new Date().toISOString() };
     if (untilBehind !== undefined) return this.note(`follow ${way}`, followed);
@@ -362,10 +374,26 @@ function expectAsBefore(world: World): void {
   const { placements, intents, migration } = world.record;
   expect({ placements, intents, migration }).toEqual({ placements: [source], intents: [], migration: undefined });
   expect(world.fences.has('aws')).toBe(false);
+  expect([...world.feeds]).toEqual([]);
   expect(world.endpoint).toMatchObject({ ttlSeconds: 1, endpoints: [{ provider: 'aws' }] });
 }
 
 describe('a migration', () => {
+  it('follows by listing alone where its source cannot tell of changes, and says why', async () => {
+    const world = new World();
+    world.instead.set('feed of aws', () => {
+      throw ApplicationFailure.nonRetryable('s3:PutBucketNotification is missing', 'PermissionDenied');
+    });
+    await migrating(world, async (handle) => {
+      const { text } = await asked(handle, 'cutover');
+      expect(text).toContain('by listing alone, since its cloud tells of no changes: s3:PutBucketNotification');
+      await answer(handle, 'cutover', 'reject');
+      expect(await endOf(handle)).toBe('ApprovalRejected');
+    });
+    expect(world.fed.size).toBe(0);
+    expectAsBefore(world);
+  }, 120_000);
+
   it('goes through its steps in order, and leaves the target current and the source kept', async () => {
     const world = new World();
     await migrating(world, async (handle) => {
@@ -387,6 +415,7 @@ describe('a migration', () => {
       'copy 1',
       'verify shard aws to gcp',
       'verify shard aws to gcp',
+      'feed of aws',
       'follow aws to gcp',
       'keep aws to gcp',
       'verify everything aws to gcp',
@@ -397,10 +426,14 @@ describe('a migration', () => {
       'verify delta aws to gcp',
       'record switched, gcp current, aws retained',
       'endpoint gcp ttl 5',
+      'no feed of aws',
+      'feed of gcp',
       'keep gcp to aws',
       'endpoint gcp ttl 1',
+      'no feed of gcp',
       'record over, aws retained',
     ]);
+    expect(world.fed).toEqual(new Set(['aws', 'gcp']));
     const roles = world.record.placements.map(({ provider, role, removeAt }) => [
       provider,
       role,
@@ -465,6 +498,7 @@ describe('a migration', () => {
       'lift aws',
       'record copying',
       'endpoint aws ttl 1',
+      'no feed of aws',
       'remove with data on gcp',
       'record over',
     ]);

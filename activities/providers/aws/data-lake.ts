@@ -1,6 +1,7 @@
 /** `data_lake` on AWS: a bucket for what is stored, a Glue database for what it means, a Kinesis stream for what comes in. */
 import { DescribeStreamSummaryCommand } from '@aws-sdk/client-kinesis';
 import type { Cell } from '../driver.ts';
+import { feedDriver } from './change-feed.ts';
 import type { Clients } from './clients.ts';
 import { numberIn } from './configuration.ts';
 import { databaseDriver, databaseSpec } from './glue-database.ts';
@@ -15,7 +16,7 @@ export function dataLake(clients: Clients): Cell {
       const bucket = bucketSpec(placement, numberIn(placement.configuration, 'retention_days'));
       return [bucket, databaseSpec(placement, bucket.name), streamSpec(placement)];
     },
-    resources: [bucketDriver(clients), databaseDriver(clients), streamDriver(clients)],
+    resources: [bucketDriver(clients), databaseDriver(clients), streamDriver(clients), feedDriver(clients)],
     verify(_placement, observed) {
       const { encryption, retentionHours } = observed.stream?.properties ?? {};
       return [

@@ -7,6 +7,7 @@ import type { Placement } from '../../../model/service.ts';
 import type { Provider, ProviderSettings } from '../driver.ts';
 import { outputOf } from '../object-store.ts';
 import { PooledHttp } from '../pooled-http.ts';
+import { bucketFeed } from './change-feed.ts';
 import { Clients } from './clients.ts';
 import { compute } from './compute.ts';
 import { dataLake } from './data-lake.ts';
@@ -45,6 +46,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
     objects: smallObjects(clients),
     store: (placement) => s3Store(clients, http, { ...placement, bucket: outputOf(placement, 'bucket', 'bucket') }),
     devices: (placement, ask, signal) => iotDevices(clients, placement, ask, signal),
+    feed: bucketFeed(clients),
     dns: route53(clients, settings.pollMs),
     weights: weightedRoute53(clients, settings.pollMs),
     fence: bucketFence(clients, async (signal) => {

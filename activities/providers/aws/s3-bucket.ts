@@ -21,11 +21,13 @@ const bucketKind = 'aws.s3.bucket';
 /** How long an overwritten or deleted version can be brought back. */
 const noncurrentDays = 90;
 
+export const bucketName = (placement: Placement): string => resourceName(placement, { limit: 63 });
+
 export function bucketSpec(placement: Placement, expireDays: number | undefined): ResourceSpec {
   return {
     key: 'bucket',
     kind: bucketKind,
-    name: resourceName(placement, { limit: 63 }),
+    name: bucketName(placement),
     needs: [],
     holdsData: true,
     desired: {

@@ -11,6 +11,7 @@ import {
 } from '@aws-sdk/client-sqs';
 import { resourceName, retainedUntilTag } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
+import { feedName } from '../change-feed.ts';
 import type { Call, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
 import { gone, ifFound } from './errors.ts';
@@ -118,7 +119,8 @@ export function queueDriver(clients: Clients): ResourceDriver {
         const page = await sqs.send(new ListQueuesCommand(query), { abortSignal: signal });
         return { items: page.QueueUrls ?? [], next: page.NextToken };
       });
-      return eachOf(urls, async (QueueUrl) => {
+      const others = urls.filter((url) => !feedName.is(url));
+      return eachOf(others, async (QueueUrl) => {
         const tagged = await ifFound(sqs.send(new ListQueueTagsCommand({ QueueUrl }), { abortSignal: signal }));
         const name = QueueUrl.slice(QueueUrl.lastIndexOf('/') + 1);
         return foundBy(placement, kind, name, queueArn(placement, name), tagged?.Tags ?? {});

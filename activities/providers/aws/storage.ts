@@ -1,6 +1,7 @@
 /** `storage` on AWS: one S3 bucket. */
 import { HeadBucketCommand } from '@aws-sdk/client-s3';
 import type { Cell } from '../driver.ts';
+import { feedDriver } from './change-feed.ts';
 import type { Clients } from './clients.ts';
 import { numberIn } from './configuration.ts';
 import { bucketChecks, bucketDriver, bucketSpec } from './s3-bucket.ts';
@@ -10,7 +11,7 @@ export function storage(clients: Clients): Cell {
     provider: 'aws',
     type: 'storage',
     design: (placement) => [bucketSpec(placement, numberIn(placement.configuration, 'retention_days'))],
-    resources: [bucketDriver(clients)],
+    resources: [bucketDriver(clients), feedDriver(clients)],
     verify: (_placement, observed) => bucketChecks('bucket', observed.bucket),
     async health(placement, observed, signal) {
       const Bucket = observed.bucket?.outputs.bucket;

@@ -2,6 +2,7 @@
 import { AuthorizationManagementClient } from '@azure/arm-authorization';
 import { ComputeManagementClient } from '@azure/arm-compute';
 import { DnsManagementClient } from '@azure/arm-dns';
+import { EventGridManagementClient } from '@azure/arm-eventgrid';
 import { EventHubManagementClient } from '@azure/arm-eventhub';
 import { IotHubClient } from '@azure/arm-iothub';
 import { MonitorClient } from '@azure/arm-monitor';
@@ -19,6 +20,7 @@ import {
 } from '@azure/identity';
 import { ContainerClient } from '@azure/storage-blob';
 import iothub from 'azure-iothub';
+import { QueueClient } from '@azure/storage-queue';
 import { z } from 'zod';
 import type { ProviderSettings } from '../driver.ts';
 
@@ -78,6 +80,8 @@ export class AzureClients {
     this.#client(AuthorizationManagementClient, subscription);
   compute = (subscription: string): ComputeManagementClient => this.#client(ComputeManagementClient, subscription);
   dns = (subscription: string): DnsManagementClient => this.#client(DnsManagementClient, subscription);
+  eventGrid = (subscription: string): EventGridManagementClient =>
+    this.#client(EventGridManagementClient, subscription);
   eventHub = (subscription: string): EventHubManagementClient => this.#client(EventHubManagementClient, subscription);
   iotHub = (subscription: string): IotHubClient => this.#client(IotHubClient, subscription);
   monitor = (subscription: string): MonitorClient => this.#client(MonitorClient, subscription);
@@ -92,6 +96,13 @@ export class AzureClients {
   container(account: string, container: string): ContainerClient {
     const url = `https://${account}.blob.core.windows.net/${container}`;
     return new ContainerClient(url, this.credential, {
+      retryOptions: { maxTries: 1, tryTimeoutInMs: this.#callDeadlineMs },
+    });
+  }
+
+  /** The data plane of one queue, by the worker's own identity. */
+  queue(account: string, queue: string): QueueClient {
+    return new QueueClient(`https://${account}.queue.core.windows.net/${queue}`, this.credential, {
       retryOptions: { maxTries: 1, tryTimeoutInMs: this.#callDeadlineMs },
     });
   }

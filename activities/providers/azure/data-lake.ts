@@ -10,6 +10,7 @@
 import { DataLakeConfiguration } from '../../../model/configuration.ts';
 import type { Placement } from '../../../model/service.ts';
 import type { Cell, Health } from '../driver.ts';
+import { feedDriver } from './change-feed.ts';
 import type { AzureClients } from './clients.ts';
 import { namespaceChecks, type StreamLoad, standardTier, streamSpecs } from './event-hubs.ts';
 import { eventHubDrivers } from './event-hubs-drivers.ts';
@@ -55,6 +56,7 @@ export function dataLakeCell(clients: AzureClients): Cell {
     resources: [
       resourceGroupDriver(clients),
       ...storageDrivers(clients),
+      feedDriver(clients),
       ...eventHubDrivers(clients, ingestLoad),
       roleAssignmentDriver(clients, (id, call) => ownerOfScope(clients, id, call)),
     ],

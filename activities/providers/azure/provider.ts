@@ -4,6 +4,7 @@ import { CloudError } from '../../../model/errors.ts';
 import type { Provider, ProviderSettings } from '../driver.ts';
 import { outputOf } from '../object-store.ts';
 import { PooledHttp } from '../pooled-http.ts';
+import { containerFeed } from './change-feed.ts';
 import { AzureClients } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
@@ -35,6 +36,7 @@ export function azureProvider(settings: ProviderSettings): Provider {
       const host = outputOf(placement, 'hub', 'host');
       return hubDevices(clients.devices(host), host, ask);
     },
+    feed: containerFeed(clients),
     dns: azureDns(clients),
     weights: trafficManager(clients),
     fence: accountFence(clients),

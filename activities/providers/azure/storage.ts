@@ -1,6 +1,7 @@
 /** `storage` on Azure: one container in a storage account of its own. */
 import { StorageConfiguration } from '../../../model/configuration.ts';
 import type { Cell } from '../driver.ts';
+import { feedDriver } from './change-feed.ts';
 import type { AzureClients } from './clients.ts';
 import { ownerOfScope, resourceGroupDriver, resourceGroupSpec } from './resource-group.ts';
 import { roleAssignmentDriver } from './role-assignment.ts';
@@ -18,6 +19,7 @@ export function storageCell(clients: AzureClients): Cell {
     resources: [
       resourceGroupDriver(clients),
       ...storageDrivers(clients),
+      feedDriver(clients),
       roleAssignmentDriver(clients, (id, call) => ownerOfScope(clients, id, call)),
     ],
     verify: (_placement, observed) => storageChecks(observed),

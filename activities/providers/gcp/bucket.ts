@@ -17,11 +17,13 @@ const noncurrentDays = 90;
 const softDeleteDays = 7;
 const daySeconds = 24 * 3600;
 
+export const bucketName = (placement: Placement): string => resourceName(placement, { limit: 63 });
+
 /** `expireDays`: age at which objects are deleted; never where it is left out. */
 export function bucketSpec(placement: Placement, expireDays?: number): Pick<ResourceSpec, 'kind' | 'name' | 'desired'> {
   return {
     kind: bucketKind,
-    name: resourceName(placement, { limit: 63 }),
+    name: bucketName(placement),
     desired: {
       tags: desiredLabels(placement),
       region: placement.region,

@@ -2,6 +2,7 @@
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Cell, Check } from '../driver.ts';
 import { bucketChecks, bucketDriver, bucketSpec } from './bucket.ts';
+import { feedDriver } from './change-feed.ts';
 import type { Clients } from './clients.ts';
 import { abortable } from './compute-resource.ts';
 import { datasetDriver, datasetSpec } from './dataset.ts';
@@ -33,6 +34,7 @@ export function dataLakeCell(clients: Clients): Cell {
       datasetDriver(clients),
       topicDriver(clients),
       subscriptionDriver(clients),
+      feedDriver(clients),
     ],
     verify(_placement, observed): Check[] {
       const { publicReaders, encryption } = observed.catalogue?.properties ?? {};

@@ -5,6 +5,7 @@ import type { Provider, ProviderSettings } from '../driver.ts';
 import { outputOf } from '../object-store.ts';
 import { PooledHttp } from '../pooled-http.ts';
 import { bucketDriver, bucketSpec } from './bucket.ts';
+import { bucketFeed } from './change-feed.ts';
 import { Clients } from './clients.ts';
 import { computeCell } from './compute.ts';
 import { dataLakeCell } from './data-lake.ts';
@@ -61,6 +62,7 @@ export function gcpProvider(settings: ProviderSettings): Provider {
     store: (placement) => gcsStore(http, clients.token, outputOf(placement, 'bucket', 'bucket')),
     devices: (placement, ask, signal) =>
       bucketDevices(gcsStore(http, clients.token, outputOf(placement, 'registry', 'bucket')), ask, signal),
+    feed: bucketFeed(clients),
     dns: cloudDns(clients, settings.pollMs),
     weights: weightedCloudDns(clients, settings.pollMs),
     fence: bucketFence(clients),

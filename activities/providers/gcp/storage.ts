@@ -2,6 +2,7 @@
 import type { Placement } from '../../../model/service.ts';
 import type { Cell } from '../driver.ts';
 import { bucketChecks, bucketDriver, bucketSpec } from './bucket.ts';
+import { feedDriver } from './change-feed.ts';
 import type { Clients } from './clients.ts';
 import { abortable } from './compute-resource.ts';
 
@@ -18,7 +19,7 @@ export function storageCell(clients: Clients): Cell {
     design: (placement) => [
       { key: 'bucket', needs: [], holdsData: true, ...bucketSpec(placement, retentionDays(placement)) },
     ],
-    resources: [bucketDriver(clients.storage)],
+    resources: [bucketDriver(clients.storage), feedDriver(clients)],
     verify: (_placement, observed) => bucketChecks('bucket', observed.bucket),
     async health(_placement, observed, signal) {
       const name = observed.bucket?.outputs.bucket;

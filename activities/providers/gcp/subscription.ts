@@ -2,6 +2,7 @@
 import type { protos } from '@google-cloud/pubsub';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
+import { feedName } from '../change-feed.ts';
 import type { ResourceDriver } from '../driver.ts';
 import { type Clients, once } from './clients.ts';
 import { abortable } from './compute-resource.ts';
@@ -88,11 +89,12 @@ export function subscriptionDriver({ project, pubsub }: Pick<Clients, 'project' 
       const { subscriptions } = await pubsub();
       await ifFound(abortable(signal, subscriptions.deleteSubscription({ subscription: path(name) }, once)));
     },
-    // A subscription has no region of its own: all that carry the estate's UID.
+    // A subscription has no region of its own: all that carry the estate's UID. Those of feeds are parts of these.
     async list({ placement, signal }) {
       const { subscriptions } = await pubsub();
       const [all] = await abortable(signal, subscriptions.listSubscriptions({ project: `projects/${project}` }));
-      return all.flatMap(({ name, labels }) =>
+      const others = all.filter(({ name }) => !feedName.is(shortName(name)));
+      return others.flatMap(({ name, labels }) =>
         foundBy(placement, subscriptionKind, shortName(name), `//pubsub.googleapis.com/${name}`, labels),
       );
     },

@@ -2,6 +2,7 @@
 import type { protos } from '@google-cloud/pubsub';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
+import { feedName } from '../change-feed.ts';
 import type { ResourceDriver } from '../driver.ts';
 import { type Clients, once } from './clients.ts';
 import { abortable } from './compute-resource.ts';
@@ -42,7 +43,11 @@ export const duration = (inDays: unknown): protos.google.protobuf.IDuration => (
   seconds: Number(inDays) * daySeconds,
 });
 
-export function topicDriver({ project, pubsub }: Pick<Clients, 'project' | 'pubsub'>): ResourceDriver {
+/** `lists`: which of the topics it finds; those of feeds are found as such. */
+export function topicDriver(
+  { project, pubsub }: Pick<Clients, 'project' | 'pubsub'>,
+  lists = (name: string): boolean => !feedName.is(name),
+): ResourceDriver {
   const path = (name: string): string => `projects/${project}/topics/${name}`;
   const wanted = (spec: ResourceSpec): ITopic => ({
     name: path(spec.name),
@@ -100,6 +105,7 @@ export function topicDriver({ project, pubsub }: Pick<Clients, 'project' | 'pubs
       const [all] = await abortable(signal, topics.listTopics({ project: `projects/${project}` }));
       return all
         .filter(({ messageStoragePolicy: policy }) => policy?.allowedPersistenceRegions?.includes(placement.region))
+        .filter(({ name }) => lists(shortName(name)))
         .flatMap(({ name, labels }) =>
           foundBy(placement, topicKind, shortName(name), `//pubsub.googleapis.com/${name}`, labels),
         );

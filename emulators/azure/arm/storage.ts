@@ -1,5 +1,6 @@
 /** `Microsoft.Storage` (version 2025-06-01): accounts, their blob service, containers and lifecycle policy. */
 import { z } from 'zod';
+import type { Queues } from '../queue/messages.ts';
 import { accept, asObject, type Properties, Refusal } from './accept.ts';
 import type { ArmKind, Asked, Made, Stored } from './kind.ts';
 
@@ -67,7 +68,10 @@ function account({ name, body, before }: Asked, partly: boolean): Made {
       primaryLocation: before?.location ?? body.location,
       statusOfPrimary: 'available',
       creationTime: before?.properties.creationTime ?? new Date().toISOString(),
-      primaryEndpoints: { blob: `https://${name}.blob.core.windows.net/` },
+      primaryEndpoints: {
+        blob: `https://${name}.blob.core.windows.net/`,
+        queue: `https://${name}.queue.core.windows.net/`,
+      },
     },
   };
 }
@@ -157,7 +161,9 @@ const accountType = 'Microsoft.Storage/storageAccounts';
 const small = { created: 200, updated: 200, deleted: 200 } as const;
 const accountOf = (id: string): string => /\/storageAccounts\/([^/]+)/i.exec(id)?.[1] ?? '';
 
-export const storageKinds = (blobs: BlobStore): ArmKind[] => [
+const QueueProperties = z.strictObject({ metadata: z.record(z.string(), z.string()).nullish() });
+
+export const storageKinds = (blobs: BlobStore, queues: Queues): ArmKind[] => [
   {
     type: accountType,
     tracked: true,
@@ -200,6 +206,36 @@ export const storageKinds = (blobs: BlobStore): ArmKind[] => [
     patch: container,
     made: ({ id, name }) => blobs.addContainer(accountOf(id), name),
     removed: ({ id, name }) => blobs.removeContainer(accountOf(id), name),
+  },
+  {
+    type: `${accountType}/queueServices`,
+    tracked: false,
+    statuses: small,
+    longRunning: false,
+    ifMatch: false,
+    global: false,
+    implicit: () => ({ properties: {} }),
+    make: ({ body, parents }) => {
+      accountAbove(parents);
+      return { properties: accept(z.strictObject({}), asObject(body.properties), ['cors']) };
+    },
+  },
+  {
+    type: `${accountType}/queueServices/queues`,
+    tracked: false,
+    statuses: { created: 200, updated: 200, deleted: 204 },
+    longRunning: false,
+    ifMatch: false,
+    global: false,
+    codes: { missing: 'QueueNotFound' },
+    make: ({ name, body, parents }) => {
+      accountAbove(parents);
+      if (!/^(?!-)(?!.*--)[a-z0-9-]{3,63}(?<!-)$/.test(name))
+        throw new Refusal(400, 'InvalidResourceName', `The queue name ${name} is not valid.`);
+      const { metadata } = accept(QueueProperties, asObject(body.properties), ['approximateMessageCount']);
+      return { properties: { metadata: metadata ?? {} } };
+    },
+    removed: ({ id }) => queues.remove(id),
   },
   {
     type: `${accountType}/managementPolicies`,

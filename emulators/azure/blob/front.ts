@@ -11,6 +11,7 @@ import {
 } from 'node:http';
 import { blobAction } from '../actions.ts';
 import type { ArmReader, Stored } from '../arm/kind.ts';
+import type { EventGrid } from '../event-grid/events.ts';
 import type { EntraTokens } from '../event-hubs/entities.ts';
 import type { Azurite } from './azurite.ts';
 
@@ -21,6 +22,7 @@ export interface FrontSettings {
   entra: EntraTokens;
   azurite: Azurite;
   tenant: string;
+  events: EventGrid;
   /** Told of containers that were made or removed here, so that ARM shows them. */
   containerChanged(account: Stored, container: string, exists: boolean): Promise<void>;
 }
@@ -111,7 +113,7 @@ function refuse(response: ServerResponse, refused: Refused | undefined, silent: 
 }
 
 function forward(
-  { azurite, containerChanged }: FrontSettings,
+  { azurite, containerChanged, events }: FrontSettings,
   account: Stored,
   request: IncomingMessage,
   response: ServerResponse,
@@ -134,6 +136,8 @@ function forward(
     },
     async (answer) => {
       const done = (answer.statusCode ?? 500) < 300;
+      const { method = '', headers: asked } = request;
+      if (done) events.carried({ account, method, url, request: asked, answer: answer.headers });
       if (changes !== undefined && done) await containerChanged(account, container, changes);
       response.writeHead(answer.statusCode ?? 500, answer.headers);
       answer.pipe(response);

@@ -30,6 +30,13 @@ const dataActions: Record<string, readonly string[]> = {
   '4ea46cd5-c1b2-4a8e-910b-273211f9ce47': ['Microsoft.Devices/IotHubs/devices/*'],
   'ba92f5b4-2d11-453d-a403-e96b0029c9fe': ['Microsoft.Storage/storageAccounts/blobServices/containers/*'],
   'b7e6dc6d-f1e8-4753-8033-0f276bb0955b': ['Microsoft.Storage/storageAccounts/blobServices/containers/*'],
+  'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a': [
+    'Microsoft.Storage/storageAccounts/queueServices/queues/messages/add/action',
+  ],
+  '8a0f0c08-91a1-4084-bc3d-661d67233fed': [
+    'Microsoft.Storage/storageAccounts/queueServices/queues/messages/read',
+    'Microsoft.Storage/storageAccounts/queueServices/queues/messages/process/action',
+  ],
   '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1': [
     'Microsoft.Storage/storageAccounts/blobServices/containers/read',
     'Microsoft.Storage/storageAccounts/blobServices/containers/blobs/read',

@@ -14,6 +14,7 @@ const served: Record<string, Record<string, string[]>> = {
     buckets: [...crud, 'patch', 'update', 'lockRetentionPolicy', ...policies],
     objects: [...crud, 'patch', 'update', 'compose', 'copy', 'rewrite'],
     notifications: crud,
+    'projects.serviceAccount': ['get'],
   },
   'pubsub.v1': {
     'projects.topics': ['create', 'get', 'list', 'patch', 'delete', 'publish', ...policies],

@@ -10,6 +10,7 @@ import { storageKinds } from '../../../emulators/azure/arm/storage.ts';
 import { ArmStore } from '../../../emulators/azure/arm/store.ts';
 import { Usages } from '../../../emulators/azure/arm/usages.ts';
 import { roleAssignmentKind } from '../../../emulators/azure/iot-hub/arm-kinds.ts';
+import { Queues } from '../../../emulators/azure/queue/messages.ts';
 import { setLimit } from '../../../emulators/quota-limits.ts';
 import { publishedProperties } from './published.ts';
 
@@ -32,7 +33,7 @@ function start(folder: string): (method: string, path: string, body?: object) =>
     new ArmCore({
       store,
       usages: new Usages(folder, (type) => store.list(type)),
-      kinds: [...storageKinds(blobs), ...networkKinds, roleAssignmentKind],
+      kinds: [...storageKinds(blobs, new Queues(folder)), ...networkKinds, roleAssignmentKind],
       subscription,
       tenant: 'tenant',
       operationMs,

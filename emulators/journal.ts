@@ -13,7 +13,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { dirname } from 'node:path';
-import type { Json } from '../../model/service.ts';
+import type { Json } from '../model/service.ts';
 
 export class Journal {
   readonly #file: string;
