@@ -106,6 +106,10 @@ const Approver = z.strictObject({
     .optional(),
 });
 
+/** Checksums of our own that a manifest has of each object. */
+export const digests = ['crc32', 'sha256'] as const;
+export type Digest = (typeof digests)[number];
+
 export const Estate = z.strictObject({
   name: z
     .string()
@@ -185,7 +189,14 @@ export const Estate = z.strictObject({
       identity: z.enum(['named', 'signed']).describe('named, signed').default('named'),
     })
     .prefault({}),
-  migration: z.strictObject({ soak: Duration.default('24h'), source_retention: Duration.default('7d') }).prefault({}),
+  migration: z
+    .strictObject({
+      soak: Duration.default('24h'),
+      source_retention: Duration.default('7d'),
+      /** `sha256`: of each object, in the manifest; the copy is read once more and compared with it. */
+      digest: z.enum(digests).describe(digests.join(', ')).default('crc32'),
+    })
+    .prefault({}),
 });
 export type Estate = z.infer<typeof Estate>;
 

@@ -9,6 +9,7 @@ import {
   CopyShardInput,
   type MeasuredStore,
   MeasureStoreInput,
+  type PlacementRef,
   type PlannedTransfer,
   PlanTransferInput,
   refusals,
@@ -18,13 +19,23 @@ import {
 } from '../../model/transfer.ts';
 import type { ProviderDependencies } from '../providers/activities.ts';
 import { cellOf, ofPlacement, paceOf, providerCalls } from '../providers/calls.ts';
+import type { Provider } from '../providers/driver.ts';
 import { recordsBuckets } from '../records/bucket.ts';
-import { allOrFirstError, ask, headOf, type Pairing, tooLarge } from './copy-object.ts';
+import {
+  allOrFirstError,
+  ask,
+  headOf,
+  callBytes as oneCallBytes,
+  type Pairing,
+  type Side,
+  tooLarge,
+} from './copy-object.ts';
 import { copyRange } from './copy-range.ts';
-import { type Files, filesOf, fromLines, LineFiles, ordinal, toLines } from './files.ts';
+import { copiesIn, type Files, filesOf, fromLines, LineFiles, ordinal, toLines } from './files.ts';
 import { Gate } from './gate.ts';
 import { objectsIn } from './listing.ts';
 import { Manifest, type ManifestLine } from './manifest.ts';
+import { Receipts } from './receipts.ts';
 import { rangePairs, verify } from './verify.ts';
 
 /** Shards in one file of a plan. */
@@ -62,10 +73,11 @@ function parsed<T>(schema: z.ZodType<T>, input: unknown): T {
 const earlier = <T>(schema: z.ZodType<T>): T | undefined =>
   schema.safeParse(Context.current().info.heartbeatDetails).data;
 
-type TransferDependencies = Pick<ProviderDependencies, 'pool' | 'pollMs' | 'callDeadlineMs' | 'recordsDays'>;
+type TransferDependencies = Pick<ProviderDependencies, 'pool' | 'pollMs' | 'callDeadlineMs' | 'recordsDays'> &
+  Partial<Pick<Pairing, 'callBytes'>>;
 
 export function createTransferActivities(dependencies: TransferDependencies): TransferActivities {
-  const { pool, pollMs, callDeadlineMs, recordsDays = 400 } = dependencies;
+  const { pool, pollMs, callDeadlineMs, recordsDays = 400, callBytes = oneCallBytes } = dependencies;
   const { atEach, requireAccount } = providerCalls({ pool, callDeadlineMs });
   const ensureBucket = recordsBuckets({ cellOf, pace: paceOf(pollMs), retentionDays: recordsDays, repair: false });
 
@@ -77,11 +89,17 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
         await requireAccount(source, ofPlacement(transfer.source), signal);
         await requireAccount(target, ofPlacement(transfer.target), signal);
         await ensureBucket(target, recordsPlacement(transfer.target.owner, transfer.target), signal);
+        const sideOf = (provider: Provider, placement: PlacementRef): Side => {
+          const store = provider.store(placement);
+          return { provider, store, receipts: new Receipts(copiesIn(provider, placement, signal), store) };
+        };
         return act({
-          source: { provider: source, store: source.store(transfer.source) },
-          target: { provider: target, store: target.store(transfer.target) },
+          source: sideOf(source, transfer.source),
+          target: sideOf(target, transfer.target),
           gate: new Gate(signal),
           files: filesOf(target, transfer, signal),
+          callBytes,
+          sha256: transfer.digest === 'sha256',
           signal,
         });
       },
