@@ -13,6 +13,8 @@ import type { Flow, Hashed } from './object-store.ts';
 const blockBytes = 256 * 1024;
 /** Some are sent while the next one is filled. */
 const blockCount = 3;
+/** A block with less room than this is full. */
+const leastRead = 16 * 1024;
 const mostHeadBytes = 64 * 1024;
 /** Free connections are given up before most servers (5 s) would close them under a request. */
 export const freeMs = 4000;
@@ -76,13 +78,27 @@ function headOf(host: string, path: string, headers: OutgoingHttpHeaders): strin
   return `${lines.join('\r\n')}\r\n\r\n`;
 }
 
-type Block = Buffer<ArrayBuffer>;
+/** What has come and is under way. */
+class Block {
+  readonly bytes = Buffer.allocUnsafeSlow(blockBytes);
+  /** Up to where it is filled, and up to where that is passed on. */
+  filled = 0;
+  passed = 0;
+  /** Pieces of it that are not taken yet. */
+  pending = 0;
+
+  get full(): boolean {
+    return blockBytes - this.filled < leastRead;
+  }
+}
 
 class Connection {
   readonly #socket: net.Socket;
   readonly #idleMs: number;
-  /** Free ones; another is always what the socket reads into next. */
-  readonly #blocks = Array.from({ length: blockCount }, () => Buffer.allocUnsafeSlow(blockBytes));
+  /** The socket reads into the first of them while another one is free. */
+  #current = new Block();
+  readonly #free = Array.from({ length: blockCount - 1 }, () => new Block());
+  #flushing = false;
   #flow: Flowing | undefined;
   #timer: NodeJS.Timeout | undefined;
   once = { ended: (): void => {}, closed: (): void => {} };
@@ -90,8 +106,11 @@ class Connection {
   constructor(host: string, { idleMs, protocol }: FlowingOptions) {
     this.#idleMs = idleMs;
     const onread: net.OnReadOpts = {
-      buffer: () => this.#blocks.shift() as Block,
-      callback: (bytes, block) => this.#read(block as Block, bytes),
+      buffer: () => {
+        if (this.#current.full) this.#current = this.#free.shift() ?? new Block();
+        return this.#current.bytes.subarray(this.#current.filled);
+      },
+      callback: (bytes) => this.#read(bytes),
     };
     const options = { host, noDelay: true, onread };
     this.#socket =
@@ -136,18 +155,42 @@ class Connection {
   }
 
   /** Whether there is room to read on. */
-  #read(block: Block, bytes: number): boolean {
+  #read(bytes: number): boolean {
     if (!this.#flow) this.close(); // nobody has asked for anything
     this.#timer?.refresh();
-    const taken = this.#flow?.receive(block.subarray(0, bytes));
-    if (taken) taken.then(() => this.#giveBack(block));
-    else this.#blocks.push(block);
-    return this.#blocks.length > 1;
+    const block = this.#current;
+    block.filled += bytes;
+    if (block.full) {
+      this.#pass(block);
+      return this.#free.length > 1;
+    }
+    // More may have come already: TLS gives it in pieces of 16 KiB, whose mere number costs.
+    if (!this.#flushing) {
+      this.#flushing = true;
+      setImmediate(() => {
+        this.#flushing = false;
+        this.#pass(this.#current);
+      });
+    }
+    return true;
   }
 
-  #giveBack(block: Block): void {
+  #pass(block: Block): void {
+    if (block.filled === block.passed) return;
+    const taken = this.#flow?.receive(block.bytes.subarray(block.passed, block.filled));
+    block.passed = block.filled;
+    block.pending++;
+    // Never at once: what it is read into next is chosen before.
+    Promise.resolve(taken).then(() => this.#taken(block));
+  }
+
+  #taken(block: Block): void {
     this.#timer?.refresh();
-    this.#blocks.push(block);
+    block.pending--;
+    if (!block.full || block.pending > 0) return;
+    block.filled = 0;
+    block.passed = 0;
+    this.#free.push(block);
     this.#socket.resume();
   }
 }

@@ -104,6 +104,16 @@ export class PooledHttp {
     return { ...refused, flow: undefined };
   }
 
+  /** A GET whose answer comes into memory; `bytes`: how many are expected. */
+  async get(request: HttpRequest, bytes: number, signal: AbortSignal): Promise<HttpAnswer> {
+    if (bytes < blockBytes) return this.send(request, signal);
+    const { flow, ...answer } = await this.open(request, signal);
+    if (!flow) return answer;
+    const collected = new Collected(flow.bytes, this.#blocks);
+    await flow.run(async (chunk) => collected.add(chunk));
+    return { ...answer, piece: collected.piece() };
+  }
+
   #begin(
     { method, host, path, headers, body }: HttpRequest,
     signal: AbortSignal,

@@ -282,7 +282,8 @@ export function s3Store(
 
     async read(object, range, signal) {
       const { key, size } = object;
-      const answer = await send('GET', key, { headers: readHeaders(object, range), signal });
+      const request = await requestFor('GET', key, { headers: readHeaders(object, range) });
+      const answer = unlessRefused(await http.get(request, range.bytes, signal));
       return { object: await described(key, answer, size, signal), piece: answer.piece };
     },
 

@@ -222,7 +222,9 @@ export function blobStore(
 
     async read(object, range, signal) {
       const { key, size } = object;
-      const answer = await send('GET', key, { headers: readHeaders(object, range), signal });
+      const answer = await ask('GET', key, { headers: readHeaders(object, range) }, (request) =>
+        http.get(request, range.bytes, signal),
+      );
       return { object: await described(key, answer, size, signal), piece: answer.piece };
     },
 

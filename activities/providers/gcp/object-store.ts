@@ -210,10 +210,12 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
     async read(object, range, signal) {
       const { key, attributes } = object;
       const { query, headers } = readRequest(object, range);
+      const request = await complete({ method: 'GET', path: `${objects}/${encodeWord(key)}?${query}`, headers });
       const [answer, known] = await Promise.all([
-        send({ method: 'GET', path: `${objects}/${encodeWord(key)}?${query}`, headers }, signal),
+        http.get(request, range.bytes, signal),
         attributes ? object : head(key, signal),
       ]);
+      if (answer.status >= 300) throw failure(answer);
       return { object: known ?? object, piece: answer.piece };
     },
 
