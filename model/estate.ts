@@ -103,6 +103,10 @@ const Front = z
   .regex(/^(?=.{1,253}(:|$))[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?$/)
   .describe('a host name or an IPv4 address in lower case; with a load balancer an IPv4 address:port');
 
+/** Checksums of our own that a manifest has of each object. */
+export const digests = ['crc32', 'sha256'] as const;
+export type Digest = (typeof digests)[number];
+
 export const Estate = z.strictObject({
   name: z
     .string()
@@ -187,7 +191,14 @@ export const Estate = z.strictObject({
       identity: z.enum(['named', 'signed']).describe('named, signed').default('named'),
     })
     .prefault({}),
-  migration: z.strictObject({ soak: Duration.default('24h'), source_retention: Duration.default('7d') }).prefault({}),
+  migration: z
+    .strictObject({
+      soak: Duration.default('24h'),
+      source_retention: Duration.default('7d'),
+      /** `sha256`: of each object, in the manifest; the copy is read once more and compared with it. */
+      digest: z.enum(digests).describe(digests.join(', ')).default('crc32'),
+    })
+    .prefault({}),
 });
 export type Estate = z.infer<typeof Estate>;
 

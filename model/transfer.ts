@@ -4,6 +4,7 @@
  * target's place, and what is passed on is their keys.
  */
 import { z } from 'zod';
+import { digests } from './estate.ts';
 import { RecordedPlacement, RecordedResource } from './record.ts';
 import type { Owner } from './service.ts';
 
@@ -46,6 +47,8 @@ export const Transfer = z.strictObject({
   target: PlacementRef,
   /** Names the transfer's files: the same in all activities of one run, another one in the next. */
   transfer: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/, 'must match [A-Za-z0-9_-]{1,64}'),
+  /** What the manifest has of each object that was copied: a CRC-32, or a SHA-256 besides. */
+  digest: z.enum(digests).default('crc32'),
 });
 export type Transfer = z.infer<typeof Transfer>;
 

@@ -2,6 +2,7 @@
 import type { LoadedEstate } from '../activities/estate/load.ts';
 import type { CostLine, Unpriced } from '../model/cost.ts';
 import { durationMs } from '../model/duration.ts';
+import type { Digest } from '../model/estate.ts';
 import type { FenceOwner, FenceProof } from '../model/fence.ts';
 import type {
   EstatePlan,
@@ -43,6 +44,7 @@ export interface Move {
   soakMs: number;
   retentionMs: number;
   followMs: number;
+  digest: Digest;
   /** How long it may take until the source's fence holds everywhere. */
   fenceMs: number;
   /** Who can write to the source in spite of it, as its cloud names them. */
@@ -118,7 +120,12 @@ export async function planMigration(
     ({ objects, bytes }) => `${objects} objects, ${gigabytes(bytes)} GB`,
   );
   const egress = await control.priceEgress({ from: source, bytes: holds.bytes });
-  const warnings = [...planned.plan.warnings, ...fenceWarnings(fence), ...notMoved(type)];
+  const warnings = [
+    ...planned.plan.warnings,
+    ...fenceWarnings(fence),
+    ...notMoved(type),
+    ...readAgain(estate.migration.digest, to),
+  ];
   const { followMs, fenceMs } = await op.waits();
   for (const one of others) op.achieved(service, one);
   return {
@@ -137,6 +144,7 @@ export async function planMigration(
     approvals,
     soakMs: durationMs(input.soak ?? estate.migration.soak),
     retentionMs: durationMs(input.source_retention ?? estate.migration.source_retention),
+    digest: estate.migration.digest,
     followMs,
     fenceMs: Math.min(fence.settles.longestMs ?? 0, fenceMs),
     escapes: fence.escapes.map(({ identity }) => identity),
@@ -156,6 +164,13 @@ const notMoved = (type: ServiceType): string[] =>
   type === 'data_lake'
     ? [
         'objects are moved; what the catalogue lists and what waits in the ingest stream stays behind, and the target begins with an empty catalogue',
+      ]
+    : [];
+
+const readAgain = (digest: Digest, to: string): string[] =>
+  digest === 'sha256'
+    ? [
+        `each copy is read once more and compared by its SHA-256 (migration.digest): as much leaves ${to} as was copied, which is not in the estimate`,
       ]
     : [];
 

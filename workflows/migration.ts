@@ -382,7 +382,7 @@ export class Migration {
       const results = await inLanes(shards, lanes, async (shard) => {
         const which = `shard ${shard + 1} of ${plan.shards}`;
         const copied = await this.#bulk(`copy ${which}`, (on) => on.copyShard({ ...this.#transfer, shard, attempt }));
-        const compare = { ...this.#transfer, what: { kind: 'shard', shard } as const };
+        const compare = { ...this.#transfer, what: { kind: 'shard', shard } as const, bodies: this.#bodies };
         refuseCorrupted(service, await this.#bulk(`verify ${which}`, (on) => on.verifyTransfer(compare)));
         objects += copied.seen.objects;
         bytes += copied.seen.bytes;
@@ -492,7 +492,7 @@ export class Migration {
       const accepted = this.#switched ? 0 : this.#leftBehind;
       if (delta.copied.objects + delta.gone > 0 || delta.failed > accepted) continue;
       for (const { round: done } of passes) {
-        const compare = { ...this.#transfer, what: { kind: 'delta', round: done } as const };
+        const compare = { ...this.#transfer, what: { kind: 'delta', round: done } as const, bodies: this.#bodies };
         const seen = await this.#bulk(`verify the last delta of ${service}`, (on) => on.verifyTransfer(compare));
         refuseDifferent(service, seen);
       }
@@ -628,7 +628,12 @@ export class Migration {
     const { owner } = this.#move;
     const way = this.#switched ? 'back' : 'there';
     const [source, target] = [placementRef(owner, this.#from), placementRef(owner, this.#to)];
-    return { source, target, transfer: `${this.#id}-${way}` };
+    return { source, target, transfer: `${this.#id}-${way}`, digest: this.#move.digest };
+  }
+
+  /** A SHA-256 is of use only where somebody compares it. */
+  get #bodies(): 'all' | 'needed' {
+    return this.#move.digest === 'sha256' ? 'all' : 'needed';
   }
 
   #turn(switched: boolean): void {

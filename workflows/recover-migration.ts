@@ -53,6 +53,7 @@ export async function recoverMigration(
     approvals,
     soakMs: durationMs(estate.migration.soak),
     retentionMs: durationMs(estate.migration.source_retention),
+    digest: estate.migration.digest,
     followMs,
     fenceMs,
     escapes: [],

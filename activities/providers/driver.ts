@@ -18,9 +18,9 @@ import type {
 } from '../../model/service.ts';
 import type { WeightedRecord } from '../../model/traffic.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
+import type { FeedDriver } from './change-feed.ts';
 import type { Ask, DeviceRegistry } from './device-registry.ts';
 import type { Wanted } from './headroom.ts';
-import type { FeedDriver } from './change-feed.ts';
 import type { ObjectStore } from './object-store.ts';
 
 /** What surrounds one call to a resource driver. */

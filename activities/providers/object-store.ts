@@ -60,6 +60,22 @@ export interface ReadPiece extends Piece {
   release(): void;
 }
 
+export type Hashed = 'md5' | 'sha256';
+
+/** Bytes under way from a cloud, at the pace of whoever takes them, once. */
+export interface Flow {
+  bytes: number;
+  /** Bytes that have passed, and their CRC-32. */
+  readonly passed: number;
+  readonly crc32: number;
+  /** Another hash of what passes: asked for before anything does, and given once all has. */
+  hash(name: Hashed): () => Buffer;
+  /** Passes the chunks on: each is valid until the promise resolves, and a few at once are. Rejects where not all came. */
+  run(take: (chunk: Buffer) => Promise<void>): Promise<void>;
+  /** Gives up what has not passed yet. */
+  cancel(): void;
+}
+
 /** Base64, as the clouds write it. */
 export function md5Of({ chunks }: Piece): string {
   const [only, more] = chunks;
@@ -80,6 +96,12 @@ export interface NewObject {
   expected: Expected;
   /** MD5 of the whole, base64, where it is known before: the cloud compares what arrives with it. */
   md5?: string | undefined;
+}
+
+/** An object whose bytes flow through. */
+export interface FlowingObject extends Omit<NewObject, 'md5'> {
+  /** What is known of the whole before it has come: the cloud compares what arrives with it where it can. */
+  known: Checksums;
 }
 
 export interface Written {
@@ -166,9 +188,24 @@ export interface ObjectStore {
     range: { from: number; bytes: number },
     signal: AbortSignal,
   ): Promise<{ object: StoredObject; piece: ReadPiece }>;
+  /** As `read`, once the head of the answer is there. */
+  open(
+    object: StoredObject,
+    range: { from: number; bytes: number },
+    signal: AbortSignal,
+  ): Promise<{ object: StoredObject; flow: Flow }>;
   /** Writes an object in one call; `md5` must be known where that is the cloud's digest. */
   write(object: NewObject, piece: Piece, crc32: number, signal: AbortSignal): Promise<Written>;
+  /** Kinds of checksums that the cloud compares with what arrives and shows again; the first that is known is used. */
+  readonly compares: readonly (keyof Checksums)[];
+  /**
+   * Writes an object in one call while it comes. Where nothing is known that the cloud compares, it is told the CRC-32 at the
+   * end if it takes that then (`crc32` among its answer's checksums); else what it has calculated is for the caller to compare.
+   */
+  stream(object: FlowingObject, flow: Flow, signal: AbortSignal): Promise<Written>;
   readonly uploads: Uploads;
+  /** Whether an object in this version is what a write was answered with, which may say less. */
+  isAnswered(written: string, version: string): boolean;
   /** Deletes this very version where the cloud can tell; what is gone is fine. */
   remove(object: Pick<StoredObject, 'key' | 'version'>, signal: AbortSignal): Promise<void>;
 }

@@ -16,7 +16,11 @@ export interface FollowActivities extends Pick<TransferActivities, 'nameWriter'>
 
 type FollowDependencies = TransferDependencies & Pick<TransferActivities, 'copyDelta' | 'nameWriter'>;
 
-export function createFollowActivities({ copyDelta, nameWriter, ...dependencies }: FollowDependencies): FollowActivities {
+export function createFollowActivities({
+  copyDelta,
+  nameWriter,
+  ...dependencies
+}: FollowDependencies): FollowActivities {
   const atPair = pairings(dependencies, providerCalls(dependencies));
 
   return {

@@ -8,6 +8,7 @@ import {
   CopyShardInput,
   type MeasuredStore,
   MeasureStoreInput,
+  type PlacementRef,
   type PlannedTransfer,
   PlanTransferInput,
   refusals,

@@ -1,7 +1,7 @@
 /**
- * One object from one cloud to the other, through memory: whole where it fits into a part, else in parts that are taken up
- * again after a break. The write has a condition, so that nothing newer at the target is ever lost; both ends' checksums
- * are compared.
+ * One object from one cloud to the other: small ones through memory; larger ones as they come, from socket to socket; the
+ * largest in parts that are taken up again after a break. The write has a condition, so that nothing newer at the target is
+ * ever lost; both ends' checksums are compared.
  */
 import { createHash } from 'node:crypto';
 import { z } from 'zod';
@@ -12,6 +12,7 @@ import type { Provider } from '../providers/driver.ts';
 import {
   type Checksums,
   type Expected,
+  type FlowingObject,
   md5Of,
   type NewObject,
   type ObjectStore,
@@ -19,23 +20,35 @@ import {
   type ReadPiece,
   type StoredObject,
   type Upload,
+  type Written,
 } from '../providers/object-store.ts';
 import { guarded } from '../providers/provision.ts';
-import { crc32cOf, tailOf } from './digest.ts';
+import { crc32cOf, sha256Of, tailOf } from './digest.ts';
 import type { Files } from './files.ts';
 import { type Gate, memoryBytes } from './gate.ts';
-import { attributesAt, inStep } from './mark.ts';
+import { attributesAt, type Digest, isCopy, standsFor } from './mark.ts';
+import type { Receipts } from './receipts.ts';
 
-/** Objects up to here go in one call; larger ones in parts of at least this size. */
-export const partBytes = 8 * 1024 * 1024;
+const MiB = 1024 * 1024;
+/** Objects up to here are in memory when they are written; parts of larger ones have at least this size. */
+export const partBytes = 8 * MiB;
+/** Objects up to here go in one call, where nothing else is said: what a break costs is to send so much again. */
+export const callBytes = 128 * MiB;
+/** What of a flow is in memory, between its sockets. */
+const flowBytes = 4 * MiB;
 /** Uploads of more parts than this leave a note, by which another worker takes them up. */
 const notedParts = 8;
 /** The note is written again when it is this old. */
 const noteMs = 5000;
 
-export interface Side {
+/** One end of what is asked of a cloud. */
+export interface End {
   provider: Provider;
   store: ObjectStore;
+}
+
+export interface Side extends End {
+  receipts: Receipts;
 }
 
 export interface Pairing {
@@ -44,6 +57,10 @@ export interface Pairing {
   gate: Gate;
   /** Where notes of uploads in parts are kept. */
   files: Files;
+  /** Objects up to here go in one call. */
+  callBytes: number;
+  /** Whether each object gets a SHA-256 as well. */
+  sha256: boolean;
   signal: AbortSignal;
 }
 
@@ -52,6 +69,7 @@ export type Outcome =
       how: 'copied';
       object: StoredObject;
       crc32: string;
+      sha256: string | undefined;
       written: { version: string; checksums: Checksums };
       unnative: Unnative[];
       changed: boolean;
@@ -75,7 +93,7 @@ const ownKinds: readonly CloudErrorKind[] = ['InvalidInput', 'NotSupported'];
 
 export const ask = <T>(
   pairing: Pick<Pairing, 'gate'>,
-  side: Side,
+  side: End,
   operation: string,
   key: string,
   step: () => Promise<T>,
@@ -83,9 +101,23 @@ export const ask = <T>(
 
 export const headOf = (
   pairing: Pick<Pairing, 'gate' | 'signal'>,
-  side: Side,
+  side: End,
   key: string,
 ): Promise<StoredObject | undefined> => ask(pairing, side, 'head', key, () => side.store.head(key, pairing.signal));
+
+/** Whether the target holds this very version of the source, or the source is a copy of what the target holds. */
+export async function inStep(
+  { source, target, gate }: Pairing,
+  here: StoredObject,
+  there: StoredObject,
+): Promise<boolean> {
+  const copies = async (copy: Side, object: StoredObject, from: Side, original: StoredObject): Promise<boolean> => {
+    const known = isCopy({ store: copy.store, object }, { store: from.store, object: original });
+    const { key, version } = object;
+    return known === 'unsure' ? gate.call(() => copy.receipts.tells(key, version, original.version)) : known;
+  };
+  return (await copies(target, there, source, here)) || copies(source, here, target, there);
+}
 
 /** Brings the target's object to what the source has. `known`: what the target holds, as far as a listing has told. */
 export async function copyObject(
@@ -103,8 +135,12 @@ export async function copyObject(
       refused ?? (target.store.refusal(object) as Refused | undefined) ?? tooLarge(target.store, object.size);
     if (reason) return { how: 'failed', reason, detail: detailOf(reason, target.store) };
     try {
-      const copied =
-        object.size <= partBytes ? await whole(pairing, object, expected) : await inParts(pairing, object, expected);
+      const copy = object.size <= partBytes ? whole : object.size <= pairing.callBytes ? flowing : inParts;
+      const { digest, ...copied } = await copy(pairing, object, expected);
+      if (!digest || !standsFor(target.store, digest, copied.object.size)) {
+        const { key, version: of } = copied.object;
+        await target.receipts.keep({ key, of, written: copied.written.version });
+      }
       return { how: 'copied', changed, ...copied };
     } catch (error) {
       if (error instanceof NotTheSame) {
@@ -116,8 +152,7 @@ export async function copyObject(
         object = now;
       } else if (error instanceof TargetMoved) {
         const now = await headOf(pairing, target, object.key);
-        if (now && inStep({ store: source.store, object }, { store: target.store, object: now }))
-          return { how: 'in step', object, target: now };
+        if (now && (await inStep(pairing, object, now))) return { how: 'in step', object, target: now };
         expected = now ? { version: now.version } : { absent: true };
       } else if (
         error instanceof CloudError &&
@@ -151,9 +186,11 @@ const partSize = ({ uploads: { quantum, maxParts } }: ObjectStore, size: number)
 export const tooLarge = (target: ObjectStore, size: number): 'size' | undefined =>
   partSize(target, size) > memoryBytes ? 'size' : undefined;
 
-/** The MD5 by which the source's cloud answers for the bytes. */
-const vouched = ({ store }: Side, { size, checksums }: StoredObject): string | undefined =>
-  size <= store.vouchedBytes ? checksums.md5 : undefined;
+/** The checksums by which the source's cloud answers for the bytes: as it has listed the object, and told of it since. */
+function vouched({ store }: Side, listed: StoredObject, object: StoredObject): Checksums {
+  const checksums = { ...listed.checksums, ...object.checksums };
+  return object.size <= store.vouchedBytes ? checksums : { ...checksums, md5: undefined };
+}
 
 async function read(
   pairing: Pairing,
@@ -168,57 +205,119 @@ async function read(
     if (!now || now.size > 0) throw new SourceMoved();
     return { object: now, piece: { chunks: [], bytes: 0, crc32: 0, release: () => {} } };
   }
-  try {
-    return await ask(pairing, source, 'read', object.key, async () => {
+  return orSourceMoved(
+    ask(pairing, source, 'read', object.key, async () => {
       const answer = await source.store.read(object, { from, bytes }, signal);
       if (answer.piece.bytes === bytes) return answer;
       throw Object.assign(new Error('the answer was cut short'), { code: 'ECONNRESET' });
-    });
+    }),
+  );
+}
+
+async function orSourceMoved<T>(reading: Promise<T>): Promise<T> {
+  try {
+    return await reading;
   } catch (error) {
     if (error instanceof CloudError && movedKinds.includes(error.kind)) throw new SourceMoved();
     throw error;
   }
 }
 
-async function toTarget<T>(
-  pairing: Pairing,
-  operation: string,
-  asked: Pick<NewObject, 'key' | 'expected'>,
-  step: () => Promise<T>,
-): Promise<T> {
+async function orTargetMoved<T>(operation: string, { expected }: Pick<NewObject, 'expected'>, writing: Promise<T>) {
   try {
-    return await ask(pairing, pairing.target, operation, asked.key, step);
+    return await writing;
   } catch (error) {
     // "Not found" where nothing was expected is the store itself.
-    const isStore = operation === 'write' && 'absent' in asked.expected;
+    const isStore = operation === 'write' && 'absent' in expected;
     if (error instanceof CloudError && movedKinds.includes(error.kind) && !(isStore && error.kind === 'NotFound'))
       throw new TargetMoved();
     throw error;
   }
 }
 
-type Copied = Pick<Extract<Outcome, { how: 'copied' }>, 'object' | 'crc32' | 'written' | 'unnative'>;
+const toTarget = <T>(
+  pairing: Pairing,
+  operation: string,
+  asked: Pick<NewObject, 'key' | 'expected'>,
+  step: () => Promise<T>,
+): Promise<T> => orTargetMoved(operation, asked, ask(pairing, pairing.target, operation, asked.key, step));
+
+type Copied = Omit<Extract<Outcome, { how: 'copied' }>, 'how' | 'changed'> & {
+  /** What its mark says of its bytes. */
+  digest: Digest | undefined;
+};
 
 async function whole(pairing: Pairing, listed: StoredObject, expected: Expected): Promise<Copied> {
   const { source, target, signal } = pairing;
   const { key, size } = listed;
   const { object, piece } = await read(pairing, listed, 0, size);
   const { crc32 } = piece;
-  const claimed = vouched(source, { ...object, checksums: { ...listed.checksums, ...object.checksums } });
+  const claimed = vouched(source, listed, object).md5;
   const md5 = claimed ?? (target.store.digest === 'md5' ? md5Of(piece) : undefined);
-  const digest = target.store.digest === 'md5' ? (md5 ?? '') : crcBase64(crc32);
+  const digest: Digest = {
+    kind: target.store.digest,
+    value: (target.store.digest === 'md5' && md5) || crcBase64(crc32),
+  };
   const { attributes, unnative } = attributesAt(target.store, source.store.id, object, digest);
   const asked: NewObject = { key, size, attributes, expected, md5 };
   try {
     const written = await toTarget(pairing, 'write', asked, () => target.store.write(asked, piece, crc32, signal));
+    const sha256 = pairing.sha256 ? sha256Of(piece) : undefined;
     piece.release();
-    return { object, crc32: crcHex(crc32), written, unnative };
+    return { object, crc32: crcHex(crc32), sha256, written, unnative, digest };
   } catch (error) {
     // Of what it refuses, a cloud says the same of a wrong checksum as of anything else: our own tells.
     if (error instanceof CloudError && error.kind === 'InvalidInput' && claimed && claimed !== md5Of(piece))
       throw new NotTheSame('what arrived is not what the source has vouched for');
     throw error;
   }
+}
+
+/** From socket to socket. Reading and writing are one call: where one of them breaks, both are done again. */
+function flowing(pairing: Pairing, listed: StoredObject, expected: Expected): Promise<Copied> {
+  const { source, target, gate, signal } = pairing;
+  const { key, size } = listed;
+  const once = async (): Promise<Copied> => {
+    const range = { from: 0, bytes: size };
+    const opening = guarded(source.provider, 'read', key, () => source.store.open(listed, range, signal));
+    const { object, flow } = await orSourceMoved(opening);
+    try {
+      if (flow.bytes !== size) throw new SourceMoved();
+      const known = vouched(source, listed, object);
+      const [digest] = target.store.compares.flatMap((kind): Digest[] => {
+        const value = known[kind];
+        return value ? [{ kind, value }] : [];
+      });
+      const md5 = digest || target.store.digest !== 'md5' ? undefined : flow.hash('md5');
+      const sha256 = pairing.sha256 ? flow.hash('sha256') : undefined;
+      const { attributes, unnative } = attributesAt(target.store, source.store.id, object, digest);
+      const asked: FlowingObject = { key, size, attributes, expected, known };
+      const writing = guarded(target.provider, 'write', key, () => target.store.stream(asked, flow, signal));
+      const written = await orTargetMoved('write', asked, writing).catch((error: unknown) => {
+        // All has come, and the cloud refuses it: what it was told of it is not so.
+        const refused = error instanceof CloudError && error.kind === 'InvalidInput' && flow.passed === size;
+        throw refused ? new NotTheSame(error.message) : error;
+      });
+      const read = { crc32: crcBase64(flow.crc32), md5: md5?.().toString('base64') };
+      const differs = [known, read].some((sums) => !agree(sums, written.checksums)) || !agree(known, read);
+      if (differs) return await takenBack(pairing, key, written);
+      const sums = { crc32: crcHex(flow.crc32), sha256: sha256?.().toString('hex') };
+      return { object, ...sums, written, unnative, digest };
+    } finally {
+      flow.cancel();
+    }
+  };
+  return gate.run(flowBytes, () => gate.call(once));
+}
+
+/** Of what both tell. */
+const agree = (one: Checksums, other: Checksums): boolean =>
+  (['md5', 'crc32', 'crc32c'] as const).every((kind) => !one[kind] || !other[kind] || one[kind] === other[kind]);
+
+async function takenBack(pairing: Pairing, key: string, { version }: Written): Promise<never> {
+  const { target, signal } = pairing;
+  await guarded(target.provider, 'remove', key, () => target.store.remove({ key, version }, signal));
+  throw new NotTheSame('what the target has is not what the source has vouched for; it was removed');
 }
 
 /** What another worker needs to take up an upload. */
@@ -241,8 +340,8 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
   // Attributes come with bytes: those of an object that was listed without them are asked for.
   const object = listed.attributes ? listed : await headOf(pairing, source, key);
   if (!object || object.size !== size || object.version !== listed.version) throw new SourceMoved();
-  const { attributes, unnative } = attributesAt(target.store, source.store.id, object, '');
-  const md5 = vouched(source, { ...object, checksums: { ...listed.checksums, ...object.checksums } });
+  const { attributes, unnative } = attributesAt(target.store, source.store.id, object, undefined);
+  const { md5 } = vouched(source, listed, object);
   const asked: NewObject = { key, size, attributes, expected, md5 };
 
   const parts = new Map<number, Part>();
@@ -283,9 +382,12 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
   note();
   await written;
 
+  // Of bytes in their order, as they are read: also of those that have been sent before.
+  const sha256 = pairing.sha256 ? createHash('sha256') : undefined;
   const bytesOf = (number: number): number => Math.min(begun.partBytes, size - number * begun.partBytes);
   const readPart = async (number: number) => {
     const { piece } = await read(pairing, object, number * begun.partBytes, bytesOf(number));
+    for (const chunk of piece.chunks) sha256?.update(chunk);
     const sums = { crc32: piece.crc32, ...(uploads.checks === 'crc32c' && !md5 && { crc32c: crc32cOf(piece) }) };
     return { piece, sums };
   };
@@ -294,7 +396,8 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
     const skip = Math.max(0, from - start);
     // What the cloud has already, of a part whose checksum was not noted, is only read.
     const part =
-      skip >= piece.bytes
+      parts.get(number) ??
+      (skip >= piece.bytes
         ? { crc32: 0, receipt: '' }
         : await toTarget(pairing, 'write a part', asked, () =>
             uploads.put(
@@ -303,18 +406,18 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
               { number, from: start + skip, piece: tailOf(piece, skip), crc32: sums.crc32 },
               signal,
             ),
-          );
+          ));
     piece.release();
     parts.set(number, { ...part, ...sums });
     note();
   };
-  const missing = Array.from({ length: count }, (_, number) => number).filter((number) => !parts.has(number));
+  const needed = Array.from({ length: count }, (_, number) => number).filter((number) => sha256 || !parts.has(number));
   try {
-    if (uploads.order === 'any')
+    if (uploads.order === 'any' && !sha256)
       await allOrFirstError(
-        missing.map((number) => gate.run(bytesOf(number), async () => send(number, await readPart(number)))),
+        needed.map((number) => gate.run(bytesOf(number), async () => send(number, await readPart(number)))),
       );
-    else await inOrder(missing, (number) => gate.run(2 * bytesOf(number), () => readPart(number)), send);
+    else await inOrder(needed, (number) => gate.run(2 * bytesOf(number), () => readPart(number)), send);
   } catch (error) {
     // Parts of what the source no longer has are of no use to anybody.
     if (error instanceof SourceMoved)
@@ -336,15 +439,8 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
   );
   const castagnoli = all.flatMap((part) => part.crc32c ?? []);
   const crc32c = castagnoli.length === count ? crcBase64(ofAll(castagnoli, crc32cCombine)) : undefined;
-  const { checksums } = done;
-  const differs =
-    (md5 && checksums.md5 && checksums.md5 !== md5) || (crc32c && checksums.crc32c && checksums.crc32c !== crc32c);
-  if (differs) {
-    const { version } = done;
-    await ask(pairing, target, 'remove', key, () => target.store.remove({ key, version }, signal));
-    throw new NotTheSame('what the target has is not what the source has vouched for; it was removed');
-  }
-  return { object, crc32: crcHex(crc32), written: done, unnative };
+  if (!agree({ md5, crc32c }, done.checksums)) return takenBack(pairing, key, done);
+  return { object, crc32: crcHex(crc32), sha256: sha256?.digest('hex'), written: done, unnative, digest: undefined };
 }
 
 async function readNote(files: Files, key: string): Promise<z.infer<typeof Note> | undefined> {

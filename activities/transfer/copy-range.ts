@@ -1,10 +1,9 @@
 /** Brings the target's objects in a range of keys to what the source has, many at once, recorded in the order of keys. */
 import { mergeListings, type Pair } from '../../model/object-keys.ts';
 import type { StoredObject } from '../providers/object-store.ts';
-import { copyObject, headOf, type Outcome, type Pairing, partBytes } from './copy-object.ts';
+import { copyObject, headOf, inStep, type Outcome, type Pairing, partBytes } from './copy-object.ts';
 import { objectsIn } from './listing.ts';
 import type { Manifest, ManifestLine, Totals } from './manifest.ts';
-import { type Held, inStep } from './mark.ts';
 
 /** Objects in parts at once; their parts share the gate with all others. */
 const mostLarge = 8;
@@ -81,29 +80,28 @@ async function recordRest(take: () => Promise<void>, pending: readonly Pending[]
 /** What stands there is looked at with as few calls as tell whether it is in step. */
 export async function bring(pairing: Pairing, listed: StoredObject, known: StoredObject | undefined): Promise<Outcome> {
   const { source, target } = pairing;
-  let here: Held = { store: source.store, object: listed };
-  let there: Held | undefined = known && { store: target.store, object: known };
-  if (there && there.object.size === listed.size) {
-    const step = (): Outcome | undefined =>
-      there && inStep(here, there) ? { how: 'in step', object: here.object, target: there.object } : undefined;
-    const already = step();
+  let here = listed;
+  let there = known;
+  if (there && there.size === listed.size) {
+    const step = async (): Promise<Outcome | undefined> =>
+      there && (await inStep(pairing, here, there)) ? { how: 'in step', object: here, target: there } : undefined;
+    const already = await step();
     if (already) return already;
     // S3 lists no metadata.
-    if (!there.object.attributes) {
-      const now = await headOf(pairing, target, listed.key);
-      there = now && { store: target.store, object: now };
-      const found = step();
+    if (!there.attributes) {
+      there = await headOf(pairing, target, listed.key);
+      const found = await step();
       if (found) return found;
     }
-    if (!here.object.attributes) {
+    if (!here.attributes) {
       const now = await headOf(pairing, source, listed.key);
       if (!now) return { how: 'vanished' };
-      here = { store: source.store, object: now };
-      const found = step();
+      here = now;
+      const found = await step();
       if (found) return found;
     }
   }
-  return copyObject(pairing, here.object, there?.object);
+  return copyObject(pairing, here, there);
 }
 
 function lineOf(
@@ -123,11 +121,11 @@ function lineOf(
   add(totals.seen, listed);
   switch (outcome.how) {
     case 'copied': {
-      const { object, crc32, written, unnative, changed } = outcome;
+      const { object, crc32, sha256, written, unnative, changed } = outcome;
       add(totals.copied, object.size);
       if (changed) totals.changed++;
       for (const what of unnative) totals.unnative[what] = (totals.unnative[what] ?? 0) + 1;
-      return { how: 'copied', key, size: object.size, version: object.version, crc32, target: written };
+      return { how: 'copied', key, size: object.size, version: object.version, crc32, sha256, target: written };
     }
     case 'in step':
       add(totals.inStep, outcome.object.size);

@@ -1,7 +1,7 @@
-/** Files of a transfer in the records bucket of the target's place: plan, manifests, failures, notes of uploads, reports. */
+/** Files of a transfer in the records bucket of the target's place: plan, manifests, failures, notes of uploads, reports; and receipts. */
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { recordsPlacement } from '../../model/records.ts';
-import type { Transfer } from '../../model/transfer.ts';
+import type { PlacementRef, Transfer } from '../../model/transfer.ts';
 import type { Provider } from '../providers/driver.ts';
 import { guarded } from '../providers/provision.ts';
 
@@ -16,13 +16,18 @@ export interface Files {
   create(name: string, bytes: Uint8Array): Promise<void>;
 }
 
-export function filesOf(
+export const filesOf = (
   provider: Provider,
   { target, transfer }: Pick<Transfer, 'target' | 'transfer'>,
   signal: AbortSignal,
-): Files {
-  const placement = recordsPlacement(target.owner, target);
-  const folder = `transfers/${target.owner.service}/${transfer}/`;
+): Files => filesUnder(provider, target, `transfers/${target.owner.service}/${transfer}/`, signal);
+
+/** Files of all transfers to a placement. */
+export const copiesIn = (provider: Provider, copies: PlacementRef, signal: AbortSignal): Files =>
+  filesUnder(provider, copies, `copies/${copies.owner.service}/`, signal);
+
+function filesUnder(provider: Provider, at: PlacementRef, folder: string, signal: AbortSignal): Files {
+  const placement = recordsPlacement(at.owner, at);
   const run = <T>(operation: string, name: string, step: () => Promise<T>): Promise<T> =>
     guarded(provider, operation, folder + name, step);
   const { objects } = provider;

@@ -1,11 +1,11 @@
 /** The objects of one side in a range of keys, page after page; the next page is asked for while one is worked through. */
 import { isBeyond } from '../../model/object-keys.ts';
 import type { Page, StoredObject } from '../providers/object-store.ts';
-import { ask, type Pairing, type Side } from './copy-object.ts';
+import { ask, type End, type Pairing } from './copy-object.ts';
 
 export async function* objectsIn(
   pairing: Pick<Pairing, 'gate' | 'signal'>,
-  side: Side,
+  side: End,
   range: { after: string; to: string },
 ): AsyncGenerator<StoredObject> {
   const { after, to } = range;

@@ -9,7 +9,7 @@ import { type Files, LineFiles, ordinal, packLines, unpackLines } from './files.
 
 const Sums = z.object({ md5: z.string().optional(), crc32: z.string().optional(), crc32c: z.string().optional() });
 
-/** One object. Versions and checksums are the clouds' own; `crc32` (hex) is ours, of the bytes that were read. */
+/** One object. Versions and checksums are the clouds' own; `crc32` and `sha256` (hex) are ours, of the bytes that were read. */
 export const ManifestLine = z.discriminatedUnion('how', [
   z.strictObject({
     how: z.literal('copied'),
@@ -17,6 +17,7 @@ export const ManifestLine = z.discriminatedUnion('how', [
     size: z.number(),
     version: z.string(),
     crc32: z.string(),
+    sha256: z.string().optional(),
     target: z.strictObject({ version: z.string(), checksums: Sums }),
   }),
   /** Was at the target in this version when it was looked at. */

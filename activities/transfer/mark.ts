@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import type { Unnative } from '../../model/transfer.ts';
-import type { Attributes, ObjectStore, StoredObject } from '../providers/object-store.ts';
+import type { Attributes, Checksums, ObjectStore, StoredObject } from '../providers/object-store.ts';
 
 /** Letters only: the one kind of name that all three clouds keep as it is. */
 const markName = 'multicloudsource';
@@ -16,8 +16,14 @@ export interface Mark {
   version: string;
   /** When the original was last modified, ISO time. */
   modified: string;
-  /** The checksum of kind `ObjectStore.digest` that its bytes had when it was written; '' of an upload in parts. */
-  digest: string;
+  /** A checksum that its bytes had when it was written, where one was known before. */
+  digest: Digest | undefined;
+}
+
+export interface Digest {
+  kind: keyof Checksums;
+  /** Base64. */
+  value: string;
 }
 
 const Kept = z.object({
@@ -28,7 +34,10 @@ const Kept = z.object({
 
 export function markOf({ attributes }: StoredObject): Mark | undefined {
   const [from, version, modified, digest = ''] = (attributes?.metadata[markName] ?? '').split(' ');
-  return from && version && modified ? { from, version, modified, digest } : undefined;
+  const [, kind, value] = /^(md5|crc32c?):(.+)$/.exec(digest) ?? [];
+  return from && version && modified
+    ? { from, version, modified, digest: kind && value ? { kind: kind as keyof Checksums, value } : undefined }
+    : undefined;
 }
 
 /** Attributes without what the engine has added, and with what an earlier copy had kept for the way back. */
@@ -51,11 +60,12 @@ export function attributesAt(
   target: ObjectStore,
   from: string,
   source: StoredObject,
-  digest: string,
+  digest: Digest | undefined,
 ): { attributes: Attributes; unnative: Unnative[] } {
   const original = originalAttributes(source.attributes ?? { headers: {}, metadata: {}, tags: {} });
   const { native, rest } = target.fit(original);
-  const mark = { [markName]: [from, source.version, source.modified, digest].join(' ').trimEnd() };
+  const words = [from, source.version, source.modified, ...(digest ? [`${digest.kind}:${digest.value}`] : [])];
+  const mark = { [markName]: words.join(' ') };
   const unnative: Unnative[] = (['headers', 'metadata', 'tags'] as const).filter(
     (what) => Object.keys(rest[what] ?? {}).length > 0,
   );
@@ -70,18 +80,25 @@ export function attributesAt(
   };
 }
 
+/** Whether a digest stands for bytes of this size: what a writer has said of larger ones does not change with them. */
+export const standsFor = ({ vouchedBytes }: ObjectStore, { kind }: Digest, size: number): boolean =>
+  kind !== 'md5' || size <= vouchedBytes;
+
 export interface Held {
   store: ObjectStore;
   object: StoredObject;
 }
 
-/** A copy of the original's very version, whose bytes are still those that were written, as far as the cloud tells. */
-function isCopy(copy: Held, original: Held): boolean {
+/**
+ * Whether it is a copy of the original's very version, whose bytes are still those that were written. `unsure`: it says so,
+ * but neither its mark nor its cloud can tell of the bytes.
+ */
+export function isCopy(copy: Held, original: Held): boolean | 'unsure' {
   const mark = markOf(copy.object);
   if (mark?.from !== original.store.id || mark.version !== original.object.version) return false;
-  const now = copy.object.checksums[copy.store.digest];
-  return copy.object.size === original.object.size && (!mark.digest || !now || mark.digest === now);
+  const { size, checksums } = copy.object;
+  if (size !== original.object.size) return false;
+  const { digest } = mark;
+  const now = digest && standsFor(copy.store, digest, size) ? checksums[digest.kind] : undefined;
+  return now ? now === digest?.value : 'unsure';
 }
-
-/** Whether the target holds this very version of the source, or the source is a copy of what the target holds. */
-export const inStep = (source: Held, target: Held): boolean => isCopy(target, source) || isCopy(source, target);

@@ -1,14 +1,17 @@
 /** The stores of two placements, as an activity works on both: their providers, the gate, the files of the transfer. */
 import { recordsPlacement } from '../../model/records.ts';
-import type { Transfer } from '../../model/transfer.ts';
+import type { PlacementRef, Transfer } from '../../model/transfer.ts';
 import type { ProviderDependencies } from '../providers/activities.ts';
 import { cellOf, ofPlacement, paceOf, type providerCalls } from '../providers/calls.ts';
+import type { Provider } from '../providers/driver.ts';
 import { recordsBuckets } from '../records/bucket.ts';
-import type { Pairing } from './copy-object.ts';
-import { filesOf } from './files.ts';
+import { callBytes as oneCallBytes, type Pairing, type Side } from './copy-object.ts';
+import { copiesIn, filesOf } from './files.ts';
 import { Gate } from './gate.ts';
+import { Receipts } from './receipts.ts';
 
-export type TransferDependencies = Pick<ProviderDependencies, 'pool' | 'pollMs' | 'callDeadlineMs' | 'recordsDays'>;
+export type TransferDependencies = Pick<ProviderDependencies, 'pool' | 'pollMs' | 'callDeadlineMs' | 'recordsDays'> &
+  Partial<Pick<Pairing, 'callBytes'>>;
 
 /** Runs one activity body on both stores; its failure leaves as the contract's error types. `details`: what a heartbeat carries. */
 export type AtPair = <T>(
@@ -18,7 +21,11 @@ export type AtPair = <T>(
 ) => Promise<T>;
 
 export function pairings(
-  { pollMs, recordsDays = 400 }: Pick<TransferDependencies, 'pollMs' | 'recordsDays'>,
+  {
+    pollMs,
+    recordsDays = 400,
+    callBytes = oneCallBytes,
+  }: Pick<TransferDependencies, 'pollMs' | 'recordsDays' | 'callBytes'>,
   { atEach, requireAccount }: ReturnType<typeof providerCalls>,
 ): AtPair {
   const ensureBucket = recordsBuckets({ cellOf, pace: paceOf(pollMs), retentionDays: recordsDays, repair: false });
@@ -31,11 +38,17 @@ export function pairings(
         await requireAccount(source, ofPlacement(transfer.source), signal);
         await requireAccount(target, ofPlacement(transfer.target), signal);
         await ensureBucket(target, recordsPlacement(transfer.target.owner, transfer.target), signal);
+        const sideOf = (provider: Provider, placement: PlacementRef): Side => {
+          const store = provider.store(placement);
+          return { provider, store, receipts: new Receipts(copiesIn(provider, placement, signal), store) };
+        };
         return act({
-          source: { provider: source, store: source.store(transfer.source) },
-          target: { provider: target, store: target.store(transfer.target) },
+          source: sideOf(source, transfer.source),
+          target: sideOf(target, transfer.target),
           gate: new Gate(signal),
           files: filesOf(target, transfer, signal),
+          callBytes,
+          sha256: transfer.digest === 'sha256',
           signal,
         });
       },

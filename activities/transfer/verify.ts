@@ -2,11 +2,12 @@
  * Compares source and target object by object: what the clouds have calculated where that can be compared, else the bytes
  * themselves. What one listing lacks is looked at again on both sides before it is called a difference.
  */
+import { createHash } from 'node:crypto';
 import { crc32Combine, crcHex, crcNumber } from '../../model/crc32.ts';
 import { mergeListings, type Pair } from '../../model/object-keys.ts';
 import type { Difference, VerifiedTransfer } from '../../model/transfer.ts';
 import type { StoredObject } from '../providers/object-store.ts';
-import { ask, headOf, type Pairing, partBytes, type Side } from './copy-object.ts';
+import { ask, type End, headOf, type Pairing, partBytes } from './copy-object.ts';
 import type { LineFiles } from './files.ts';
 import { objectsIn } from './listing.ts';
 import type { ManifestLine } from './manifest.ts';
@@ -125,7 +126,7 @@ async function compare(verification: Verification, { key, source, target }: Pair
   const expected = new Map<string, string>();
   if (source.checksums.md5 && source.size <= from.vouchedBytes) expected.set('md5', source.checksums.md5);
   for (const sum of ['crc32', 'crc32c'] as const) if (source.checksums[sum]) expected.set(sum, source.checksums[sum]);
-  if (current && mark.digest) expected.set(to.digest, mark.digest);
+  if (current && mark.digest) expected.set(mark.digest.kind, mark.digest.value);
   if (ours) {
     expected.set('crc32', Buffer.from(ours.crc32, 'hex').toString('base64'));
     // What the target's cloud had calculated when it was written was compared with ours then.
@@ -145,25 +146,38 @@ async function compare(verification: Verification, { key, source, target }: Pair
         : differs('content', `${sum} is ${have} at the target, ${want} is that of the source`);
     }
   }
-  const have = await bodySum(pairing, pairing.target, there);
+  const sha256 = ours?.sha256;
+  const have = await bodySums(pairing, pairing.target, there, sha256 !== undefined);
   const want = expected.has('crc32')
-    ? crcHex(crcNumber(expected.get('crc32') ?? ''))
-    : await bodySum(pairing, pairing.source, source);
-  return want === have
-    ? same(true)
-    : differs('content', `the crc32 of its bytes is ${have} at the target, ${want} at the source`, true);
+    ? { crc32: crcHex(crcNumber(expected.get('crc32') ?? '')), sha256 }
+    : await bodySums(pairing, pairing.source, source, false);
+  for (const kind of ['sha256', 'crc32'] as const)
+    if (want[kind] && want[kind] !== have[kind])
+      return differs(
+        'content',
+        `the ${kind} of its bytes is ${have[kind]} at the target, ${want[kind]} at the source`,
+        true,
+      );
+  return same(true);
 }
 
-/** CRC-32 of an object's bytes as they are now, in hex. */
-async function bodySum({ gate, signal }: Pairing, side: Side, object: StoredObject): Promise<string> {
+/** Checksums of an object's bytes as they are now, in hex. */
+async function bodySums(
+  { gate, signal }: Pairing,
+  side: End,
+  object: StoredObject,
+  withSha256: boolean,
+): Promise<{ crc32: string; sha256: string | undefined }> {
   let sum = 0;
+  const sha256 = withSha256 ? createHash('sha256') : undefined;
   for (let from = 0; from < object.size; from += partBytes) {
     const bytes = Math.min(partBytes, object.size - from);
     const { piece } = await ask({ gate }, side, 'read', object.key, () =>
       side.store.read(object, { from, bytes }, signal),
     );
+    for (const chunk of piece.chunks) sha256?.update(chunk);
     sum = from === 0 ? piece.crc32 : crc32Combine(sum, piece.crc32, piece.bytes);
     piece.release();
   }
-  return crcHex(sum);
+  return { crc32: crcHex(sum), sha256: sha256?.digest('hex') };
 }

@@ -15,8 +15,8 @@ import { customRoles, everything, type RolePermissions, roleDefinitionKind } fro
 import { armServer } from './arm/server.ts';
 import { storageKinds } from './arm/storage.ts';
 import { ArmStore } from './arm/store.ts';
-import { Usages } from './arm/usages.ts';
 import { trafficManagerKinds } from './arm/traffic-manager.ts';
+import { Usages } from './arm/usages.ts';
 import { Azurite } from './blob/azurite.ts';
 import { blobFront } from './blob/front.ts';
 import { Entra } from './entra.ts';

@@ -17,11 +17,12 @@ import { gcsStore } from '../../activities/providers/gcp/object-store.ts';
 import { gcpProvider } from '../../activities/providers/gcp/provider.ts';
 import { md5Of } from '../../activities/providers/object-store.ts';
 import { PooledHttp } from '../../activities/providers/pooled-http.ts';
-import type { Pairing, Side } from '../../activities/transfer/copy-object.ts';
+import { callBytes, type End, type Pairing, type Side } from '../../activities/transfer/copy-object.ts';
 import { copyRange } from '../../activities/transfer/copy-range.ts';
 import { type Files, LineFiles } from '../../activities/transfer/files.ts';
 import { Gate } from '../../activities/transfer/gate.ts';
 import { Manifest, type ManifestLine } from '../../activities/transfer/manifest.ts';
+import { Receipts } from '../../activities/transfer/receipts.ts';
 import { rangePairs, verify } from '../../activities/transfer/verify.ts';
 import { azureAccount, regions, s3Keys } from './servers.ts';
 
@@ -54,7 +55,7 @@ function token(): string {
   return `${word({ alg: 'RS256', typ: 'JWT' })}.${word(claims)}.${randomBytes(32).toString('base64url')}`;
 }
 
-function sideOf({ cloud, bucket }: Store): Side {
+function endOf({ cloud, bucket }: Store): End {
   // As rclone here: the TLS of these servers, in records of 4 KiB, would be what is measured. Azurite takes no token without.
   const protocol = cloud === 'azure' ? ('https:' as const) : ('http:' as const);
   const http = new PooledHttp({ idleMs: settings.callDeadlineMs, protocol });
@@ -113,11 +114,17 @@ function folderFiles(folder: string): Files {
 const [verb = '', input = '{}'] = process.argv.slice(2);
 const task = Task.parse(JSON.parse(input));
 const { signal } = new AbortController();
+const sideOf = (store: Store): Side => {
+  const end = endOf(store);
+  return { ...end, receipts: new Receipts(folderFiles(join(task.files, 'copies', store.bucket)), end.store) };
+};
 const pairing: Pairing = {
   source: sideOf(task.source),
   target: sideOf(task.target),
   gate: new Gate(signal),
   files: folderFiles(task.files),
+  callBytes,
+  sha256: false,
   signal,
 };
 const everything = { after: '', to: '' };

@@ -23,6 +23,7 @@ import { findStrays, removeStrays } from '../../activities/providers/strays.ts';
 import { drainFeed } from '../../activities/replication/drain.ts';
 import { createFollowActivities } from '../../activities/replication/follow.ts';
 import { createTransferActivities } from '../../activities/transfer/activities.ts';
+import { callBytes } from '../../activities/transfer/copy-object.ts';
 import { filesOf } from '../../activities/transfer/files.ts';
 import { Gate } from '../../activities/transfer/gate.ts';
 import type { FollowedStore, FollowStoreInput } from '../../model/replication.ts';
@@ -315,6 +316,8 @@ describe.each([
       target: there,
       gate: new Gate(signal),
       files: filesOf(there.provider, { target, transfer: 'feeds' }, signal),
+      callBytes,
+      sha256: false,
       signal,
     };
     const options = { until: Date.now() + 2000, untilBehind: 0, mayDelete: 0, gone: 'delete' as const };

@@ -32,7 +32,10 @@ export const poolOf = (secrets: Readonly<Record<string, string>> = {}): Provider
     secrets: () => ({ ...process.env, ...secrets }),
   });
 export const pool = poolOf();
-const activitiesOf = (of: ProviderPool) => createTransferActivities({ pool: of, pollMs: 25, callDeadlineMs: 20_000 });
+/** Larger objects go in parts: so large ones are small here. */
+const callBytes = 32 * 1024 * 1024;
+const activitiesOf = (of: ProviderPool) =>
+  createTransferActivities({ pool: of, pollMs: 25, callDeadlineMs: 20_000, callBytes });
 const activities = activitiesOf(pool);
 const pace = { pollMs: 25, heartbeat: () => {} };
 export const signal = AbortSignal.timeout(300_000);

@@ -14,6 +14,7 @@ import {
   type Attributes,
   type ContentHeader,
   contentHeaders,
+  type Flow,
   type NewObject,
   type ObjectStore,
   type Part,
@@ -23,7 +24,7 @@ import {
 import { encodeKey, encodeWord, type HttpAnswer, type HttpRequest, type PooledHttp, textOf } from '../pooled-http.ts';
 import type { Clients } from './clients.ts';
 import { ifFound } from './errors.ts';
-import { S3Signer } from './sign.ts';
+import { type Payload, S3Signer } from './sign.ts';
 import { fromList } from './tags.ts';
 
 const metaPrefix = 'x-amz-meta-';
@@ -41,11 +42,15 @@ const versionOf = (etag: string, modified: Date): string =>
   `${unquoted(etag)}@${Math.floor(modified.getTime() / 1000)}`;
 const etagOf = (version: string): string => `"${version.split('@')[0]}"`;
 
-/** The MD5 that an ETag is, where the whole was written at once and not under a KMS key (then it is no MD5). */
-const md5Of = (etag = '', encryption?: string): string | undefined =>
-  encryption === 'AES256' && /^"?[0-9a-f]{32}"?$/.test(etag)
-    ? Buffer.from(unquoted(etag), 'hex').toString('base64')
-    : undefined;
+/**
+ * The MD5 that an ETag is, where the whole was written at once and is not under a KMS key: plain, as before 2023, or under S3's own.
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html
+ */
+const md5Of = (answer: HttpAnswer): string | undefined => {
+  const etag = unquoted(headerOf(answer, 'etag'));
+  const plain = [undefined, 'AES256'].includes(headerOf(answer, 'x-amz-server-side-encryption'));
+  return plain && /^[0-9a-f]{32}$/.test(etag) ? Buffer.from(etag, 'hex').toString('base64') : undefined;
+};
 
 /** What S3 answers for a header that is not ASCII. https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html */
 function decodeWords(text: string): string {
@@ -99,6 +104,23 @@ function attributeHeaders({ headers, metadata, tags }: Attributes): Record<strin
 const conditionOf = (expected: NewObject['expected']): Record<string, string> =>
   'absent' in expected ? { 'if-none-match': '*' } : { 'if-match': etagOf(expected.version) };
 
+const readHeaders = ({ version, size }: StoredObject, { from, bytes }: { from: number; bytes: number }) => ({
+  'if-match': etagOf(version),
+  ...(!(from === 0 && bytes === size) && { range: `bytes=${from}-${from + bytes - 1}` }),
+});
+
+const trailer = 'x-amz-checksum-crc32';
+/** As long as a CRC-32 in base64. */
+const noCrc = '????????';
+/**
+ * What comes before and after a body that is one chunk, with its checksum at the end.
+ * https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html
+ */
+const chunkAround = (bytes: number): [string, string] => [
+  `${bytes.toString(16)}\r\n`,
+  `\r\n0\r\n${trailer}:${noCrc}\r\n\r\n`,
+];
+
 export function s3Store(
   clients: Clients,
   http: PooledHttp,
@@ -109,34 +131,43 @@ export function s3Store(
   const host = `${bucket}.s3.${region}.amazonaws.com`;
   const own = { Bucket: bucket, ExpectedBucketOwner: account };
 
-  async function send(
-    method: HttpRequest['method'],
-    key: string,
-    options: {
-      query?: [string, string][];
-      headers?: Record<string, string>;
-      body?: HttpRequest['body'];
-      signal: AbortSignal;
-    },
-  ): Promise<HttpAnswer> {
-    const { query = [], body, signal } = options;
+  interface Asked {
+    query?: [string, string][];
+    headers?: Record<string, string>;
+    body?: HttpRequest['body'];
+    /** What the signature says of the body. */
+    payload?: Payload;
+  }
+
+  async function requestFor(method: HttpRequest['method'], key: string, asked: Asked): Promise<HttpRequest> {
+    const { query = [], body, payload } = asked;
     const headers = signer.sign(
       {
         method,
         host,
         path: `/${key.split('/').map(encodeWord).join('/')}`,
         query,
-        headers: { ...options.headers, 'x-amz-expected-bucket-owner': account },
+        headers: { ...asked.headers, 'x-amz-expected-bucket-owner': account },
+        payload,
       },
       await s3.config.credentials(),
     );
     const search = query.map(([name, value]) => `${name}=${value}`).join('&');
     const path = `/${encodeKey(key)}${search && `?${search}`}`;
     const length = body ? { 'content-length': body.bytes } : {};
-    const answer = await http.send({ method, host, path, headers: { ...headers, ...length }, body }, signal);
+    return { method, host, path, headers: { ...headers, ...length }, body };
+  }
+
+  const unlessRefused = <A extends HttpAnswer>(answer: A): A => {
     if (answer.status >= 300) throw failure(answer);
     return answer;
-  }
+  };
+
+  const send = async (
+    method: HttpRequest['method'],
+    key: string,
+    { signal, ...asked }: Asked & { signal: AbortSignal },
+  ): Promise<HttpAnswer> => unlessRefused(await http.send(await requestFor(method, key, asked), signal));
 
   /** The object of an answer to GET or HEAD, which has all but the values of its tags. */
   async function described(key: string, answer: HttpAnswer, size: number, signal: AbortSignal): Promise<StoredObject> {
@@ -157,7 +188,7 @@ export function s3Store(
       version: versionOf(etag, modified),
       modified: modified.toISOString(),
       checksums: {
-        md5: md5Of(etag, headerOf(answer, 'x-amz-server-side-encryption')),
+        md5: md5Of(answer),
         ...(whole && {
           crc32: headerOf(answer, 'x-amz-checksum-crc32'),
           crc32c: headerOf(answer, 'x-amz-checksum-crc32c'),
@@ -249,11 +280,18 @@ export function s3Store(
         })(),
       ),
 
-    async read({ key, version, size }, { from, bytes }, signal) {
-      const whole = from === 0 && bytes === size;
-      const headers = { 'if-match': etagOf(version), ...(!whole && { range: `bytes=${from}-${from + bytes - 1}` }) };
-      const answer = await send('GET', key, { headers, signal });
+    async read(object, range, signal) {
+      const { key, size } = object;
+      const request = await requestFor('GET', key, { headers: readHeaders(object, range) });
+      const answer = unlessRefused(await http.get(request, range.bytes, signal));
       return { object: await described(key, answer, size, signal), piece: answer.piece };
+    },
+
+    async open(object, range, signal) {
+      const { key, size } = object;
+      const headers = { ...readHeaders(object, range), 'x-amz-checksum-mode': 'ENABLED' };
+      const { flow, ...answer } = unlessRefused(await http.open(await requestFor('GET', key, { headers }), signal));
+      return { object: await described(key, answer, size, signal), flow: flow as Flow };
     },
 
     async write(object, piece, crc32, signal) {
@@ -266,6 +304,36 @@ export function s3Store(
       };
       const answer = await send('PUT', key, { headers, body: piece, signal });
       return { version: unquoted(headerOf(answer, 'etag')), checksums: { crc32: crcBase64(crc32) } };
+    },
+
+    compares: ['crc32', 'crc32c'],
+
+    async stream({ key, size, attributes, expected, known }, flow, signal) {
+      const sum = (['crc32', 'crc32c'] as const).find((name) => known[name]);
+      const headers = { ...attributeHeaders(attributes), ...conditionOf(expected) };
+      const [before, after] = sum ? ['', ''] : chunkAround(size);
+      const ending = (): string => (sum ? '' : after.replace(noCrc, crcBase64(flow.crc32)));
+      const body = {
+        before: Buffer.from(before),
+        flow,
+        after: () => Buffer.from(ending()),
+        bytes: before.length + size + after.length,
+      };
+      const answer = await send('PUT', key, {
+        headers: sum
+          ? { ...headers, [`x-amz-checksum-${sum}`]: known[sum] ?? '' }
+          : {
+              ...headers,
+              'content-encoding': [attributes.headers['content-encoding'], 'aws-chunked'].filter(Boolean).join(','),
+              'x-amz-decoded-content-length': String(size),
+              'x-amz-trailer': trailer,
+            },
+        body,
+        payload: sum ? 'UNSIGNED-PAYLOAD' : 'STREAMING-UNSIGNED-PAYLOAD-TRAILER',
+        signal,
+      });
+      const checksums = { md5: md5Of(answer), ...(sum ? { [sum]: known[sum] } : { crc32: crcBase64(flow.crc32) }) };
+      return { version: unquoted(headerOf(answer, 'etag')), checksums };
     },
 
     uploads: {
@@ -346,6 +414,8 @@ export function s3Store(
         await ifFound(s3.send(new AbortMultipartUploadCommand(upload(object, begun)), { abortSignal }));
       },
     },
+
+    isAnswered: (written, version) => etagOf(version) === etagOf(written),
 
     async remove({ key, version }, abortSignal) {
       await ifFound(s3.send(new DeleteObjectCommand({ ...own, Key: key, IfMatch: etagOf(version) }), { abortSignal }));

@@ -20,7 +20,11 @@ export interface ToSign {
   query: readonly (readonly [string, string])[];
   /** Lower case names; all of them are signed. */
   headers: Record<string, string>;
+  payload?: Payload | undefined;
 }
+
+/** What the signature says of a body: nothing, but in the second case that a checksum comes after it. */
+export type Payload = 'UNSIGNED-PAYLOAD' | 'STREAMING-UNSIGNED-PAYLOAD-TRAILER';
 
 const block = 64;
 
@@ -48,7 +52,7 @@ export class S3Signer {
 
   /** The headers to send: those given, and the signature's. */
   sign(
-    { method, host, path, query, headers }: ToSign,
+    { method, host, path, query, headers, payload = 'UNSIGNED-PAYLOAD' }: ToSign,
     { accessKeyId, secretAccessKey, sessionToken }: SigningCredentials,
     now = new Date(),
   ): Record<string, string> {
@@ -57,7 +61,7 @@ export class S3Signer {
     const all: Record<string, string> = {
       ...headers,
       host,
-      'x-amz-content-sha256': 'UNSIGNED-PAYLOAD',
+      'x-amz-content-sha256': payload,
       'x-amz-date': time,
       ...(sessionToken && { 'x-amz-security-token': sessionToken }),
     };
@@ -73,7 +77,7 @@ export class S3Signer {
       ...names.map((name) => `${name}:${(all[name] ?? '').trim().replace(/ +/g, ' ')}`),
       '',
       signed,
-      'UNSIGNED-PAYLOAD',
+      payload,
     ].join('\n');
     const scope = `${date}/${this.#region}/s3/aws4_request`;
     const digest = hash('sha256', request);

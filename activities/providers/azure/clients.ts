@@ -19,8 +19,8 @@ import {
   type TokenCredential,
 } from '@azure/identity';
 import { ContainerClient } from '@azure/storage-blob';
-import iothub from 'azure-iothub';
 import { QueueClient } from '@azure/storage-queue';
+import iothub from 'azure-iothub';
 import { z } from 'zod';
 import type { ProviderSettings } from '../driver.ts';
 

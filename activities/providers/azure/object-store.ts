@@ -7,11 +7,11 @@ import {
   type Attributes,
   type ContentHeader,
   contentHeaders,
+  type Flow,
   md5Of,
   type NewObject,
   type ObjectStore,
   type Part,
-  type Piece,
   type StoredObject,
 } from '../object-store.ts';
 import { encodeKey, type HttpAnswer, type HttpRequest, type PooledHttp, textOf } from '../pooled-http.ts';
@@ -96,6 +96,11 @@ function attributeHeaders({ headers, metadata }: Attributes): Record<string, str
 const conditionOf = (expected: NewObject['expected']): Record<string, string> =>
   'absent' in expected ? { 'if-none-match': '*' } : { 'if-match': `"${expected.version}"` };
 
+const readHeaders = ({ version, size }: StoredObject, { from, bytes }: { from: number; bytes: number }) => ({
+  'if-match': `"${version}"`,
+  ...(!(from === 0 && bytes === size) && { range: `bytes=${from}-${from + bytes - 1}` }),
+});
+
 /** Names of a block: its place and the CRC-32 of its bytes, so that an upload that is taken up again knows both. */
 const blockName = (upload: string, number: number, crc32: number): string =>
   Buffer.from(`${upload}-${String(number).padStart(5, '0')}-${crcHex(crc32)}`).toString('base64');
@@ -113,24 +118,30 @@ export function blobStore(
   const host = `${account}.blob.core.windows.net`;
   const sdk = clients.container(account, container);
 
-  async function send(
+  async function ask<A extends HttpAnswer>(
     method: HttpRequest['method'],
     key: string,
-    options: { query?: string; headers?: Record<string, string>; body?: Piece; signal: AbortSignal },
-  ): Promise<HttpAnswer> {
-    const { query, body, signal } = options;
+    asked: { query?: string; headers?: Record<string, string>; body?: HttpRequest['body'] },
+    go: (request: HttpRequest) => Promise<A>,
+  ): Promise<A> {
+    const { query, body } = asked;
     const path = `/${container}/${encodeKey(key)}${query ? `?${query}` : ''}`;
     const headers = {
-      ...options.headers,
+      ...asked.headers,
       ...(body && { 'content-length': body.bytes }),
       authorization: `Bearer ${await clients.storageToken()}`,
       'x-ms-version': apiVersion,
       'x-ms-date': new Date().toUTCString(),
     };
-    const answer = await http.send({ method, host, path, headers, body }, signal);
+    const answer = await go({ method, host, path, headers, body });
     if (answer.status >= 300) throw failure(method, headers, answer);
     return answer;
   }
+  const send = (
+    method: HttpRequest['method'],
+    key: string,
+    { signal, ...asked }: Parameters<typeof ask>[2] & { signal: AbortSignal },
+  ): Promise<HttpAnswer> => ask(method, key, asked, (request) => http.send(request, signal));
 
   async function described(key: string, answer: HttpAnswer, size: number, signal: AbortSignal): Promise<StoredObject> {
     const attributes = attributesOf(answer);
@@ -209,11 +220,20 @@ export function blobStore(
         return described(key, answer, Number(headerOf(answer, 'content-length')), signal);
       }),
 
-    async read({ key, version, size }, { from, bytes }, signal) {
-      const whole = from === 0 && bytes === size;
-      const headers = { 'if-match': `"${version}"`, ...(!whole && { range: `bytes=${from}-${from + bytes - 1}` }) };
-      const answer = await send('GET', key, { headers, signal });
+    async read(object, range, signal) {
+      const { key, size } = object;
+      const answer = await ask('GET', key, { headers: readHeaders(object, range) }, (request) =>
+        http.get(request, range.bytes, signal),
+      );
       return { object: await described(key, answer, size, signal), piece: answer.piece };
+    },
+
+    async open(object, range, signal) {
+      const { key, size } = object;
+      const { flow, ...answer } = await ask('GET', key, { headers: readHeaders(object, range) }, (request) =>
+        http.open(request, signal),
+      );
+      return { object: await described(key, answer, size, signal), flow: flow as Flow };
     },
 
     async write({ key, attributes, expected, md5: checksum = '' }, piece, _crc32, signal) {
@@ -225,6 +245,22 @@ export function blobStore(
       };
       const answer = await send('PUT', key, { headers, body: piece, signal });
       return { version: unquoted(headerOf(answer, 'etag')), checksums: { md5: checksum } };
+    },
+
+    compares: ['md5'],
+
+    async stream({ key, size, attributes, expected, known }, flow, signal) {
+      const headers = {
+        ...attributeHeaders(attributes),
+        ...conditionOf(expected),
+        'x-ms-blob-type': 'BlockBlob',
+        ...(known.md5 && { 'content-md5': known.md5 }),
+      };
+      const none = Buffer.alloc(0);
+      const body = { before: none, flow, after: () => none, bytes: size };
+      const answer = await send('PUT', key, { headers, body, signal });
+      const md5 = known.md5 ?? headerOf(answer, 'content-md5');
+      return { version: unquoted(headerOf(answer, 'etag')), checksums: { md5 } };
     },
 
     uploads: {
@@ -273,6 +309,8 @@ export function blobStore(
       // Uncommitted blocks go by themselves after a week; there is no call for it.
       abandon: async () => {},
     },
+
+    isAnswered: (written, version) => version === written,
 
     async remove({ key, version }, abortSignal) {
       const conditions = { ifMatch: `"${version}"` };

@@ -2,7 +2,16 @@
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import type { Refusal } from '../../../model/transfer.ts';
-import type { Attributes, NewObject, ObjectStore, Piece, StoredObject, Written } from '../object-store.ts';
+import type {
+  Attributes,
+  Checksums,
+  Flow,
+  NewObject,
+  ObjectStore,
+  Piece,
+  StoredObject,
+  Written,
+} from '../object-store.ts';
 import { encodeWord, type HttpAnswer, type HttpRequest, type PooledHttp, textOf } from '../pooled-http.ts';
 import { ifFound } from './errors.ts';
 
@@ -80,11 +89,35 @@ function failure(answer: HttpAnswer): Error {
   });
 }
 
-const resourceOf = ({ key, attributes, md5 }: NewObject) => ({
+const resourceOf = ({ key, attributes }: Pick<NewObject, 'key' | 'attributes'>, { md5, crc32c }: Checksums) => ({
   name: key,
   ...Object.fromEntries(headerNames.map(([header, field]) => [field, attributes.headers[header]])),
   metadata: attributes.metadata,
   ...(md5 && { md5Hash: md5 }),
+  ...(crc32c && { crc32c }),
+});
+
+/** What goes before and after the bytes of an object that is written in one call. */
+function around(object: Pick<NewObject, 'key' | 'attributes'>, sums: Checksums) {
+  const boundary = randomBytes(12).toString('hex');
+  const type = object.attributes.headers['content-type'] ?? 'application/octet-stream';
+  const resource = JSON.stringify(resourceOf(object, sums));
+  return {
+    headers: { 'content-type': `multipart/related; boundary=${boundary}` },
+    before: Buffer.from(
+      `--${boundary}\r\ncontent-type: application/json; charset=utf-8\r\n\r\n${resource}\r\n--${boundary}\r\ncontent-type: ${type}\r\n\r\n`,
+    ),
+    after: Buffer.from(`\r\n--${boundary}--\r\n`),
+  };
+}
+
+const readRequest = ({ version, size }: StoredObject, { from, bytes }: { from: number; bytes: number }) => ({
+  query: `alt=media&ifGenerationMatch=${generationOf(version)}`,
+  // What is stored compressed is read as it is stored.
+  headers: {
+    'accept-encoding': 'gzip',
+    ...(!(from === 0 && bytes === size) && { range: `bytes=${from}-${from + bytes - 1}` }),
+  },
 });
 
 const generationOf = (version: string): string => version.split('.')[0] ?? '';
@@ -99,18 +132,22 @@ const written = (answer: HttpAnswer): Written => {
 export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket: string): ObjectStore {
   const objects = `/storage/v1/b/${bucket}/o`;
 
+  const complete = async (request: Omit<HttpRequest, 'host'>): Promise<HttpRequest> => ({
+    ...request,
+    host,
+    headers: {
+      ...request.headers,
+      ...(request.body && { 'content-length': request.body.bytes }),
+      authorization: `Bearer ${await token()}`,
+    },
+  });
+
   async function send(
     request: Omit<HttpRequest, 'host'>,
     signal: AbortSignal,
     accepted: readonly number[] = [],
   ): Promise<HttpAnswer> {
-    const { body } = request;
-    const headers = {
-      ...request.headers,
-      ...(body && { 'content-length': body.bytes }),
-      authorization: `Bearer ${await token()}`,
-    };
-    const answer = await http.send({ ...request, host, headers }, signal);
+    const answer = await http.send(await complete(request), signal);
     if (answer.status >= 300 && !accepted.includes(answer.status)) throw failure(answer);
     return answer;
   }
@@ -134,6 +171,9 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
       signal,
       [308],
     );
+
+  const insertPath = ({ expected }: Pick<NewObject, 'expected'>): string =>
+    `/upload${objects}?uploadType=multipart&${conditionOf(expected)}&fields=${fields}`;
 
   return {
     id: `gcp:${bucket}`,
@@ -167,34 +207,43 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
 
     head,
 
-    async read(object, { from, bytes }, signal) {
-      const { key, version, size, attributes } = object;
-      const whole = from === 0 && bytes === size;
-      const path = `${objects}/${encodeWord(key)}?alt=media&ifGenerationMatch=${generationOf(version)}`;
-      // What is stored compressed is read as it is stored.
-      const headers = { 'accept-encoding': 'gzip', ...(!whole && { range: `bytes=${from}-${from + bytes - 1}` }) };
+    async read(object, range, signal) {
+      const { key, attributes } = object;
+      const { query, headers } = readRequest(object, range);
+      const request = await complete({ method: 'GET', path: `${objects}/${encodeWord(key)}?${query}`, headers });
       const [answer, known] = await Promise.all([
-        send({ method: 'GET', path, headers }, signal),
+        http.get(request, range.bytes, signal),
         attributes ? object : head(key, signal),
       ]);
+      if (answer.status >= 300) throw failure(answer);
       return { object: known ?? object, piece: answer.piece };
     },
 
+    async open(object, range, signal) {
+      const { key, attributes } = object;
+      const { query, headers } = readRequest(object, range);
+      const known = attributes ? object : await head(key, signal);
+      const request = await complete({ method: 'GET', path: `${objects}/${encodeWord(key)}?${query}`, headers });
+      const answer = await http.open(request, signal);
+      if (answer.status >= 300) throw failure(answer);
+      return { object: known ?? object, flow: answer.flow as Flow };
+    },
+
     async write(object, piece, _crc32, signal) {
-      const boundary = randomBytes(12).toString('hex');
-      const metadata = JSON.stringify(resourceOf(object));
-      const type = object.attributes.headers['content-type'] ?? 'application/octet-stream';
-      const before = Buffer.from(
-        `--${boundary}\r\ncontent-type: application/json; charset=utf-8\r\n\r\n${metadata}\r\n--${boundary}\r\ncontent-type: ${type}\r\n\r\n`,
-      );
-      const after = Buffer.from(`\r\n--${boundary}--\r\n`);
+      const { headers, before, after } = around(object, { md5: object.md5 });
       const body: Piece = {
         chunks: [before, ...piece.chunks, after],
         bytes: before.length + piece.bytes + after.length,
       };
-      const path = `/upload${objects}?uploadType=multipart&${conditionOf(object.expected)}&fields=${fields}`;
-      const headers = { 'content-type': `multipart/related; boundary=${boundary}` };
-      return written(await send({ method: 'POST', path, headers, body }, signal));
+      return written(await send({ method: 'POST', path: insertPath(object), headers, body }, signal));
+    },
+
+    compares: ['md5', 'crc32c'],
+
+    async stream(object, flow, signal) {
+      const { headers, before, after } = around(object, object.known);
+      const body = { before, flow, after: () => after, bytes: before.length + flow.bytes + after.length };
+      return written(await send({ method: 'POST', path: insertPath(object), headers, body }, signal));
     },
 
     uploads: {
@@ -204,7 +253,7 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
       maxParts: Number.POSITIVE_INFINITY,
 
       async begin(object, partBytes, signal) {
-        const body = Buffer.from(JSON.stringify(resourceOf(object)));
+        const body = Buffer.from(JSON.stringify(resourceOf(object, { md5: object.md5 })));
         const path = `/upload${objects}?uploadType=resumable&${conditionOf(object.expected)}&fields=${fields}`;
         const headers = { 'content-type': 'application/json; charset=utf-8', 'x-upload-content-length': object.size };
         const piece = { chunks: [body], bytes: body.length };
@@ -242,6 +291,8 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
         await send({ method: 'DELETE', path: id, headers: { 'content-length': 0 } }, signal, [404, 410, 499]);
       },
     },
+
+    isAnswered: (written, version) => version === written,
 
     async remove({ key, version }, signal) {
       const path = `${objects}/${encodeWord(key)}?ifGenerationMatch=${generationOf(version)}`;
