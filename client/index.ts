@@ -21,7 +21,14 @@ import { type EstateRecord, type ServiceRecord, ServiceSummary } from '../model/
 import { OperationHandle } from './operation-handle.ts';
 
 export type { Endpoint, EndpointRecord } from '../model/endpoint-record.ts';
-export type { AuditVerdict, EstateCheck, EstatePlan, OperationResult, Rebuilt } from '../model/operations.ts';
+export type {
+  AuditVerdict,
+  EstateCheck,
+  EstatePlan,
+  OperationResult,
+  Rebuilt,
+  VerifyResult,
+} from '../model/operations.ts';
 export type { AuditEntry, Progress } from '../model/progress.ts';
 export type { ServiceRecord, ServiceSummary } from '../model/record.ts';
 export { type CodecKeys, encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
@@ -161,6 +168,19 @@ export class EstateClient {
   confirm(input: { uid: string; by?: string | undefined }): Promise<OperationHandle> {
     const { uid: confirm, by } = input;
     return this.#start('rebuildEstate', workflowIds.rebuildEstate(this.name), { confirm, by });
+  }
+
+  /**
+   * Compares the placements of a service object by object; `repair` makes those that only keep copies equal to the current
+   * one. `from`: which one counts, where several are current. What it found: `(await handle.outcome<VerifyResult>()).verified`.
+   */
+  verify(input: {
+    service: string;
+    from?: string | undefined;
+    repair?: boolean | undefined;
+    by?: string | undefined;
+  }): Promise<OperationHandle> {
+    return this.#start('verifyService', workflowIds.verifyService(this.name, input.service), input);
   }
 
   /** Looks at every cloud and every record: what is the matter, and what to do. Changes nothing in the clouds. */

@@ -8,6 +8,7 @@ import type { EstateCost } from './estate-cost.ts';
 import type { Step } from './progress.ts';
 import type { Orphan, RecordedPlacement, ServiceStatus } from './record.ts';
 import type { Placement, ResourceSpec, ServiceType } from './service.ts';
+import type { Difference, RepairedTransfer } from './transfer.ts';
 
 export const taskQueue = 'multi-cloud';
 
@@ -119,6 +120,16 @@ export const VerifyAuditInput = z.strictObject({
   workflowId: z.string().min(1).max(1000),
   runId: z.string().min(1).max(100),
 });
+export const VerifyServiceInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  service: Name,
+  /** Name of the provider whose placement counts, where several are current; default: the first by name. */
+  from: Name.optional(),
+  /** Make the placements that only keep copies what the current one is. */
+  repair: z.boolean().default(false),
+  by: z.string().max(200).default(''),
+});
 export const PlanEstateInput = z.strictObject({
   v: z.literal(1).default(1),
   estate: Estate,
@@ -133,6 +144,7 @@ export type RemoveServiceInput = z.infer<typeof RemoveServiceInput>;
 export type MigrateServiceInput = z.infer<typeof MigrateServiceInput>;
 export type RecoverServiceInput = z.infer<typeof RecoverServiceInput>;
 export type CheckEstateInput = z.infer<typeof CheckEstateInput>;
+export type VerifyServiceInput = z.infer<typeof VerifyServiceInput>;
 export type PlanEstateInput = z.infer<typeof PlanEstateInput>;
 
 export interface OperationResult {
@@ -161,6 +173,7 @@ export const workflowIds = {
   rebuildEstate: (estate: string) => `rebuild/${estate}`,
   cloudEstate: (estate: string) => `estate/${estate}`,
   cloudService: (estate: string, service: string) => `service/${estate}/${service}`,
+  verifyService: (estate: string, service: string) => `verify/${estate}/${service}`,
   planEstate: (estate: string, id: string) => `plan/${estate}-${id}`,
 } as const;
 
@@ -223,6 +236,43 @@ export interface EstatePlan {
   /** By provider: the account that the worker's credentials belong to. Absent where no cloud was asked. */
   accounts?: Record<string, string> | undefined;
 }
+
+/** What a comparison of two placements has found. */
+export interface Findings {
+  /** Compared. */
+  objects: number;
+  bytes: number;
+  same: number;
+  /** How many differ, by how. */
+  different: Partial<Record<Difference, number>>;
+  /** First names of what differs, at most 5. */
+  differentNames: string[];
+  /** Key prefixes of the reports, at most 5: JSON lines, one for each difference, in the records bucket of the place that was compared. */
+  reports: string[];
+}
+
+/** A placement beside the one that counts. */
+export interface Comparison {
+  provider: string;
+  region: string;
+  role: RecordedPlacement['role'];
+  found: Findings;
+  /** What was done about it, and how it looks since then; absent where nothing was to be done. */
+  repaired?: (RepairedTransfer & { found: Findings }) | undefined;
+}
+
+/** How the placements of a service compare, object by object. */
+export interface Verified {
+  /** The provider whose placement counts. */
+  from: string;
+  /** Empty where there is nothing to compare it with. */
+  comparisons: Comparison[];
+  /** Whether nothing differs, or nothing does any more. */
+  equal: boolean;
+}
+
+/** `verified` is absent only where the run had nothing to say: it has attached to another one that ended without. */
+export type VerifyResult = OperationResult & { verified?: Verified | undefined };
 
 /** What the records buckets have of a run's audit trail. */
 export interface AuditVerdict {

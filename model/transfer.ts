@@ -176,6 +176,27 @@ export interface VerifiedTransfer {
   report: string;
 }
 
+export const RepairTransferInput = Transfer.extend({
+  /** As a verification of this transfer has answered it. */
+  report: z.string().min(1),
+  /** What becomes of what only the target has. */
+  gone: z.enum(['delete', 'keep']),
+});
+export type RepairTransferInput = z.input<typeof RepairTransferInput>;
+
+export interface RepairedTransfer {
+  copied: Amount;
+  deleted: number;
+  /** Only at the target, and left there. */
+  kept: number;
+  failed: number;
+  /** First names of what failed, each with its reason, at most 5. */
+  failedNames: string[];
+}
+
+/** More deletions at once than this, in a store of so many objects, are not carried out without asking. */
+export const mostDeletes = (objects: number): number => Math.max(1000, Math.floor(objects / 100));
+
 export const MeasureStoreInput = z.strictObject({ placement: PlacementRef });
 export type MeasureStoreInput = z.input<typeof MeasureStoreInput>;
 
@@ -192,5 +213,7 @@ export interface TransferActivities {
   /** Brings the whole target to what the source has, deletions included. */
   copyDelta(input: CopyDeltaInput): Promise<CopiedDelta>;
   verifyTransfer(input: VerifyTransferInput): Promise<VerifiedTransfer>;
+  /** Makes the objects that a report names at the target what they are at the source. */
+  repairTransfer(input: RepairTransferInput): Promise<RepairedTransfer>;
   measureStore(input: MeasureStoreInput): Promise<MeasuredStore>;
 }

@@ -10,3 +10,4 @@ export { rebuildEstate } from './rebuild-estate.ts';
 export { recoverService } from './recover-service.ts';
 export { removeService } from './remove-service.ts';
 export { verifyAudit } from './verify-audit.ts';
+export { verifyService } from './verify-service.ts';

@@ -50,6 +50,11 @@ export const brakeText = (delta: CopiedDelta, limit: number): string =>
   `${delta.gone} objects are gone from the source since the last pass, more than ${limit}: nothing was deleted at the target. ` +
   'continue deletes them there too, undo takes everything back.';
 
+/** Asked before a repair deletes as much. */
+export const extraText = (service: string, provider: string, extra: number, limit: number): string =>
+  `${service} on ${provider} has ${extra} objects that the current placement lacks, more than ${limit}: nothing was changed yet. ` +
+  'continue deletes them there, undo leaves everything as it is.';
+
 export const deltaText = ({ copied, deleted }: CopiedDelta): string =>
   `${copied.objects} objects (${gigabytes(copied.bytes)} GB) copied, ${deleted} deleted`;
 

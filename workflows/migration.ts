@@ -13,6 +13,7 @@ import type { ServiceType } from '../model/service.ts';
 import {
   type CopiedDelta,
   type CopiedObjects,
+  mostDeletes,
   type PlannedTransfer,
   placementRef,
   type Transfer,
@@ -76,7 +77,7 @@ export class Migration {
     this.#op = op;
     this.#move = move;
     this.#source = move.source;
-    this.#maxDeletes = Math.max(1000, Math.floor(move.holds.objects / 100));
+    this.#maxDeletes = mostDeletes(move.holds.objects);
   }
 
   async provisionTarget(type: ServiceType, target: PlannedPlacement): Promise<void> {

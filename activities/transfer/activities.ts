@@ -11,6 +11,7 @@ import {
   MeasureStoreInput,
   type PlannedTransfer,
   PlanTransferInput,
+  RepairTransferInput,
   refusals,
   type Transfer,
   type TransferActivities,
@@ -25,6 +26,7 @@ import { type Files, filesOf, fromLines, LineFiles, ordinal, toLines } from './f
 import { Gate } from './gate.ts';
 import { objectsIn } from './listing.ts';
 import { Manifest, type ManifestLine } from './manifest.ts';
+import { repair } from './repair.ts';
 import { rangePairs, verify } from './verify.ts';
 
 /** Shards in one file of a plan. */
@@ -244,6 +246,16 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
           const beat = (): void => void compared++;
           return verify({ pairing, known, bodies, report, beat }, pairs);
         },
+      );
+    },
+
+    repairTransfer(input) {
+      const { report, gone, ...transfer } = parsed(RepairTransferInput, input);
+      let looked = 0;
+      return atPair(
+        transfer,
+        () => ({ looked }),
+        (pairing) => repair(pairing, { report, gone, beat: () => void looked++ }),
       );
     },
 

@@ -11,6 +11,7 @@ import { codecServer, local, worker } from './commands/programs.ts';
 import { recover } from './commands/recover.ts';
 import { remove } from './commands/remove.ts';
 import { costs, status } from './commands/status.ts';
+import { verify } from './commands/verify.ts';
 import { Exit, exitCodes, explain } from './exit.ts';
 import { addressOf, type GlobalOptions, printEvent } from './session.ts';
 
@@ -50,6 +51,7 @@ for (const command of [
   cancel,
   remove,
   recover,
+  verify,
   doctor,
   permissions,
   worker,

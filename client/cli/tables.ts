@@ -1,7 +1,7 @@
 /** Status, costs and results for people. Text from values; nothing here talks to Temporal. */
 import pc from 'picocolors';
 import { againstBudget, type EstateCost } from '../../model/estate-cost.ts';
-import type { OperationResult, Rebuilt } from '../../model/operations.ts';
+import type { Comparison, OperationResult, Rebuilt, Verified } from '../../model/operations.ts';
 import { sumUsd } from '../../model/prices.ts';
 import { confirmCommand } from '../../model/rebuild.ts';
 import type { EstateRecord, ServiceSummary } from '../../model/record.ts';
@@ -161,3 +161,31 @@ export function rebuiltText({ uid, services, refused }: Rebuilt, orphans: Operat
     `  ${confirmCommand(uid)}`,
   ].join('\n');
 }
+
+/** How placements compare, and what was done about it. */
+export function verifiedText(service: string, { from, comparisons }: Verified): string {
+  if (comparisons.length === 0) return `${service} is on ${from} alone: there is nothing to compare.`;
+  return comparisons.flatMap((one) => comparisonLines(from, one)).join('\n');
+}
+
+function comparisonLines(from: string, { provider, role, found, repaired }: Comparison): string[] {
+  const left = (repaired ?? { found }).found;
+  const equal = Object.keys(left.different).length === 0;
+  const { reports, differentNames, different } = found;
+  return [
+    `${equal ? pc.green('✔') : pc.red('✘')} ${provider} (${role}) against ${from}: ${found.objects} objects, ${(found.bytes / 1e9).toFixed(3)} GB compared, ${found.same} the same${counted(different)}`,
+    ...(differentNames.length > 0 ? [`  such as ${differentNames.map(printable).join(', ')}`] : []),
+    ...reports.map((key) => `  report in the records bucket of ${provider}: ${key}`),
+    ...(repaired
+      ? [
+          `  repaired: ${repaired.copied.objects} copied, ${repaired.deleted} deleted, ${repaired.kept} kept because they are only there, ${repaired.failed} failed${repaired.failedNames.length > 0 ? `, such as ${repaired.failedNames.map(printable).join(', ')}` : ''}`,
+          `  afterwards: ${equal ? 'all the same' : counted(left.different).slice(2)}`,
+        ]
+      : []),
+  ];
+}
+
+const counted = (different: Comparison['found']['different']): string =>
+  Object.entries(different)
+    .map(([what, count]) => `, ${count} × ${what}`)
+    .join('');

@@ -31,7 +31,7 @@ test('every command has a help with an example, and the help of all lists them',
     ...Object.values(programs),
     ...Object.values(status),
   ]
-    .concat([plan, deploy, remove, recover, doctor, migrate, permissions])
+    .concat([plan, deploy, remove, recover, verify, doctor, migrate, permissions])
     .map((make) => make());
   const { code, out, err } = await multiCloud(['--help']);
   expect([code, err]).toEqual([0, '']);

@@ -41,6 +41,7 @@ const types = [
   'recoverService',
   'planEstate',
   'checkEstate',
+  'verifyService',
   'rebuildEstate',
 ];
 const refusals = ['InvalidInput', 'ServiceNotFound', 'Unplaceable', 'NotSupported', 'NotCompliant'];

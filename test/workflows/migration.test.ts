@@ -21,6 +21,7 @@ import {
   providerQueue,
   taskQueue,
   urgentQueue,
+  type VerifyResult,
   watchQueue,
 } from '../../model/operations.ts';
 import type { AuditEntry, Progress } from '../../model/progress.ts';
@@ -196,6 +197,14 @@ class World {
           different: {},
           differentNames: [],
           report: '',
+        }),
+      repairTransfer: async ({ gone }: { gone: string }) =>
+        this.note(`repair ${way}, ${gone}`, {
+          copied: { objects: 0, bytes: 0 },
+          deleted: gone === 'delete' ? 5000 : 0,
+          kept: gone === 'keep' ? 5000 : 0,
+          failed: 0,
+          failedNames: [],
         }),
       copyDelta: async () => this.note(`delta ${way}`, noDelta),
     };
@@ -716,5 +725,76 @@ describe('a migration whose run was terminated', () => {
     });
     expect(world.record).toMatchObject({ placements: [{ role: 'retained' }, { provider: 'gcp', role: 'current' }] });
     expect(world.endpoint).toMatchObject({ ttlSeconds: 1, endpoints: [{ provider: 'gcp' }] });
+  }, 120_000);
+});
+
+describe('a verification', () => {
+  const target: RecordedPlacement = { ...source, provider: 'gcp', providerType: 'gcp', role: 'current' };
+  const kept: RecordedPlacement = { ...source, role: 'retained', removeAt: '2999-01-01T00:00:00.000Z' };
+  const much = {
+    compared: { objects: 5003, bytes: 3000 },
+    bodiesRead: { objects: 0, bytes: 0 },
+    same: 3,
+    different: { extra: 5000 },
+    differentNames: ['x'],
+    report: 'report',
+  };
+  const verifying = (world: World, input: object, act: (handle: WorkflowHandle) => Promise<void>) =>
+    migrating(world, act, { type: 'verifyService', input });
+  function differing(placements: RecordedPlacement[]): World {
+    const world = new World();
+    world.record = { ...world.record, placements };
+    let looks = 0;
+    world.instead.set('verify shard gcp to aws', () =>
+      ++looks > 2 ? { ...much, same: 5003, different: {}, differentNames: [], report: '' } : much,
+    );
+    return world;
+  }
+
+  it('asks before a repair deletes much, and does nothing where somebody says no', async () => {
+    const world = differing([kept, target]);
+    await verifying(world, { repair: true }, async (handle) => {
+      expect((await asked(handle, 'brake')).text).toContain('10000 objects that the current placement lacks');
+      await answer(handle, 'brake', 'undo');
+      expect(await endOf(handle)).toBe('UndoRequested');
+    });
+    expect(world.done.filter((what) => what.startsWith('repair'))).toEqual([]);
+    await verifying(differing([kept, target]), { repair: true }, async (handle) => {
+      await answer(handle, 'brake', 'continue');
+      const { verified } = (await handle.result()) as VerifyResult;
+      expect(verified).toMatchObject({ from: 'gcp', equal: true, comparisons: [{ repaired: { deleted: 10_000 } }] });
+    });
+  }, 120_000);
+
+  it('deletes nothing of what a migration went on without, and only looks unless it is asked to repair', async () => {
+    const world = differing([{ ...kept, removeAt: undefined }, target]);
+    await verifying(world, { repair: true }, async (handle) => expect(await endOf(handle)).toBe('done'));
+    expect(world.done.filter((what) => what.startsWith('repair'))).toEqual(Array(2).fill('repair gcp to aws, keep'));
+    const looked = differing([kept, target]);
+    await verifying(looked, {}, async (handle) => {
+      const { verified } = (await handle.result()) as VerifyResult;
+      expect(verified).toMatchObject({
+        equal: false,
+        comparisons: [{ role: 'retained', found: { different: { extra: 10_000 } } }],
+      });
+    });
+    expect(looked.record.revision).toBe(0);
+  }, 120_000);
+
+  it('repairs no current placement, and none of a migration that was interrupted', async () => {
+    const both = differing([{ ...source, role: 'current' }, target]);
+    const interrupted = differing([kept, target]);
+    const mark = { provider: 'aws', generation: 1 };
+    interrupted.record.migration = {
+      ...{ workflowId: 'w', runId: 'r', from: mark, to: { ...mark, provider: 'gcp' } },
+      ...{ stage: 'switched', sourceOnly: 0 },
+    };
+    for (const [world, type] of [
+      [both, 'NotSupported'],
+      [interrupted, 'OperationInProgress'],
+    ] as const) {
+      await verifying(world, { repair: true, from: 'gcp' }, async (handle) => expect(await endOf(handle)).toBe(type));
+      expect(world.done).toEqual([]);
+    }
   }, 120_000);
 });
