@@ -67,7 +67,10 @@ export async function approveWhereAsked(
   op.board.phase('waiting for approval of the plan');
   const deadline = new Date(Date.now() + deadlineMs).toISOString();
   const text = `Approve this plan: ${plan.services.map(({ service, placements }) => `${service} on ${placements.map(({ provider }) => provider).join(', ')}`).join('; ')}; $${plan.monthlyCostUsd.toFixed(2)} a month${reverts.length > 0 ? `. It takes back what others have applied: ${reverts.map(describeRevert).join('; ')}` : ''}`;
-  const answer = await op.decisions.ask('plan', text, ['approve', 'reject'], plan.hash, deadline, onDeadline);
+  const answer = await op.decisions.ask({
+    ...{ question: 'plan', text, answers: ['approve', 'reject'] },
+    ...{ planHash: plan.hash, deadline, onDeadline },
+  });
   if (answer === undefined)
     throw failure('ApprovalExpired', `Nobody approved the plan before ${deadline}; nothing was changed.`);
   if (answer === 'reject') throw failure('ApprovalRejected', 'The plan was rejected; nothing was changed.');

@@ -8,10 +8,13 @@ import type { Move } from './migration-plan.ts';
 
 export const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(3);
 
+/** A day of both placements, USD. */
+export const waitingCost = (placements: readonly (RecordedPlacement | undefined)[]): number =>
+  placements.reduce((sum, one) => sum + (one?.monthlyCostUsd ?? 0), 0) / 30;
+
 /** What is asked before the cutover: what has been done, what it has cost, what will happen. */
 export function cutoverText(move: Move, target: RecordedPlacement, plan: EstatePlan, lag: string): string {
   const { service, source, holds, soakMs, fenceMs, escapes, traffic } = move;
-  const perDay = target.monthlyCostUsd / 30;
   const escaping =
     escapes.length > 0
       ? ` The fence does not stop ${escapes.slice(0, 3).join(', ')}${escapes.length > 3 ? ` and ${escapes.length - 3} more` : ''}: stop them yourself, or what they write meanwhile is lost.`
@@ -20,7 +23,7 @@ export function cutoverText(move: Move, target: RecordedPlacement, plan: EstateP
   return (
     `Cut ${service} over from ${source.provider} to ${target.provider}? ` +
     `${holds.objects} objects (${gigabytes(holds.bytes)} GB) are copied and compared; ${lag}. ` +
-    `Copying cost about $${plan.cost.oneTimeUsd.toFixed(2)} (list price); each day of waiting costs $${perDay.toFixed(2)}. ` +
+    `Copying cost about $${plan.cost.oneTimeUsd.toFixed(2)} (list price); each day of waiting costs $${waitingCost([source, target]).toFixed(2)} for both, and what is copied meanwhile. ` +
     `On approve: writers are refused on ${source.provider}${fenceMs > 0 ? ` (up to ${hours(fenceMs)} until that holds everywhere)` : ''}, the rest is copied and compared, ${steered}; ` +
     `for ${hours(soakMs)} it can go back with all that was written since. On reject everything is taken back.${escaping}`
   );

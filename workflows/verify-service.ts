@@ -151,7 +151,8 @@ class Pair {
     if (!keeps && extra > limit) {
       const hash = sha256Hex([service, counts.provider, other.provider, this.#transfer.transfer].join('\n'));
       const text = extraText(service, other.provider, extra, limit);
-      const answer = await this.#op.decisions.ask('brake', text, ['continue', 'undo'], hash, undefined, 'hold');
+      const answers: [string, string] = ['continue', 'undo'];
+      const answer = await this.#op.decisions.ask({ question: 'brake', text, answers, planHash: hash });
       if (answer === 'undo')
         throw failure('UndoRequested', `${extra} objects of ${service} on ${other.provider} were not to be deleted.`);
     }

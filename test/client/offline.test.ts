@@ -13,6 +13,7 @@ import * as programs from '../../client/cli/commands/programs.ts';
 import { recover } from '../../client/cli/commands/recover.ts';
 import { remove } from '../../client/cli/commands/remove.ts';
 import * as status from '../../client/cli/commands/status.ts';
+import { verify } from '../../client/cli/commands/verify.ts';
 import type { EstatePlan } from '../../model/operations.ts';
 import { lines, multiCloud } from './command.ts';
 

@@ -257,10 +257,13 @@ describe('the approval of a plan', () => {
     });
   });
 
-  it('is waited for beyond its deadline where the estate says hold', async () => {
+  it('is waited for beyond its deadline where the estate says hold, and people are reminded every four hours', async () => {
     await withRun('hold', 'manual', async (handle) => {
       const { plan } = await question(handle);
       await environment.sleep('100h');
+      const { reminders, costPerDayUsd } = await question(handle);
+      expect(reminders).toBeGreaterThanOrEqual(24);
+      expect(costPerDayUsd).toBeUndefined();
       for (const by of ['ann', 'bob']) await decide(handle, { question: 'plan', answer: 'approve', by, plan });
       expect(await failureOf(handle)).toBe('done');
     });

@@ -3,6 +3,7 @@
  * taken back, what people are asked, what a failure at each step leaves. The record is the real one; the engine and the
  * clouds have suites of their own.
  */
+import { generateKeyPairSync, sign as signature } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +14,8 @@ import { NativeConnection, Worker } from '@temporalio/worker';
 import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { loadSheets } from '../../config/load.ts';
+import type { AuditLine } from '../../model/audit.ts';
+import { planToken } from '../../model/decisions.ts';
 import type { EndpointRecord } from '../../model/endpoint-record.ts';
 import type { Writer } from '../../model/fence.ts';
 import {
@@ -28,6 +31,7 @@ import type { AuditEntry, Progress } from '../../model/progress.ts';
 import { applyChange, type RecordChange, type RecordedPlacement, ServiceRecord } from '../../model/record.ts';
 import type { FollowStoreInput } from '../../model/replication.ts';
 import type { Placement, ResourceSpec } from '../../model/service.ts';
+import { signedText } from '../../model/signature.ts';
 import type { CopiedDelta, CopiedObjects, Transfer } from '../../model/transfer.ts';
 import { workflowBundle } from '../../workers/bundle.ts';
 import { createNamespace, quietTemporal } from '../e2e/own-worker.ts';
@@ -100,6 +104,8 @@ class World {
   /** Clouds that nothing was to be deleted on, to follow another. */
   readonly keeps = new Set<string>();
   escapes: Writer[] = [];
+  /** What the records buckets have been told. */
+  readonly trail: string[] = [];
 
   async note<T>(what: string, answer: T): Promise<T> {
     this.done.push(what);
@@ -151,7 +157,7 @@ class World {
         }),
       findStrays: async () => [],
       removeStrays: async () => [],
-      appendAudit: async () => {},
+      appendAudit: async ({ lines }: { lines: AuditLine[] }) => void this.trail.push(...lines.map(({ what }) => what)),
       keepRecord: async () => {},
       proveFence: async () => ({
         missing: [],
@@ -559,6 +565,106 @@ describe('a migration', () => {
         const refused = (await handle.query<AuditEntry[]>('audit')).filter(({ what }) => what.includes('not obeyed'));
         expect(refused).toHaveLength(3);
         await handle.signal('approveCutover', { by: 'bob', plan });
+        expect(await endOf(handle)).toBe('done');
+      },
+      { approvals },
+    );
+  }, 120_000);
+
+  it('shows who said what and does not obey: the run before, an older plan, who is not listed, twice the same, not signed', async () => {
+    const [ann, bob] = [generateKeyPairSync('ed25519'), generateKeyPairSync('ed25519')];
+    const key = ({ publicKey }: typeof ann) =>
+      publicKey.export({ type: 'spki', format: 'der' }).subarray(-32).toString('base64');
+    const approvers = [
+      { name: 'ann', key: key(ann) },
+      { name: 'bob', key: key(bob) },
+    ];
+    const approvals = { required: 2, approvers, identity: 'signed' };
+    const sign = async (handle: WorkflowHandle, plan: string, { privateKey } = ann): Promise<string> => {
+      const { runId } = await handle.describe();
+      const answer = { workflowId: handle.workflowId, runId, question: 'cutover', answer: 'approve', plan };
+      return signature(null, signedText(answer), privateKey).toString('base64');
+    };
+    let before = { plan: '', proof: '' };
+    await migrating(
+      new World(),
+      async (handle) => {
+        const { plan } = await asked(handle, 'cutover');
+        before = { plan, proof: await sign(handle, plan) };
+        await handle.signal('undo', { by: 'ann' });
+        expect(await endOf(handle)).toBe('UndoRequested');
+      },
+      { approvals },
+    );
+    const world = new World();
+    await migrating(
+      world,
+      async (handle) => {
+        const { plan, required } = await asked(handle, 'cutover');
+        expect(required).toBe(2);
+        const older = planToken('of an older plan', (await handle.describe()).runId, 'cutover');
+        const good = { by: 'ann', plan, proof: await sign(handle, plan) };
+        for (const bad of [
+          { by: 'ann', ...before },
+          { ...good, plan: older, proof: await sign(handle, older) },
+          { ...good, by: 'eve' },
+          { ...good, proof: undefined },
+          { ...good, proof: await sign(handle, plan, bob) },
+          { ...good, proof: before.proof },
+          good,
+          good,
+        ])
+          await handle.signal('approveCutover', bad);
+        while ((await asked(handle, 'cutover')).given.length < 8) await setTimeout(50);
+        const { given } = await asked(handle, 'cutover');
+        const signed = expect.stringContaining('is "signed" and "proof" is missing or wrong');
+        expect(given.map(({ by, obeyed, verified, reason }) => [by, obeyed, verified, reason])).toEqual([
+          ['ann', false, false, expect.stringContaining('another plan or run')],
+          ['ann', false, true, expect.stringContaining('another plan or run')],
+          ['eve', false, false, expect.stringContaining('not listed')],
+          ...Array(3).fill(['ann', false, false, signed]),
+          ['ann', true, true, undefined],
+          ['ann', false, true, expect.stringContaining('already answered')],
+        ]);
+        const audit = await handle.query<AuditEntry[]>('audit');
+        expect(audit.filter(({ what }) => what.includes('not obeyed'))).toHaveLength(7);
+        expect(audit.filter(({ who }) => who === 'eve (UNVERIFIED)')).toHaveLength(1);
+        expect(world.done).not.toContain('fence aws');
+        await handle.signal('approveCutover', { by: 'bob', plan, proof: await sign(handle, plan, bob) });
+        expect(await endOf(handle)).toBe('done');
+      },
+      { approvals },
+    );
+    expect(world.trail.filter((what) => what.includes('not obeyed'))).toHaveLength(7);
+  }, 120_000);
+
+  it('reminds while it waits, says since when and what that costs, and stays in step when the deadline has passed', async () => {
+    const world = new World();
+    const approvals = { remind: '1s', deadline: '2s', on_deadline: 'hold' };
+    await migrating(
+      world,
+      async (handle) => {
+        const { since, deadline, reminders, remindAt = '', costPerDayUsd } = await asked(handle, 'cutover');
+        expect(reminders).toBe(0);
+        expect(Date.parse(remindAt) - Date.parse(since)).toBeLessThan(2000);
+        const { placements } = world.record;
+        expect(costPerDayUsd).toBe(placements.reduce((sum, one) => sum + one.monthlyCostUsd, 0) / 30);
+        expect(placements).toHaveLength(2);
+        while ((await asked(handle, 'cutover')).reminders < 3) await setTimeout(50);
+        expect(world.record).toMatchObject({
+          status: 'migrating',
+          waitingFor: expect.stringContaining(`since ${since}; deadline ${deadline} has passed, it is still held`),
+        });
+        const reminded = (lines: readonly string[]) => lines.filter((what) => what.startsWith('reminder '));
+        const audit = (await handle.query<AuditEntry[]>('audit')).map(({ what }) => what);
+        expect(reminded(audit)[2]).toMatch(
+          /^reminder 3: cutover: a person is asked since .*; next reminder .*; a day of waiting costs \$0\.1\d$/,
+        );
+        expect(reminded(world.trail).length).toBeGreaterThanOrEqual(2);
+        expect(world.done.at(-1)).toBe('keep aws to gcp');
+        await answer(handle, 'cutover', 'approve');
+        await asked(handle, 'undo');
+        expect(world.record.waitingFor).toBe('');
         expect(await endOf(handle)).toBe('done');
       },
       { approvals },
