@@ -27,6 +27,7 @@ export type {
   EstatePlan,
   OperationResult,
   Rebuilt,
+  RehearsalResult,
   VerifyResult,
 } from '../model/operations.ts';
 export type { AuditEntry, Progress } from '../model/progress.ts';
@@ -128,6 +129,20 @@ export class EstateClient {
     by?: string | undefined;
   }): Promise<OperationHandle> {
     return this.#start('migrateService', workflowIds.migrateService(this.name, input.service), input);
+  }
+
+  /**
+   * Moves a sample (`1%`) of a service's objects under another name, takes it back, and tells what the whole would take:
+   * `(await handle.outcome<RehearsalResult>()).rehearsal`. The service itself is only read.
+   */
+  rehearse(input: {
+    service: string;
+    from: string;
+    to: string;
+    sample: string;
+    by?: string | undefined;
+  }): Promise<OperationHandle> {
+    return this.#start('rehearseMigration', workflowIds.rehearseMigration(this.name, input.service), input);
   }
 
   /** `confirm` is `<estate>/<service>`; without it a protected service is not removed. */

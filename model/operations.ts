@@ -7,6 +7,7 @@ import type { EndpointRecord, EndpointZone } from './endpoint-record.ts';
 import type { EstateCost } from './estate-cost.ts';
 import type { Step } from './progress.ts';
 import type { Orphan, RecordedPlacement, ServiceStatus } from './record.ts';
+import type { Rehearsal } from './rehearsal.ts';
 import type { Placement, ResourceSpec, ServiceType } from './service.ts';
 import type { Difference, RepairedTransfer } from './transfer.ts';
 
@@ -91,6 +92,16 @@ export const MigrateServiceInput = z.strictObject({
   source_retention: Duration.optional(),
   by: z.string().max(200).default(''),
 });
+export const RehearseMigrationInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  service: Name,
+  from: Name,
+  to: Name,
+  /** How many of the source's objects are copied and moved: `1%`. */
+  sample: z.string().regex(/^(?!0+(\.0+)?%)(100|[0-9]{1,2}(\.[0-9]{1,2})?)%$/, 'must be a share from 0.01% to 100%'),
+  by: z.string().max(200).default(''),
+});
 export const RecoverServiceInput = z.strictObject({
   v: z.literal(1).default(1),
   estate: Estate,
@@ -142,6 +153,7 @@ export type DeployEstateInput = z.infer<typeof DeployEstateInput>;
 export type DeployServiceInput = z.infer<typeof DeployServiceInput>;
 export type RemoveServiceInput = z.infer<typeof RemoveServiceInput>;
 export type MigrateServiceInput = z.infer<typeof MigrateServiceInput>;
+export type RehearseMigrationInput = z.infer<typeof RehearseMigrationInput>;
 export type RecoverServiceInput = z.infer<typeof RecoverServiceInput>;
 export type CheckEstateInput = z.infer<typeof CheckEstateInput>;
 export type VerifyServiceInput = z.infer<typeof VerifyServiceInput>;
@@ -166,6 +178,7 @@ export const workflowIds = {
   deployEstate: (estate: string) => `deploy-estate/${estate}`,
   deployService: (estate: string, service: string) => `deploy/${estate}/${service}`,
   migrateService: (estate: string, service: string) => `migrate/${estate}/${service}`,
+  rehearseMigration: (estate: string, service: string) => `rehearse/${estate}/${service}`,
   removeService: (estate: string, service: string) => `remove/${estate}/${service}`,
   recoverService: (estate: string, service: string) => `recover/${estate}/${service}`,
   checkEstate: (estate: string, id: string) => `check/${estate}-${id}`,
@@ -273,6 +286,9 @@ export interface Verified {
 
 /** `verified` is absent only where the run had nothing to say: it has attached to another one that ended without. */
 export type VerifyResult = OperationResult & { verified?: Verified | undefined };
+
+/** What a rehearsal has measured, and what follows from it for the whole. */
+export type RehearsalResult = OperationResult & { rehearsal?: Rehearsal | undefined };
 
 /** What the records buckets have of a run's audit trail. */
 export interface AuditVerdict {

@@ -197,6 +197,17 @@ export interface RepairedTransfer {
 /** More deletions at once than this, in a store of so many objects, are not carried out without asking. */
 export const mostDeletes = (objects: number): number => Math.max(1000, Math.floor(objects / 100));
 
+export const CopySampleInput = Transfer.extend({
+  /** The first of this many objects, in the order of their names, and so on. */
+  every: z.number().int().min(1),
+});
+export type CopySampleInput = z.input<typeof CopySampleInput>;
+
+export interface CopiedSample extends Amount {
+  /** Objects of the sample that cannot be copied. */
+  failed: number;
+}
+
 export const MeasureStoreInput = z.strictObject({ placement: PlacementRef });
 export type MeasureStoreInput = z.input<typeof MeasureStoreInput>;
 
@@ -215,5 +226,7 @@ export interface TransferActivities {
   verifyTransfer(input: VerifyTransferInput): Promise<VerifiedTransfer>;
   /** Makes the objects that a report names at the target what they are at the source. */
   repairTransfer(input: RepairTransferInput): Promise<RepairedTransfer>;
+  /** Copies every n-th object; source and target may be on one cloud. */
+  copySample(input: CopySampleInput): Promise<CopiedSample>;
   measureStore(input: MeasureStoreInput): Promise<MeasuredStore>;
 }

@@ -6,6 +6,7 @@ import { addToShard, openShard, Shard } from '../../model/shards.ts';
 import {
   type CopiedDelta,
   CopyDeltaInput,
+  CopySampleInput,
   CopyShardInput,
   type MeasuredStore,
   MeasureStoreInput,
@@ -27,6 +28,7 @@ import { Gate } from './gate.ts';
 import { objectsIn } from './listing.ts';
 import { Manifest, type ManifestLine } from './manifest.ts';
 import { repair } from './repair.ts';
+import { copyEveryNth, Sampling } from './sample.ts';
 import { rangePairs, verify } from './verify.ts';
 
 /** Shards in one file of a plan. */
@@ -256,6 +258,19 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
         transfer,
         () => ({ looked }),
         (pairing) => repair(pairing, { report, gone, beat: () => void looked++ }),
+      );
+    },
+
+    copySample(input) {
+      const { every, ...transfer } = parsed(CopySampleInput, input);
+      let saved = earlier(Sampling) ?? { cursor: '', listed: 0, objects: 0, bytes: 0, failed: 0 };
+      const save = (state: Sampling): void => {
+        saved = state;
+      };
+      return atPair(
+        transfer,
+        () => saved,
+        (pairing) => copyEveryNth(pairing, every, saved, save),
       );
     },
 

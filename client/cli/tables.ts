@@ -1,13 +1,14 @@
 /** Status, costs and results for people. Text from values; nothing here talks to Temporal. */
 import pc from 'picocolors';
 import { againstBudget, type EstateCost } from '../../model/estate-cost.ts';
-import type { Comparison, OperationResult, Rebuilt, Verified } from '../../model/operations.ts';
+import type { Comparison, OperationResult, Rebuilt, RehearsalResult, Verified } from '../../model/operations.ts';
 import { sumUsd } from '../../model/prices.ts';
 import { confirmCommand } from '../../model/rebuild.ts';
 import type { EstateRecord, ServiceSummary } from '../../model/record.ts';
 import { printable } from '../../model/text.ts';
 import { columns, type Row, usd } from './columns.ts';
 import { budgetText } from './plan-text.ts';
+import { elapsed } from './tree.ts';
 
 export function statusText(services: readonly ServiceSummary[]): string {
   if (services.length === 0)
@@ -189,3 +190,20 @@ const counted = (different: Comparison['found']['different']): string =>
   Object.entries(different)
     .map(([what, count]) => `, ${count} × ${what}`)
     .join('');
+
+/** What a rehearsal has measured, and what follows for the whole. */
+export function rehearsalText({ rehearsal, ...result }: RehearsalResult): string {
+  if (!rehearsal) return resultText(result);
+  const { service, from, to, sample, whole, measured, forecast } = rehearsal;
+  const [least, most] = forecast.refusedMs;
+  const amount = ({ objects, bytes }: typeof sample): string => `${objects} objects, ${(bytes / 1e9).toFixed(3)} GB`;
+  return [
+    `${pc.green('rehearsed')}: ${service} from ${from} to ${to} with ${amount(sample)}, switched and taken back; nothing is left of it`,
+    `  measured: ${measured.objectsPerSecond.toFixed(1)} objects and ${(measured.bytesPerSecond / 1e6).toFixed(3)} MB a second; writers refused for ${elapsed(measured.refusedMs)}`,
+    `  for all (${amount(whole)}): copying takes about ${elapsed(forecast.copyMs)} with as many workers; writers are refused for ${elapsed(least)} to ${elapsed(most)}`,
+    `  cost: ${forecast.oneTimeUsd === undefined ? 'what leaves the cloud is not priced' : `${usd(forecast.oneTimeUsd)} once`}, then ${usd(forecast.monthlyUsd)} a month on ${to} (list prices)`,
+    ...result.orphans.map(
+      ({ provider, name, reason }) => `  left behind: ${provider} ${printable(name)}: ${printable(reason)}`,
+    ),
+  ].join('\n');
+}
