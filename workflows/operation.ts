@@ -164,7 +164,10 @@ export class Operation {
   /** Says in the record what a person is asked, and keeps the trail, where reminders stand. */
   async #asks(text: string | undefined): Promise<void> {
     this.#asked = text;
-    await this.#show(this.#service);
+    // While it has lent its lock or is paused, the record is not its to write, and an answer must not wait for that to end.
+    const shown = this.gate.pass(() => this.#show(this.#service));
+    if (this.gate.isClosed) shown.catch(() => {});
+    else await shown;
     // In its own time: an answer must not wait for a bucket. What does not arrive goes with the next lines.
     if (text !== undefined) this.#keepLines().catch(() => {});
   }
