@@ -37,7 +37,9 @@ export type {
   EstatePlan,
   OperationResult,
   Rebuilt,
+  RehearsalResult,
   SteerResult,
+  VerifyResult,
 } from '../model/operations.ts';
 export type { AuditEntry, Progress } from '../model/progress.ts';
 export type { ServiceRecord, ServiceSummary } from '../model/record.ts';
@@ -159,6 +161,20 @@ export class EstateClient {
     return this.#start('steerService', workflowIds.steerService(this.name, input.service), input);
   }
 
+  /**
+   * Moves a sample (`1%`) of a service's objects under another name, takes it back, and tells what the whole would take:
+   * `(await handle.outcome<RehearsalResult>()).rehearsal`. The service itself is only read.
+   */
+  rehearse(input: {
+    service: string;
+    from: string;
+    to: string;
+    sample: string;
+    by?: string | undefined;
+  }): Promise<OperationHandle> {
+    return this.#start('rehearseMigration', workflowIds.rehearseMigration(this.name, input.service), input);
+  }
+
   /** `confirm` is `<estate>/<service>`; without it a protected service is not removed. */
   remove(input: {
     service: string;
@@ -197,6 +213,19 @@ export class EstateClient {
   confirm(input: { uid: string; by?: string | undefined }): Promise<OperationHandle> {
     const { uid: confirm, by } = input;
     return this.#start('rebuildEstate', workflowIds.rebuildEstate(this.name), { confirm, by });
+  }
+
+  /**
+   * Compares the placements of a service object by object; `repair` makes those that only keep copies equal to the current
+   * one. `from`: which one counts, where several are current. What it found: `(await handle.outcome<VerifyResult>()).verified`.
+   */
+  verify(input: {
+    service: string;
+    from?: string | undefined;
+    repair?: boolean | undefined;
+    by?: string | undefined;
+  }): Promise<OperationHandle> {
+    return this.#start('verifyService', workflowIds.verifyService(this.name, input.service), input);
   }
 
   /** Looks at every cloud and every record: what is the matter, and what to do. Changes nothing in the clouds. */

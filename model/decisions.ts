@@ -44,6 +44,31 @@ export interface ApprovalRules {
   required: number;
   approvers: { name: string; key?: string | undefined }[];
   identity: 'named' | 'signed';
+  /** From one reminder of an open question to the next, milliseconds. */
+  remindMs: number;
+}
+
+/** A question while it is open, as people see it. */
+export interface WaitingFor extends Question {
+  /** The exact JSON to paste as the payload of the signal or update `decide`. */
+  paste: string;
+  /** How many people must say the same; to reject, one is enough. */
+  required: number;
+  /** What has been said so far, obeyed or not: the last 10. */
+  given: Pick<RecordedDecision, 'question' | 'answer' | 'by' | 'at' | 'verified' | 'obeyed' | 'reason'>[];
+  /** Reminders so far, and when the next one comes, ISO; absent where the run ends its waiting by itself. */
+  reminders: number;
+  remindAt?: string | undefined;
+  /** Both placements of a migration, list price; absent where waiting costs nothing. */
+  costPerDayUsd?: number | undefined;
+}
+
+/** How long it has been open and what that costs, in one line: of reminders, details and `status`. */
+export function waitingText({ question, since, deadline, remindAt, costPerDayUsd }: WaitingFor, now: string): string {
+  const due = deadline && `deadline ${deadline}${now >= deadline ? ' has passed, it is still held' : ''}`;
+  const cost = costPerDayUsd !== undefined && `a day of waiting costs $${costPerDayUsd.toFixed(2)}`;
+  const parts = [`${question}: a person is asked since ${since}`, due, remindAt && `next reminder ${remindAt}`, cost];
+  return parts.filter(Boolean).join('; ');
 }
 
 export interface RecordedDecision extends Decision {

@@ -10,8 +10,10 @@ import type { FleetGap } from './fleet-mapping.ts';
 import type { Step } from './progress.ts';
 import type { Headroom, Quota, Shortage } from './quota.ts';
 import type { Orphan, RecordedPlacement, ServiceStatus } from './record.ts';
+import type { Rehearsal } from './rehearsal.ts';
 import type { Placement, ResourceSpec, ServiceType } from './service.ts';
 import type { Target } from './traffic.ts';
+import type { Difference, RepairedTransfer } from './transfer.ts';
 
 export const taskQueue = 'multi-cloud';
 
@@ -112,6 +114,16 @@ export const SteerServiceInput = z.strictObject({
   approval: Approval,
   by: z.string().max(200).default(''),
 });
+export const RehearseMigrationInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  service: Name,
+  from: Name,
+  to: Name,
+  /** How many of the source's objects are copied and moved: `1%`. */
+  sample: z.string().regex(/^(?!0+(\.0+)?%)(100|[0-9]{1,2}(\.[0-9]{1,2})?)%$/, 'must be a share from 0.01% to 100%'),
+  by: z.string().max(200).default(''),
+});
 export const RecoverServiceInput = z.strictObject({
   v: z.literal(1).default(1),
   estate: Estate,
@@ -199,6 +211,16 @@ export type DevicesCheck =
     }
   | ({ what: 'rows'; service: string } & DeviceRows);
 
+export const VerifyServiceInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: Estate,
+  service: Name,
+  /** Name of the provider whose placement counts, where several are current; default: the first by name. */
+  from: Name.optional(),
+  /** Make the placements that only keep copies what the current one is. */
+  repair: z.boolean().default(false),
+  by: z.string().max(200).default(''),
+});
 export const PlanEstateInput = z.strictObject({
   v: z.literal(1).default(1),
   estate: Estate,
@@ -212,8 +234,10 @@ export type DeployServiceInput = z.infer<typeof DeployServiceInput>;
 export type RemoveServiceInput = z.infer<typeof RemoveServiceInput>;
 export type MigrateServiceInput = z.infer<typeof MigrateServiceInput>;
 export type SteerServiceInput = z.infer<typeof SteerServiceInput>;
+export type RehearseMigrationInput = z.infer<typeof RehearseMigrationInput>;
 export type RecoverServiceInput = z.infer<typeof RecoverServiceInput>;
 export type CheckEstateInput = z.infer<typeof CheckEstateInput>;
+export type VerifyServiceInput = z.infer<typeof VerifyServiceInput>;
 export type PlanEstateInput = z.infer<typeof PlanEstateInput>;
 
 export interface OperationResult {
@@ -248,6 +272,7 @@ export const workflowIds = {
   deployService: (estate: string, service: string) => `deploy/${estate}/${service}`,
   migrateService: (estate: string, service: string) => `migrate/${estate}/${service}`,
   steerService: (estate: string, service: string) => `steer/${estate}/${service}`,
+  rehearseMigration: (estate: string, service: string) => `rehearse/${estate}/${service}`,
   removeService: (estate: string, service: string) => `remove/${estate}/${service}`,
   recoverService: (estate: string, service: string) => `recover/${estate}/${service}`,
   checkEstate: (estate: string, id: string) => `check/${estate}-${id}`,
@@ -257,6 +282,7 @@ export const workflowIds = {
   rebuildEstate: (estate: string) => `rebuild/${estate}`,
   cloudEstate: (estate: string) => `estate/${estate}`,
   cloudService: (estate: string, service: string) => `service/${estate}/${service}`,
+  verifyService: (estate: string, service: string) => `verify/${estate}/${service}`,
   planEstate: (estate: string, id: string) => `plan/${estate}-${id}`,
 } as const;
 
@@ -323,6 +349,46 @@ export interface EstatePlan {
   /** Quotas that the changes do not fit into: a run is held until they were raised. Absent where no cloud was asked. */
   short?: Shortage[] | undefined;
 }
+
+/** What a comparison of two placements has found. */
+export interface Findings {
+  /** Compared. */
+  objects: number;
+  bytes: number;
+  same: number;
+  /** How many differ, by how. */
+  different: Partial<Record<Difference, number>>;
+  /** First names of what differs, at most 5. */
+  differentNames: string[];
+  /** Key prefixes of the reports, at most 5: JSON lines, one for each difference, in the records bucket of the place that was compared. */
+  reports: string[];
+}
+
+/** A placement beside the one that counts. */
+export interface Comparison {
+  provider: string;
+  region: string;
+  role: RecordedPlacement['role'];
+  found: Findings;
+  /** What was done about it, and how it looks since then; absent where nothing was to be done. */
+  repaired?: (RepairedTransfer & { found: Findings }) | undefined;
+}
+
+/** How the placements of a service compare, object by object. */
+export interface Verified {
+  /** The provider whose placement counts. */
+  from: string;
+  /** Empty where there is nothing to compare it with. */
+  comparisons: Comparison[];
+  /** Whether nothing differs, or nothing does any more. */
+  equal: boolean;
+}
+
+/** `verified` is absent only where the run had nothing to say: it has attached to another one that ended without. */
+export type VerifyResult = OperationResult & { verified?: Verified | undefined };
+
+/** What a rehearsal has measured, and what follows from it for the whole. */
+export type RehearsalResult = OperationResult & { rehearsal?: Rehearsal | undefined };
 
 /** What the records buckets have of a run's audit trail. */
 export interface AuditVerdict {

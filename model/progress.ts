@@ -1,5 +1,5 @@
 /** What the `progress` query of every workflow type answers. */
-import type { Question } from './decisions.ts';
+import type { WaitingFor } from './decisions.ts';
 
 export const stepStatuses = ['pending', 'running', 'done', 'failed', 'undoing', 'undone', 'skipped'] as const;
 export type StepStatus = (typeof stepStatuses)[number];
@@ -13,11 +13,6 @@ export interface Step {
   finishedAt?: string | undefined;
   /** One line: what it made, or what went wrong and what to do. */
   detail?: string | undefined;
-}
-
-export interface WaitingFor extends Question {
-  /** The exact JSON to paste as the payload of the signal or update `decide`. */
-  paste: string;
 }
 
 export interface Progress {

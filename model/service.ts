@@ -18,6 +18,9 @@ export type ServiceType = (typeof serviceTypes)[number];
 /** Types whose resources hold what exists nowhere else: removing one needs a confirmation (`protect`). */
 export const statefulTypes: readonly ServiceType[] = ['iot_core', 'storage', 'data_lake', 'database'];
 
+/** Types whose placements are stores of objects. */
+export const objectTypes: readonly ServiceType[] = ['storage', 'data_lake'];
+
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
 

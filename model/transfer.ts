@@ -179,6 +179,38 @@ export interface VerifiedTransfer {
   report: string;
 }
 
+export const RepairTransferInput = Transfer.extend({
+  /** As a verification of this transfer has answered it. */
+  report: z.string().min(1),
+  /** What becomes of what only the target has. */
+  gone: z.enum(['delete', 'keep']),
+});
+export type RepairTransferInput = z.input<typeof RepairTransferInput>;
+
+export interface RepairedTransfer {
+  copied: Amount;
+  deleted: number;
+  /** Only at the target, and left there. */
+  kept: number;
+  failed: number;
+  /** First names of what failed, each with its reason, at most 5. */
+  failedNames: string[];
+}
+
+/** More deletions at once than this, in a store of so many objects, are not carried out without asking. */
+export const mostDeletes = (objects: number): number => Math.max(1000, Math.floor(objects / 100));
+
+export const CopySampleInput = Transfer.extend({
+  /** The first of this many objects, in the order of their names, and so on. */
+  every: z.number().int().min(1),
+});
+export type CopySampleInput = z.input<typeof CopySampleInput>;
+
+export interface CopiedSample extends Amount {
+  /** Objects of the sample that cannot be copied. */
+  failed: number;
+}
+
 export const MeasureStoreInput = z.strictObject({ placement: PlacementRef });
 export type MeasureStoreInput = z.input<typeof MeasureStoreInput>;
 
@@ -195,6 +227,10 @@ export interface TransferActivities {
   /** Brings the whole target to what the source has, deletions included. */
   copyDelta(input: CopyDeltaInput): Promise<CopiedDelta>;
   verifyTransfer(input: VerifyTransferInput): Promise<VerifiedTransfer>;
+  /** Makes the objects that a report names at the target what they are at the source. */
+  repairTransfer(input: RepairTransferInput): Promise<RepairedTransfer>;
+  /** Copies every n-th object; source and target may be on one cloud. */
+  copySample(input: CopySampleInput): Promise<CopiedSample>;
   measureStore(input: MeasureStoreInput): Promise<MeasuredStore>;
   /** As whom this worker writes to the store's cloud, in the words of a fence. */
   nameWriter(input: MeasureStoreInput): Promise<string>;

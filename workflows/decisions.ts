@@ -6,9 +6,10 @@ import {
   Decision,
   NamedDecision,
   planToken,
-  type Question,
   type RecordedDecision,
   refusal,
+  type WaitingFor,
+  waitingText,
 } from '../model/decisions.ts';
 import { isProof } from '../model/signature.ts';
 import type { Board } from './progress.ts';
@@ -28,11 +29,36 @@ const shortForms = [
   ['rejectCutover', 'cutover', 'reject'],
 ] as const;
 
+export interface Asked extends Pick<WaitingFor, 'question' | 'text' | 'deadline' | 'costPerDayUsd'> {
+  answers: [string, ...string[]];
+  /** What an answer is bound to. */
+  planHash: string;
+  /** What becomes of it when the deadline passes; default `hold`. */
+  onDeadline?: 'hold' | 'undo';
+  /** Nobody has to answer: the run goes on by itself, so nobody is reminded. */
+  optional?: boolean;
+}
+
+const now = (): string => new Date().toISOString();
+const asGiven = ({
+  question,
+  answer,
+  by,
+  at,
+  verified,
+  obeyed,
+  reason,
+}: RecordedDecision): WaitingFor['given'][number] => ({
+  ...{ question, answer, by, at, verified, obeyed },
+  ...(reason !== undefined && { reason }),
+});
+
 export class Decisions {
   readonly #board: Board;
+  readonly #onWaiting: (text: string | undefined) => Promise<void>;
   readonly #given: RecordedDecision[] = [];
-  #rules: ApprovalRules = { required: 1, approvers: [], identity: 'named' };
-  #question: Question | undefined;
+  #rules: ApprovalRules = { required: 1, approvers: [], identity: 'named', remindMs: 4 * 3_600_000 };
+  #question: WaitingFor | undefined;
   /** How often each command has come. */
   readonly #commands = new Map<string, number>();
   #onUndo: () => void = () => {};
@@ -40,8 +66,10 @@ export class Decisions {
   #undoObeyed = false;
   readonly #children: Pick<wf.ChildWorkflowHandle<wf.Workflow>, 'signal'>[] = [];
 
-  constructor(board: Board) {
+  /** `onWaiting` is told in one line what a person is waited for, and undefined when that is over. */
+  constructor(board: Board, onWaiting: (text: string | undefined) => Promise<void>) {
     this.#board = board;
+    this.#onWaiting = onWaiting;
     wf.setHandler(decide, (raw) => void this.#hear(raw, 'signal'), {
       description: 'Answer a question: {"question", "answer", "by", "plan", "comment"?, "proof"?}',
     });
@@ -110,47 +138,68 @@ export class Decisions {
 
   /**
    * Asks and waits. Ends with the first answer that as many people as required have given (one is enough to reject).
-   * When the deadline passes it goes on waiting (`hold`), or ends with undefined (`undo`).
+   * When the deadline passes it goes on waiting (`hold`), or ends with undefined (`undo`). Reminds now and then.
    */
-  async ask(
-    question: string,
-    text: string,
-    answers: [string, ...string[]],
-    planHash: string,
-    deadline: string | undefined,
-    onDeadline: 'hold' | 'undo',
-  ): Promise<string | undefined> {
+  async ask(asked: Asked): Promise<string | undefined> {
+    const { question, text, answers, planHash, deadline, onDeadline = 'hold', optional, costPerDayUsd } = asked;
+    const { required, remindMs } = this.#rules;
     const plan = planToken(planHash, wf.workflowInfo().firstExecutionRunId, question);
-    this.#question = { question, text, answers, plan, since: new Date().toISOString(), deadline };
     const paste = JSON.stringify({ question, answer: answers[0], by: '<your name>', plan }, null, 2);
-    this.#board.waitFor([{ ...this.#question, paste }]);
     const settled = (): string | undefined =>
-      answers.find((answer) => this.#votes(plan, answer) >= (answer === 'reject' ? 1 : this.#rules.required));
+      answers.find((answer) => this.#votes(plan, answer) >= (answer === 'reject' ? 1 : required));
+    const open: WaitingFor = {
+      ...{ question, text, answers, plan, since: now(), paste, required, reminders: 0 },
+      ...(deadline !== undefined && { deadline }),
+      ...(costPerDayUsd !== undefined && { costPerDayUsd }),
+      given: this.#given.filter((one) => one.plan === plan).map(asGiven),
+    };
+    this.#question = open;
     try {
-      if (onDeadline === 'undo' && deadline !== undefined)
-        await wf.condition(() => settled() !== undefined, Math.max(1, Date.parse(deadline) - Date.now()));
-      else await wf.condition(() => settled() !== undefined);
-      return settled();
+      for (let remind = false; ; remind = true) {
+        const due = deadline !== undefined && deadline > now() ? Date.parse(deadline) : undefined;
+        const reminder = optional ? undefined : Date.now() + remindMs;
+        if (reminder !== undefined) open.remindAt = new Date(reminder).toISOString();
+        if (remind) open.reminders++;
+        this.#board.waitFor([open]);
+        if (remind) this.#board.record('run', `reminder ${open.reminders}: ${waitingText(open, now())}`);
+        if (!optional) await this.#onWaiting(waitingText(open, now()));
+        const next = Math.min(due ?? Number.POSITIVE_INFINITY, reminder ?? Number.POSITIVE_INFINITY);
+        const isSettled = () => settled() !== undefined;
+        if (next === Number.POSITIVE_INFINITY) await wf.condition(isSettled);
+        else await wf.condition(isSettled, Math.max(1, next - Date.now()));
+        if (isSettled() || (onDeadline === 'undo' && deadline !== undefined && now() >= deadline)) return settled();
+      }
     } finally {
       this.#question = undefined;
       this.#board.waitFor([]);
+      if (!optional) await wf.CancellationScope.nonCancellable(() => this.#onWaiting(undefined));
     }
   }
 
+  /** The commands so far: one that comes after this counts, also while the record is still being told what is missing. */
+  heard(): ReadonlyMap<string, number> {
+    return new Map(this.#commands);
+  }
+
   /** Waits for `retryStep` or `undo`, at most this long. */
-  async pauseForRepair(ms: number): Promise<void> {
-    const before = this.#count(retryStep);
-    await wf.condition(() => this.#count(retryStep) > before || this.undoRequested, ms);
+  async pauseForRepair(heard: ReadonlyMap<string, number>, ms: number): Promise<void> {
+    await wf.condition(() => this.#isNew(retryStep, heard) || this.undoRequested, ms);
   }
 
   /** What to do about a compensation that failed; `retry` where nobody says anything for so long. */
-  async compensationVerdict(retryAfterMs: number | undefined): Promise<'retry' | 'abandon'> {
-    const before = { retry: this.#count(retryCompensation), abandon: this.#count(abandonCompensation) };
-    const retry = () => this.#count(retryCompensation) > before.retry;
-    const abandon = () => this.#count(abandonCompensation) > before.abandon;
-    if (retryAfterMs === undefined) await wf.condition(() => retry() || abandon());
-    else await wf.condition(() => retry() || abandon(), retryAfterMs);
+  async compensationVerdict(
+    heard: ReadonlyMap<string, number>,
+    retryAfterMs: number | undefined,
+  ): Promise<'retry' | 'abandon'> {
+    const abandon = () => this.#isNew(abandonCompensation, heard);
+    const verdict = () => abandon() || this.#isNew(retryCompensation, heard);
+    if (retryAfterMs === undefined) await wf.condition(verdict);
+    else await wf.condition(verdict, retryAfterMs);
     return abandon() ? 'abandon' : 'retry';
+  }
+
+  #isNew(signal: { name: string }, heard: ReadonlyMap<string, number>): boolean {
+    return this.#count(signal) > (heard.get(signal.name) ?? 0);
   }
 
   #count({ name }: { name: string }): number {
@@ -187,7 +236,7 @@ export class Decisions {
 
   #hear(raw: unknown, via: RecordedDecision['via']): RecordedDecision {
     const parsed = Decision.safeParse(raw);
-    const at = new Date().toISOString();
+    const at = now();
     if (!parsed.success) {
       this.#board.record('unknown', `decision ignored: ${explain(parsed.error)}`);
       return {
@@ -212,6 +261,10 @@ export class Decisions {
       ...(why && { reason: why }),
     };
     this.#given.push(recorded);
+    if (this.#question) {
+      this.#question.given = [...this.#question.given, asGiven(recorded)].slice(-10);
+      this.#board.waitFor([this.#question]);
+    }
     const { question, answer, by, comment } = parsed.data;
     this.#board.record(
       `${by} (${verified ? 'VERIFIED' : 'UNVERIFIED'})`,

@@ -77,7 +77,10 @@ export async function approved(
 ): Promise<void> {
   op.board.phase('waiting for approval of the plan');
   const deadline = new Date(Date.now() + deadlineMs).toISOString();
-  const answer = await op.decisions.ask('plan', text, ['approve', 'reject'], hash, deadline, onDeadline);
+  const answer = await op.decisions.ask({
+    ...{ question: 'plan', text, answers: ['approve', 'reject'] },
+    ...{ planHash: hash, deadline, onDeadline },
+  });
   if (answer === undefined)
     throw failure('ApprovalExpired', `Nobody approved the plan before ${deadline}; nothing was changed.`);
   if (answer === 'reject') throw failure('ApprovalRejected', 'The plan was rejected; nothing was changed.');

@@ -1,7 +1,7 @@
 /** Fences that stand where no operation is at work: their run was lost, and writers are refused for nothing. */
 import type { Fence } from '../model/fence.ts';
 import type { ServiceRecord } from '../model/record.ts';
-import type { Owner, Placement } from '../model/service.ts';
+import { type Owner, objectTypes, type Placement } from '../model/service.ts';
 import { cloud, urgent } from './calls.ts';
 import type { Operation } from './operation.ts';
 import { placementOf } from './removal.ts';
@@ -15,9 +15,7 @@ export async function standingFences(
   { placements, intents, migration }: ServiceRecord,
 ): Promise<{ placement: Placement; fence: Fence }[]> {
   if (migration || intents.some(({ operation }) => operation === 'failover')) return [];
-  const stores = placements.filter(
-    ({ type, role }) => role === 'current' && (type === 'storage' || type === 'data_lake'),
-  );
+  const stores = placements.filter(({ type, role }) => role === 'current' && objectTypes.includes(type));
   const found = await Promise.all(
     stores.map(async (recorded) => {
       const placement = placementOf(owner, recorded);

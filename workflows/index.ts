@@ -10,6 +10,8 @@ export { migrateService } from './migrate-service.ts';
 export { planEstate } from './plan-estate.ts';
 export { rebuildEstate } from './rebuild-estate.ts';
 export { recoverService } from './recover-service.ts';
+export { rehearseMigration } from './rehearse-migration.ts';
 export { removeService } from './remove-service.ts';
 export { steerService } from './steer-service.ts';
 export { verifyAudit } from './verify-audit.ts';
+export { verifyService } from './verify-service.ts';

@@ -76,7 +76,7 @@ export class Locks {
       const acquired = await this.#ask(service, asker);
       if (acquired.granted) {
         if (service) {
-          this.#services.push(service);
+          if (!this.#services.includes(service)) this.#services.push(service);
           this.#asked.set(service, asker);
         } else this.#estateLocked = true;
         return { revision: acquired.revision };

@@ -25,15 +25,25 @@ export async function migrateService(raw: unknown): Promise<OperationResult> {
 
 export async function carryOut(op: Operation, planned: PlannedMigration): Promise<void> {
   const migration = new Migration(op, planned);
-  await migration.provisionTarget(planned.type, planned.target);
+  await fill(migration, planned);
+  await migration.approveCutover(planned.plan);
+  await cutOver(migration);
+  await migration.retireSource();
+}
+
+/** Until the target is close behind the source. */
+export async function fill(migration: Migration, { type, target }: PlannedMigration): Promise<void> {
+  await migration.provisionTarget(type, target);
   await migration.copy();
   await migration.follow();
-  await migration.approveCutover(planned.plan);
+}
+
+/** Until nothing can be lost any more by staying on the target. */
+export async function cutOver(migration: Migration): Promise<void> {
   await migration.verify();
   await migration.lowerTtl();
   await migration.fenceSource();
   await migration.copyRest();
   await migration.switchOver();
   await migration.soak();
-  await migration.retireSource();
 }

@@ -64,13 +64,14 @@ export interface PlannedMigration extends Move {
   target: PlannedPlacement;
 }
 
-/** Plans the move and takes the lock of the service. */
+/** Plans the move and takes the lock of the service. `known`: the estate where it was loaded already. */
 export async function planMigration(
   op: Operation,
   input: MigrateServiceInput,
+  known?: LoadedEstate,
 ): Promise<PlannedMigration | { attached: OperationResult }> {
   const { service, from, to } = input;
-  const loaded = await control.loadEstate({ estate: input.estate });
+  const loaded = known ?? (await control.loadEstate({ estate: input.estate }));
   const { estate, approvals } = loaded;
   op.decisions.obey(approvals);
   op.about(estate.name, service, estate.services[service]?.type);

@@ -9,10 +9,13 @@ import type { Move } from './migration-plan.ts';
 
 export const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(3);
 
+/** A day of both placements, USD. */
+export const waitingCost = (placements: readonly (RecordedPlacement | undefined)[]): number =>
+  placements.reduce((sum, one) => sum + (one?.monthlyCostUsd ?? 0), 0) / 30;
+
 /** What is asked before the cutover: what has been done, what it has cost, what will happen. */
 export function cutoverText(move: Move, target: RecordedPlacement, plan: EstatePlan, lag: string): string {
   const { service, source, holds, soakMs, fenceMs, escapes, traffic } = move;
-  const perDay = target.monthlyCostUsd / 30;
   const escaping =
     escapes.length > 0
       ? ` The fence does not stop ${escapes.slice(0, 3).join(', ')}${escapes.length > 3 ? ` and ${escapes.length - 3} more` : ''}: stop them yourself, or what they write meanwhile is lost.`
@@ -21,7 +24,7 @@ export function cutoverText(move: Move, target: RecordedPlacement, plan: EstateP
   return (
     `Cut ${service} over from ${source.provider} to ${target.provider}? ` +
     `${holds.objects} objects (${gigabytes(holds.bytes)} GB) are copied and compared; ${lag}. ` +
-    `Copying cost about $${plan.cost.oneTimeUsd.toFixed(2)} (list price); each day of waiting costs $${perDay.toFixed(2)}. ` +
+    `Copying cost about $${plan.cost.oneTimeUsd.toFixed(2)} (list price); each day of waiting costs $${waitingCost([source, target]).toFixed(2)} for both, and what is copied meanwhile. ` +
     `On approve: writers are refused on ${source.provider}${fenceMs > 0 ? ` (up to ${hours(fenceMs)} until that holds everywhere)` : ''}, the rest is copied and compared, ${steered}; ` +
     `for ${hours(soakMs)} it can go back with all that was written since. On reject everything is taken back.${escaping}`
   );
@@ -59,6 +62,11 @@ export function feedText(feed: FollowedFeed | undefined, problem: string): strin
   const lag = feed.applied > 0 ? `, each within ${(feed.lagMs / 1000).toFixed(1)} s` : '';
   return `; ${feed.applied} changes brought since, as its cloud told of them${lag}, ${feed.behind} under way`;
 }
+
+/** Asked before a repair deletes as much. */
+export const extraText = (service: string, provider: string, extra: number, limit: number): string =>
+  `${service} on ${provider} has ${extra} objects that the current placement lacks, more than ${limit}: nothing was changed yet. ` +
+  'continue deletes them there, undo leaves everything as it is.';
 
 export const deltaText = ({ copied, deleted }: CopiedDelta): string =>
   `${copied.objects} objects (${gigabytes(copied.bytes)} GB) copied, ${deleted} deleted`;

@@ -13,6 +13,7 @@ import type { ServiceType } from '../model/service.ts';
 import {
   type CopiedDelta,
   type CopiedObjects,
+  mostDeletes,
   type PlacementRef,
   type PlannedTransfer,
   placementRef,
@@ -33,6 +34,7 @@ import {
   refuseCorrupted,
   refuseDifferent,
   refusedText,
+  waitingCost,
 } from './migration-text.ts';
 import type { Operation } from './operation.ts';
 import { provisionService } from './provisioning.ts';
@@ -81,7 +83,7 @@ export class Migration {
     this.#move = move;
     this.#source = move.source;
     this.#feeds = new Feeds(op, move.owner);
-    this.#maxDeletes = Math.max(1000, Math.floor(move.holds.objects / 100));
+    this.#maxDeletes = mostDeletes(move.holds.objects);
   }
 
   async provisionTarget(type: ServiceType, target: PlannedPlacement): Promise<void> {
@@ -153,7 +155,10 @@ export class Migration {
     this.#op.board.phase('waiting for approval of the cutover');
     const text = cutoverText(this.#move, this.#made, plan, this.#lag);
     const answer = await this.#whileFollowing(() =>
-      this.#op.decisions.ask('cutover', text, ['approve', 'reject'], hash, deadline, onDeadline),
+      this.#op.decisions.ask({
+        ...{ question: 'cutover', text, answers: ['approve', 'reject'] },
+        ...{ planHash: hash, deadline, onDeadline, costPerDayUsd: waitingCost([source, this.#made]) },
+      }),
     );
     const kept = `everything was taken back; ${service} stays on ${source.provider}`;
     if (answer === undefined)
@@ -260,7 +265,10 @@ export class Migration {
     this.#op.decisions.askBeforeUndo();
     const text = `${service} is on ${this.#made.provider}. Until ${until} it can go back to ${source.provider}, with all that was written since; after that only by another migration.`;
     const answer = await this.#whileFollowing(() =>
-      this.#op.decisions.ask('undo', text, ['approve'], hash, until, 'undo'),
+      this.#op.decisions.ask({
+        ...{ question: 'undo', text, answers: ['approve'], planHash: hash },
+        ...{ deadline: until, onDeadline: 'undo', optional: true },
+      }),
     );
     if (answer !== undefined)
       throw failure('UndoRequested', `The switch was taken back; ${service} is on ${source.provider} again.`);
@@ -592,7 +600,8 @@ export class Migration {
   async #ask(question: string, text: string, answers: [string, ...string[]]): Promise<string> {
     const hash = `${this.#move.hash} ${++this.#asked}`;
     this.#op.board.phase(`waiting for a decision about ${question}`);
-    return (await this.#op.decisions.ask(question, text, answers, hash, undefined, 'hold')) ?? 'undo';
+    const costPerDayUsd = waitingCost([this.#source, this.#target]);
+    return (await this.#op.decisions.ask({ question, text, answers, planHash: hash, costPerDayUsd })) ?? 'undo';
   }
 
   #note(stage: MigrationRecord['stage'], roles: Part[] = []): Promise<void> {

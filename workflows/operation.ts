@@ -45,7 +45,7 @@ const Leftovers = z.object({
 export class Operation {
   readonly trail = new Trail();
   readonly board = new Board((entry) => this.trail.note(entry));
-  readonly decisions = new Decisions(this.board);
+  readonly decisions = new Decisions(this.board, (text) => this.#asks(text));
   /** Where the run may stop between two steps. */
   readonly gate = new Gate(this.board);
   readonly locks: Locks;
@@ -61,6 +61,10 @@ export class Operation {
   #writes = 0;
   #waits: Promise<Waits> | undefined;
   readonly #scope = new wf.CancellationScope();
+  /** What holds the run, until it is repaired. */
+  #missing: { status: ServiceStatus; why: string } | undefined;
+  /** What a person is asked. */
+  #asked: string | undefined;
   /** Why the run must stop although nothing failed. */
   #stopped: wf.ApplicationFailure | undefined;
 
@@ -73,7 +77,8 @@ export class Operation {
       waits: () => this.waits(),
       mayPass,
       parked: async (why) => {
-        if (this.#service) await this.#show(this.#service, why ? 'needs-operator' : this.status, why ?? '');
+        this.#missing = why === undefined ? undefined : { status: 'needs-operator', why };
+        await this.#show(this.#service);
       },
     });
     this.#hear(pause, (by) => this.gate.close('pause', `paused by ${by}; signal resume lets it go on`));
@@ -141,22 +146,38 @@ export class Operation {
         if (mayHaveWorked(error)) this.saga.unsettle();
         if (wf.isCancellation(error) || !mayPass(error)) throw error;
         const why = reason(error);
+        const heard = this.decisions.heard();
         this.board.block(why);
-        await this.#show(service, 'blocked', why);
+        this.#missing = { status: 'blocked', why };
+        await this.#show(service);
         const { blockedMs } = await this.waits();
         try {
-          await this.decisions.pauseForRepair(blockedMs);
+          await this.decisions.pauseForRepair(heard, blockedMs);
         } finally {
           this.board.block(undefined); // an undo, or a cancellation, ends the wait as well
+          this.#missing = undefined;
         }
-        await this.#show(service, this.status, '');
+        await this.#show(service);
       }
     }
   }
 
-  /** A run that is about no service, or not about one alone, shows it in its own details. */
-  async #show(service: string, status: ServiceStatus, waitingFor: string): Promise<void> {
-    if (service) await this.write(service, { kind: 'status', status, waitingFor: waitingFor.slice(0, 300) });
+  /** Says in the record what a person is asked, and keeps the trail, where reminders stand. */
+  async #asks(text: string | undefined): Promise<void> {
+    this.#asked = text;
+    // While it has lent its lock or is paused, the record is not its to write, and an answer must not wait for that to end.
+    const shown = this.gate.pass(() => this.#show(this.#service));
+    if (this.gate.isClosed) shown.catch(() => {});
+    else await shown;
+    // In its own time: an answer must not wait for a bucket. What does not arrive goes with the next lines.
+    if (text !== undefined) this.#keepLines().catch(() => {});
+  }
+
+  /** What the record says of this run. One that is about no service, or not about one alone, shows it in its own details. */
+  async #show(service: string | undefined): Promise<void> {
+    if (!service) return;
+    const { status, why } = this.#missing ?? { status: this.status, why: this.#asked ?? '' };
+    await this.write(service, { kind: 'status', status, waitingFor: why.slice(0, 300) });
   }
 
   #hear(signal: wf.SignalDefinition<[Command]>, obey: (by: string) => void): void {
@@ -181,10 +202,12 @@ export class Operation {
 
   /** Ends when what this run has done so far is in a records bucket. */
   async keepTrail(service: string): Promise<void> {
-    await this.held(service, () =>
-      this.trail.keep((placement, lines) =>
-        records(placement.provider, 'audit trail').appendAudit({ placement, lines }),
-      ),
+    await this.held(service, () => this.#keepLines());
+  }
+
+  #keepLines(): Promise<void> {
+    return this.trail.keep((placement, lines) =>
+      records(placement.provider, 'audit trail').appendAudit({ placement, lines }),
     );
   }
 

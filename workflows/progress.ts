@@ -1,6 +1,7 @@
 /** What a run shows of itself: steps, what it waits for, who did what. One instance a run; answers the queries of the contract. */
 import * as wf from '@temporalio/workflow';
-import type { AuditEntry, Progress, Step, WaitingFor } from '../model/progress.ts';
+import { type WaitingFor, waitingText } from '../model/decisions.ts';
+import type { AuditEntry, Progress, Step } from '../model/progress.ts';
 import { markdown } from '../model/text.ts';
 
 export const progress = wf.defineQuery<Progress>('progress');
@@ -129,6 +130,8 @@ export class Board {
       lines.push(
         '',
         `🖐 **${markdown(one.text)}**`,
+        markdown(waitingText(one, now())),
+        ...one.given.map((given) => `- ${markdown(givenText(given, one.required))}`),
         `Answers: ${one.answers.map((answer) => `\`${answer}\``).join(', ')}. Send the signal or update \`decide\` with`,
         '```json',
         one.paste,
@@ -143,6 +146,13 @@ export class Board {
     wf.setCurrentDetails(lines.join('\n'));
   }
 }
+
+/** What somebody has said to a question, and whether it counts. */
+const givenText = (
+  { question, answer, by, at, verified, obeyed, reason }: WaitingFor['given'][number],
+  required: number,
+): string =>
+  `${at} ${by} (${verified ? 'VERIFIED' : 'UNVERIFIED'}): ${question} ${answer}${obeyed ? `, counts (${required} needed)` : `, not obeyed: ${reason}`}`;
 
 /** The innermost message of a failure: what happened, to what, and what to do. */
 export function reason(error: unknown): string {

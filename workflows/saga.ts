@@ -112,10 +112,11 @@ export class Saga {
         const orphans = failed.map(({ compensation, error }) => ({ ...compensation.orphan, reason: reason(error) }));
         const passing = failed.every(({ error }) => this.#around.mayPass(error));
         const text = `left behind: ${orphans.map(({ provider, name, reason }) => `${provider} ${name} (${reason})`).join(', ')}. Repair the cause${passing ? '; the run looks again by itself' : ''}: signal retryCompensation tries at once, abandonCompensation gives up and lists them as orphans`;
+        const heard = decisions.heard();
         board.block(text, true);
         await this.#around.parked(text);
         const { blockedMs } = await this.#around.waits();
-        const verdict = await decisions.compensationVerdict(passing ? blockedMs : undefined);
+        const verdict = await decisions.compensationVerdict(heard, passing ? blockedMs : undefined);
         board.block(undefined);
         await this.#around.parked(undefined);
         if (verdict === 'abandon') return orphans;

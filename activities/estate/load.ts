@@ -66,13 +66,16 @@ export function createEstateActivities({ estateFile, allowedNames, waits }: Esta
           `estate: found ${JSON.stringify(asked.slice(0, 40))}; this worker serves ${estate.name}. Leave the field out or start the run where a worker of that estate listens.`,
           'InvalidInput',
         );
-      const { required, approvers, identity, deadline, on_deadline: onDeadline } = estate.approvals;
+      const { required, approvers, identity, deadline, on_deadline: onDeadline, remind } = estate.approvals;
       return {
         estate,
         hash: createHash('sha256')
           .update(JSON.stringify([estate.services, estate.placement, estate.cost]))
           .digest('hex'),
-        approvals: { required, approvers, identity, deadlineMs: durationMs(deadline), onDeadline },
+        approvals: {
+          ...{ required, approvers, identity, remindMs: durationMs(remind) },
+          ...{ deadlineMs: durationMs(deadline), onDeadline },
+        },
         warnings: [...own.warnings, ...merged.warnings]
           .map(({ message }) => message)
           .filter((text, at, all) => all.indexOf(text) === at),

@@ -91,7 +91,8 @@ export function createPlacementActivities({ sheets }: { sheets: Sheets }) {
       if (first) throw ApplicationFailure.nonRetryable(errors.map(({ message }) => message).join('\n'), first.type);
 
       const gone = Object.values(records)
-        .filter(({ service, placements }) => placements.length > 0 && !estate.services[service])
+        // What a run is at work on, such as a rehearsal, it takes away itself.
+        .filter(({ service, placements, holder }) => placements.length > 0 && !holder && !estate.services[service])
         .map(({ service }) => removedFromFile(service));
       const retyped = proposals.filter(({ service }) => only.includes(service));
       const planned = Object.fromEntries(Object.entries(estate.services).filter(([service]) => only.includes(service)));

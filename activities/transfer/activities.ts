@@ -5,12 +5,14 @@ import { addToShard, openShard, Shard } from '../../model/shards.ts';
 import {
   type CopiedDelta,
   CopyDeltaInput,
+  CopySampleInput,
   CopyShardInput,
   type MeasuredStore,
   MeasureStoreInput,
   type PlacementRef,
   type PlannedTransfer,
   PlanTransferInput,
+  RepairTransferInput,
   refusals,
   type TransferActivities,
   VerifyTransferInput,
@@ -24,6 +26,8 @@ import { Gate } from './gate.ts';
 import { objectsIn } from './listing.ts';
 import { Manifest, type ManifestLine } from './manifest.ts';
 import { pairings, type TransferDependencies } from './pairing.ts';
+import { repair } from './repair.ts';
+import { copyEveryNth, Sampling } from './sample.ts';
 import { rangePairs, verify } from './verify.ts';
 
 /** Shards in one file of a plan. */
@@ -221,6 +225,29 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
           const beat = (): void => void compared++;
           return verify({ pairing, known, bodies, report, beat }, pairs);
         },
+      );
+    },
+
+    repairTransfer(input) {
+      const { report, gone, ...transfer } = parsed(RepairTransferInput, input);
+      let looked = 0;
+      return atPair(
+        transfer,
+        () => ({ looked }),
+        (pairing) => repair(pairing, { report, gone, beat: () => void looked++ }),
+      );
+    },
+
+    copySample(input) {
+      const { every, ...transfer } = parsed(CopySampleInput, input);
+      let saved = earlier(Sampling) ?? { cursor: '', listed: 0, objects: 0, bytes: 0, failed: 0 };
+      const save = (state: Sampling): void => {
+        saved = state;
+      };
+      return atPair(
+        transfer,
+        () => saved,
+        (pairing) => copyEveryNth(pairing, every, saved, save),
       );
     },
 

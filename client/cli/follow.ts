@@ -1,5 +1,6 @@
 /** Follows a run to its end, or to where a person is needed. Ctrl-C detaches and leaves it running. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { waitingText } from '../../model/decisions.ts';
 import type { OperationResult } from '../../model/operations.ts';
 import { printable } from '../../model/text.ts';
 import { OperationFailed, type OperationHandle } from '../operation-handle.ts';
@@ -25,7 +26,11 @@ const silenceMs = 8000;
 export async function leaveOrFollow(
   session: Session,
   handle: OperationHandle,
-  { detach, ...options }: FollowOptions & { detach?: boolean | undefined },
+  {
+    detach,
+    text = resultText,
+    ...options
+  }: FollowOptions & { detach?: boolean | undefined; text?: (result: OperationResult) => string },
 ): Promise<void> {
   if (detach) {
     if (session.json) printJson({ workflowId: handle.workflowId });
@@ -34,7 +39,7 @@ export async function leaveOrFollow(
   }
   const result = await follow(session, handle, options);
   if (session.json) printEvent({ event: 'result', ...result });
-  else print(resultText(result));
+  else print(text(result));
 }
 
 /** The result; a failure, or a reason to leave before the end, as the exit code that says so. */
@@ -142,8 +147,9 @@ function leaving(handle: OperationHandle, view: View | undefined, interrupted: b
     return new Exit(
       exitCodes.waiting,
       [
-        ...waiting.flatMap(({ text, workflowId: asks }) => [
-          `Waits for a person: ${printable(text)}`,
+        ...waiting.flatMap(({ workflowId: asks, ...one }) => [
+          `Waits for a person: ${printable(one.text)}`,
+          `  ${printable(waitingText(one, new Date().toISOString()))}`,
           `  approve: npx multi-cloud approve ${asks}`,
           `  reject:  npx multi-cloud reject ${asks}`,
         ]),

@@ -13,6 +13,7 @@ import { recover } from './commands/recover.ts';
 import { remove } from './commands/remove.ts';
 import { costs, status } from './commands/status.ts';
 import { traffic } from './commands/traffic.ts';
+import { verify } from './commands/verify.ts';
 import { Exit, exitCodes, explain } from './exit.ts';
 import { addressOf, type GlobalOptions, printEvent } from './session.ts';
 
@@ -54,6 +55,7 @@ for (const command of [
   remove,
   recover,
   devices,
+  verify,
   doctor,
   permissions,
   worker,

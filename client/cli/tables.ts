@@ -1,7 +1,15 @@
 /** Status, costs and results for people. Text from values; nothing here talks to Temporal. */
 import pc from 'picocolors';
 import { againstBudget, type EstateCost } from '../../model/estate-cost.ts';
-import type { OperationResult, Rebuilt, Steered, SteerResult } from '../../model/operations.ts';
+import type {
+  Comparison,
+  OperationResult,
+  Rebuilt,
+  RehearsalResult,
+  Steered,
+  SteerResult,
+  Verified,
+} from '../../model/operations.ts';
 import { sumUsd } from '../../model/prices.ts';
 import { confirmCommand } from '../../model/rebuild.ts';
 import type { EstateRecord, ServiceSummary } from '../../model/record.ts';
@@ -9,6 +17,7 @@ import { printable } from '../../model/text.ts';
 import { shownTargets } from '../../model/traffic.ts';
 import { columns, type Row, usd } from './columns.ts';
 import { budgetText } from './plan-text.ts';
+import { elapsed } from './tree.ts';
 
 export function statusText(services: readonly ServiceSummary[]): string {
   if (services.length === 0)
@@ -169,5 +178,50 @@ export function rebuiltText({ uid, services, refused }: Rebuilt, orphans: Operat
     ),
     `The records of UID ${uid} are read-only until somebody has compared them with what runs (npx multi-cloud doctor) and confirms them:`,
     `  ${confirmCommand(uid)}`,
+  ].join('\n');
+}
+
+/** How placements compare, and what was done about it. */
+export function verifiedText(service: string, { from, comparisons }: Verified): string {
+  if (comparisons.length === 0) return `${service} is on ${from} alone: there is nothing to compare.`;
+  return comparisons.flatMap((one) => comparisonLines(from, one)).join('\n');
+}
+
+function comparisonLines(from: string, { provider, role, found, repaired }: Comparison): string[] {
+  const left = (repaired ?? { found }).found;
+  const equal = Object.keys(left.different).length === 0;
+  const { reports, differentNames, different } = found;
+  return [
+    `${equal ? pc.green('✔') : pc.red('✘')} ${provider} (${role}) against ${from}: ${found.objects} objects, ${(found.bytes / 1e9).toFixed(3)} GB compared, ${found.same} the same${counted(different)}`,
+    ...(differentNames.length > 0 ? [`  such as ${differentNames.map(printable).join(', ')}`] : []),
+    ...reports.map((key) => `  report in the records bucket of ${provider}: ${key}`),
+    ...(repaired
+      ? [
+          `  repaired: ${repaired.copied.objects} copied, ${repaired.deleted} deleted, ${repaired.kept} kept because they are only there, ${repaired.failed} failed${repaired.failedNames.length > 0 ? `, such as ${repaired.failedNames.map(printable).join(', ')}` : ''}`,
+          `  afterwards: ${equal ? 'all the same' : counted(left.different).slice(2)}`,
+        ]
+      : []),
+  ];
+}
+
+const counted = (different: Comparison['found']['different']): string =>
+  Object.entries(different)
+    .map(([what, count]) => `, ${count} × ${what}`)
+    .join('');
+
+/** What a rehearsal has measured, and what follows for the whole. */
+export function rehearsalText({ rehearsal, ...result }: RehearsalResult): string {
+  if (!rehearsal) return resultText(result);
+  const { service, from, to, sample, whole, measured, forecast } = rehearsal;
+  const [least, most] = forecast.refusedMs;
+  const amount = ({ objects, bytes }: typeof sample): string => `${objects} objects, ${(bytes / 1e9).toFixed(3)} GB`;
+  return [
+    `${pc.green('rehearsed')}: ${service} from ${from} to ${to} with ${amount(sample)}, switched and taken back; nothing is left of it`,
+    `  measured: ${measured.objectsPerSecond.toFixed(1)} objects and ${(measured.bytesPerSecond / 1e6).toFixed(3)} MB a second; writers refused for ${elapsed(measured.refusedMs)}`,
+    `  for all (${amount(whole)}): copying takes about ${elapsed(forecast.copyMs)} with as many workers; writers are refused for ${elapsed(least)} to ${elapsed(most)}`,
+    `  cost: ${forecast.oneTimeUsd === undefined ? 'what leaves the cloud is not priced' : `${usd(forecast.oneTimeUsd)} once`}, then ${usd(forecast.monthlyUsd)} a month on ${to} (list prices)`,
+    ...result.orphans.map(
+      ({ provider, name, reason }) => `  left behind: ${provider} ${printable(name)}: ${printable(reason)}`,
+    ),
   ].join('\n');
 }

@@ -1,6 +1,7 @@
 /** A run with the runs it started, as one picture: their steps joined by name, what waits, what is blocked. */
 
-import type { Progress, Step, WaitingFor } from '../../model/progress.ts';
+import type { WaitingFor } from '../../model/decisions.ts';
+import type { Progress, Step } from '../../model/progress.ts';
 import type { OperationHandle } from '../operation-handle.ts';
 
 export interface View {

@@ -14,6 +14,7 @@ import { recover } from '../../client/cli/commands/recover.ts';
 import { remove } from '../../client/cli/commands/remove.ts';
 import * as status from '../../client/cli/commands/status.ts';
 import { traffic } from '../../client/cli/commands/traffic.ts';
+import { verify } from '../../client/cli/commands/verify.ts';
 import type { EstatePlan } from '../../model/operations.ts';
 import { lines, multiCloud } from './command.ts';
 
@@ -32,7 +33,7 @@ test('every command has a help with an example, and the help of all lists them',
     ...Object.values(programs),
     ...Object.values(status),
   ]
-    .concat([plan, deploy, remove, recover, doctor, migrate, permissions, traffic])
+    .concat([plan, deploy, remove, recover, verify, doctor, migrate, permissions, traffic])
     .map((make) => make());
   const { code, out, err } = await multiCloud(['--help']);
   expect([code, err]).toEqual([0, '']);

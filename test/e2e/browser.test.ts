@@ -3,6 +3,9 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
+import { taskQueue, workflowIds } from '../../model/operations.ts';
+import type { Progress } from '../../model/progress.ts';
+import type { ServiceRecord } from '../../model/record.ts';
 import { localRun } from '../local/stack.ts';
 import { type OwnWorker, ownWorker, quietTemporal, writeEstate } from './own-worker.ts';
 
@@ -37,8 +40,9 @@ const visible = 'visible=true';
     quietTemporal();
     const estate = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), 'browser', {
       firmware: { type: 'storage', redundancy: 2, protect: false },
+      movable: { type: 'storage', preferred_providers: ['aws', 'gcp'] },
     });
-    worker = await ownWorker(namespace, estate);
+    worker = await ownWorker(namespace, estate, undefined, undefined, undefined, undefined, (real) => real);
     browser = await chromium.launch({ executablePath: executablePath ?? '', args: flags });
     page = await browser.newPage({ viewport: { width: 1400, height: 1000 } });
     page.on('request', (request) => {
@@ -98,6 +102,60 @@ const visible = 'visible=true';
 
     const result = await worker.client.workflow.getHandle(workflowId).result();
     expect(result).toMatchObject({ outcome: 'done', estate: 'browser', orphans: [] });
+    expect(strangers).toEqual([]);
+  }, 120_000);
+
+  it('approves a cutover with the signal approveCutover and what the details show', async () => {
+    const { workflow } = worker.client;
+    const start = (type: string, input: object) =>
+      workflow.start(type, { taskQueue, workflowId: `${type}/by-hand`, args: [input] });
+    // The run before has deployed it, too.
+    const record = await workflow
+      .getHandle(workflowIds.cloudService('browser', 'movable'))
+      .query<ServiceRecord>('record');
+    const [from = ''] = record.placements.map(({ provider }) => provider);
+    const to = from === 'aws' ? 'gcp' : 'aws';
+    const migration = await start('migrateService', {
+      service: 'movable',
+      from,
+      to,
+      soak: '1s',
+      source_retention: '1s',
+    });
+    const asked = async (question: string) => {
+      for (;;) {
+        const { waitingFor } = await migration.query<Progress>('progress');
+        const one = waitingFor.find((each) => each.question === question);
+        if (one) return one;
+        await page.waitForTimeout(200);
+      }
+    };
+    const { plan } = await asked('cutover');
+    const runs = `${localRun().temporal.ui}/namespaces/${namespace}/workflows`;
+    const send = async (payload: object): Promise<void> => {
+      await page.goto(`${runs}/${encodeURIComponent(migration.workflowId)}`);
+      await page.getByRole('button', { name: 'More Actions' }).locator(visible).click();
+      await page.getByTestId('signal-button').locator(visible).click();
+      const dialog = page.getByTestId('signal-confirmation-modal').locator(visible);
+      await dialog.getByTestId('signal-select-button').click();
+      await page
+        .getByRole('option', { name: /approveCutover/ })
+        .locator(visible)
+        .first()
+        .click();
+      const data = dialog.getByRole('textbox', { name: 'Data' });
+      await data.click();
+      await page.keyboard.insertText(JSON.stringify(payload, null, 2));
+      await data.blur();
+      await page.waitForTimeout(300); // as above
+      await dialog.getByRole('button', { name: 'Submit' }).click();
+      await dialog.waitFor({ state: 'hidden' });
+    };
+    await send({ by: 'ann', plan: '0123456789ab' });
+    while ((await asked('cutover')).given.length === 0) await page.waitForTimeout(200);
+    expect((await asked('cutover')).given).toMatchObject([{ by: 'ann', obeyed: false }]);
+    await send({ by: 'ann', plan });
+    expect(await migration.result()).toMatchObject({ outcome: 'done', placements: [{ provider: to }] });
     expect(strangers).toEqual([]);
   }, 120_000);
 });

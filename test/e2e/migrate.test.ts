@@ -13,7 +13,7 @@ import { findStrays } from '../../activities/providers/strays.ts';
 import { resolveEndpoint } from '../../client/endpoint.ts';
 import { EstateClient, OperationFailed, type OperationHandle } from '../../client/index.ts';
 import { sampleZone } from '../../emulators/environment.ts';
-import type { WaitingFor } from '../../model/progress.ts';
+import type { WaitingFor } from '../../model/decisions.ts';
 import type { RecordedPlacement } from '../../model/record.ts';
 import type { Placement, ProviderType, ServiceType } from '../../model/service.ts';
 import { chosen } from '../faults/choice.ts';

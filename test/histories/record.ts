@@ -17,7 +17,7 @@ import { LocalStack, settingsFrom } from '../../emulators/stack.ts';
 import type { WorkflowHandle } from '@temporalio/client';
 import { type CopiedFleet, taskQueue, workflowIds } from '../../model/operations.ts';
 import type { Progress } from '../../model/progress.ts';
-import type { ServiceRecord } from '../../model/record.ts';
+import type { EstateRecord, RecordedPlacement, ServiceRecord } from '../../model/record.ts';
 import { type PlacementRef, placementRef } from '../../model/transfer.ts';
 import { allHistories, textOf } from '../e2e/histories.ts';
 import { type OwnWorker, ownWorker, writeEstate } from '../e2e/own-worker.ts';
@@ -73,6 +73,8 @@ async function recordAll(): Promise<void> {
   };
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, services);
   let fails = true;
+  let parks = false;
+  let denied = false;
   let interrupted = async () => {};
   const waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500, followMs: 200, fenceMs: 300 };
   const worker = await ownWorker(
@@ -80,6 +82,10 @@ async function recordAll(): Promise<void> {
     file,
     (real) => ({
       ...real,
+      async removeResource(request) {
+        if (parks && request.undo) throw ApplicationFailure.nonRetryable('refused for good', 'InvalidInput');
+        return real.removeResource(request);
+      },
       async ensureResource(request) {
         const ensured = await real.ensureResource(request);
         if (fails && request.placement.owner.service === 'bucket')
@@ -91,7 +97,13 @@ async function recordAll(): Promise<void> {
     undefined,
     waits,
     undefined,
-    (real) => real,
+    (real) => ({
+      ...real,
+      async copyShard(request) {
+        if (denied) throw ApplicationFailure.nonRetryable('missing s3:GetObject', 'PermissionDenied');
+        return real.copyShard(request);
+      },
+    }),
   );
   const { workflow } = worker.client;
   const start = (type: string, workflowId: string, input: object) =>
@@ -99,13 +111,17 @@ async function recordAll(): Promise<void> {
 
   await (await start('deployEstate', 'undone', {})).result().catch(() => {});
   fails = false;
-  const answer = async (run: WorkflowHandle, question: string, given: string): Promise<void> => {
+  const until = async <T>(look: () => Promise<T | undefined>): Promise<T> => {
     for (;;) {
-      const { waitingFor } = await run.query<Progress>('progress');
-      const asked = waitingFor.find((one) => one.question === question);
-      if (asked) return run.signal('decide', { question, answer: given, by: 'ann', plan: asked.plan });
+      const seen = await look();
+      if (seen) return seen;
       await new Promise((done) => setTimeout(done, 100));
     }
+  };
+  const progress = (run: WorkflowHandle) => run.query<Progress>('progress');
+  const answer = async (run: WorkflowHandle, question: string, given: string): Promise<void> => {
+    const { plan } = await until(async () => (await progress(run)).waitingFor.find((one) => one.question === question));
+    await run.signal('decide', { question, answer: given, by: 'ann', plan });
   };
   const waiting = await start('deployEstate', 'approved', { approval: 'manual', by: 'ann' });
   await answer(waiting, 'plan', 'approve');
@@ -127,25 +143,56 @@ async function recordAll(): Promise<void> {
   await (await start('verifyAudit', workflowIds.verifyAudit(estate, '1'), { workflowId: 'terminated', runId })).result();
   await (await start('deployEstate', 'done', { file: { services: { ...services, third: services.bucket } } })).result();
 
-  // A migration that is rejected, one that is taken back in its soak, one that is paused and ends.
   const record = (): Promise<ServiceRecord> => workflow.getHandle(workflowIds.cloudService(estate, 'movable')).query('record');
+  const { uid } = await workflow.getHandle(workflowIds.cloudEstate(estate)).query<EstateRecord>('record');
+  const put = async (role: RecordedPlacement['role'], key: string): Promise<void> => {
+    const one = (await record()).placements.find((placement) => placement.role === role);
+    if (!one) throw new Error(`movable has no ${role} placement`);
+    const placement = { ...one, owner: { estate, uid, service: 'movable', controller: '', generation: one.generation } };
+    const { objects } = await worker.pool.get(one.provider);
+    await objects.put(placement, key, Buffer.from(key), undefined, AbortSignal.timeout(10_000));
+  };
+  for (let n = 0; n < 5; n++) await put('current', `object ${n}`);
+  await (await start('verifyService', 'alone', { service: 'movable' })).result();
+
+  // Migrations: rejected, paused, blocked, parked while they are taken back, taken back in the soak, brought to the end.
   const [from = ''] = (await record()).placements.map(({ provider }) => provider);
-  const move = { service: 'movable', from, to: from === 'aws' ? 'gcp' : 'aws', soak: '1h', source_retention: '1s' };
+  const move = { service: 'movable', from, to: from === 'aws' ? 'gcp' : 'aws', soak: '1h', source_retention: '10s' };
   const rejected = await start('migrateService', 'rejected', move);
   await answer(rejected, 'cutover', 'reject');
   await rejected.result().catch(() => {});
+  const paused = await start('migrateService', 'paused', move);
+  await until(async () => (await progress(paused)).waitingFor[0]);
+  await paused.signal('pause', { by: 'ann' });
+  await new Promise((done) => setTimeout(done, 1000));
+  await paused.signal('resume', { by: 'ann' });
+  await answer(paused, 'cutover', 'reject');
+  await paused.result().catch(() => {});
+  denied = true;
+  const blocked = await start('migrateService', 'blocked', move);
+  await until(async () => (await progress(blocked)).blocked);
+  denied = false;
+  await blocked.signal('retryStep', { by: 'ann' });
+  await answer(blocked, 'cutover', 'reject');
+  await blocked.result().catch(() => {});
+  parks = true;
+  const parked = await start('migrateService', 'parked', move);
+  await answer(parked, 'cutover', 'reject');
+  await until(async () => (await progress(parked)).parked);
+  parks = false;
+  await parked.signal('retryCompensation', { by: 'ann' });
+  await parked.result().catch(() => {});
+  await (await start('rehearseMigration', 'rehearsed', { service: 'movable', from, to: move.to, sample: '50%' })).result();
   const returned = await start('migrateService', 'returned', move);
   await answer(returned, 'cutover', 'approve');
   await answer(returned, 'undo', 'approve');
   await returned.result().catch(() => {});
   const moved = await start('migrateService', 'moved', { ...move, soak: '2s' });
-  while ((await moved.query<Progress>('progress')).waitingFor.length === 0) await new Promise((done) => setTimeout(done, 100));
-  await moved.signal('pause', { by: 'ann' });
-  await new Promise((done) => setTimeout(done, 1000));
-  await moved.signal('resume', { by: 'ann' });
   await answer(moved, 'cutover', 'approve');
   await moved.result();
-  while ((await record()).placements.length > 1) await new Promise((done) => setTimeout(done, 100));
+  await put('retained', 'extra');
+  await (await start('verifyService', 'repaired', { service: 'movable', repair: true })).result();
+  await until(async () => (await record()).placements.length === 1 || undefined);
 
   // A fleet that is looked at and copied; one of its devices stands there as something else.
   const fleet = { type: 'iot_core', redundancy: 2, preferred_providers: ['azure', 'gcp'], protect: false };

@@ -42,6 +42,7 @@ const types = [
   'steerService',
   'planEstate',
   'checkEstate',
+  'verifyService',
   'rebuildEstate',
 ];
 const refusals = ['InvalidInput', 'ServiceNotFound', 'Unplaceable', 'NotSupported', 'NotCompliant'];

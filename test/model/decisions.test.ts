@@ -16,7 +16,7 @@ const question: Question = {
   since: '2026-01-01T00:00:00Z',
 };
 const good: Decision = { question: 'plan', answer: 'approve', by: 'ann', plan };
-const rules: ApprovalRules = { required: 1, approvers: [], identity: 'named' };
+const rules: ApprovalRules = { required: 1, approvers: [], identity: 'named', remindMs: 1000 };
 const given: RecordedDecision = { ...good, at: '', via: 'signal', verified: false, obeyed: true };
 
 describe('a decision', () => {

@@ -95,8 +95,8 @@ it.each([
 );
 
 /** As another program would have written it: without an MD5 of the whole. */
-async function fillLarge(store: ObjectStore, key: string, bytes: Buffer): Promise<void> {
-  const object = { key, size: bytes.length, attributes: plain, expected: { absent: true as const } };
+async function fillLarge(store: ObjectStore, key: string, bytes: Buffer, attributes = plain): Promise<void> {
+  const object = { key, size: bytes.length, attributes, expected: { absent: true as const } };
   const partBytes = 8 * 1024 * 1024;
   const upload = await store.uploads.begin(object, partBytes, signal);
   const parts = [];
@@ -228,6 +228,50 @@ it.each(['aws', 'azure', 'gcp'] as const)('a byte that was flipped on %s is foun
     different: {},
   });
 });
+
+it.each(['aws', 'azure', 'gcp'] as const)(
+  'a repair on %s makes equal what a comparison has named, also what a delta takes for a copy, and nothing else',
+  async (to) => {
+    const { here, there, transfer } = await between(to === 'aws' ? 'gcp' : 'aws', to);
+    const large = randomBytes(9 * 1024 * 1024);
+    await fillLarge(here, 'large', large);
+    for (const key of ['missing', 'rewritten', 'untouched']) await fill(here, key, Buffer.from(`content of ${key}`));
+    await run('planTransfer', transfer);
+    await run('copyShard', { ...transfer, shard: 0 });
+    const untouched = await there.head('untouched', signal);
+    const copy = await there.head('large', signal);
+    const flipped = Buffer.from(large);
+    flipped.writeUInt8(flipped.readUInt8(5) ^ 1, 5);
+    await there.remove(copy as never, signal);
+    await fillLarge(there, 'large', flipped, copy?.attributes);
+    for (const key of ['missing', 'rewritten']) await there.remove((await there.head(key, signal)) as never, signal);
+    await fill(there, 'rewritten', Buffer.from('by somebody else'));
+    await fill(there, 'extra', Buffer.from('extra'));
+    // It has the size and the marks of a copy.
+    expect(await run('copyDelta', { ...transfer, round: 0, maxDeletes: 0, gone: 'keep' })).toMatchObject({
+      inStep: { objects: 2 },
+    });
+    await there.remove((await there.head('missing', signal)) as never, signal);
+
+    const compare = () => run('verifyTransfer', { ...transfer, what: { kind: 'everything' } });
+    const { report, different } = await compare();
+    expect(different).toEqual({ content: 1, missing: 1, extra: 1 });
+    expect(await run('repairTransfer', { ...transfer, report, gone: 'keep' })).toMatchObject({
+      copied: { objects: 2 },
+      deleted: 0,
+      kept: 1,
+      failed: 0,
+    });
+    expect(await compare()).toMatchObject({ same: 4, different: { extra: 1 }, differentNames: ['extra'] });
+    expect(await run('repairTransfer', { ...transfer, report, gone: 'delete' })).toMatchObject({ deleted: 1 });
+    expect(await compare()).toMatchObject({ same: 4, different: {} });
+    expect(await contents(there)).toEqual(await contents(here));
+    expect((await there.head('untouched', signal))?.version).toBe(untouched?.version);
+    await expect(run('repairTransfer', { ...transfer, report: 'transfers/another/', gone: 'keep' })).rejects.toThrow(
+      /must be of this transfer/,
+    );
+  },
+);
 
 it.each(['aws', 'azure', 'gcp'] as const)(
   'what changes or vanishes on %s while it is copied is copied as it is then, or counted',

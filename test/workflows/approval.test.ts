@@ -42,6 +42,7 @@ function estateFile(rules: 'hold' | 'undo' | 'signed'): string {
         { name: 'bob', key: publicKey(bob) },
       ],
       deadline: '72h',
+      remind: '24h',
       on_deadline: onDeadline,
       identity: rules === 'signed' ? 'signed' : 'named',
     },
@@ -257,14 +258,18 @@ describe('the approval of a plan', () => {
     });
   });
 
-  it('is waited for beyond its deadline where the estate says hold', async () => {
+  it('is waited for beyond its deadline where the estate says hold, and people are reminded', async () => {
     await withRun('hold', 'manual', async (handle) => {
       const { plan } = await question(handle);
       await environment.sleep('100h');
+      const { reminders, costPerDayUsd } = await question(handle);
+      // Four, and where the deadline falls between two of them one of it.
+      expect([4, 5]).toContain(reminders);
+      expect(costPerDayUsd).toBeUndefined();
       for (const by of ['ann', 'bob']) await decide(handle, { question: 'plan', answer: 'approve', by, plan });
       expect(await failureOf(handle)).toBe('done');
     });
-  });
+  }, 120_000);
 
   it('is not needed to hold a run that lacks a right: it is blocked, looks again after five minutes and goes on alone', async () => {
     refusals = [1, 2].map(() => ApplicationFailure.nonRetryable('missing s3:CreateBucket', 'PermissionDenied'));

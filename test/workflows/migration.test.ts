@@ -3,6 +3,7 @@
  * taken back, what people are asked, what a failure at each step leaves. The record is the real one; the engine and the
  * clouds have suites of their own.
  */
+import { generateKeyPairSync, sign as signature } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,6 +14,8 @@ import { NativeConnection, Worker } from '@temporalio/worker';
 import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { loadSheets } from '../../config/load.ts';
+import type { AuditLine } from '../../model/audit.ts';
+import { planToken } from '../../model/decisions.ts';
 import type { EndpointRecord } from '../../model/endpoint-record.ts';
 import type { Writer } from '../../model/fence.ts';
 import {
@@ -21,12 +24,14 @@ import {
   providerQueue,
   taskQueue,
   urgentQueue,
+  type VerifyResult,
   watchQueue,
 } from '../../model/operations.ts';
 import type { AuditEntry, Progress } from '../../model/progress.ts';
 import { applyChange, type RecordChange, type RecordedPlacement, ServiceRecord } from '../../model/record.ts';
 import type { FollowStoreInput } from '../../model/replication.ts';
 import type { Placement, ResourceSpec } from '../../model/service.ts';
+import { signedText } from '../../model/signature.ts';
 import type { CopiedDelta, CopiedObjects, Transfer } from '../../model/transfer.ts';
 import { workflowBundle } from '../../workers/bundle.ts';
 import { createNamespace, quietTemporal } from '../e2e/own-worker.ts';
@@ -102,6 +107,8 @@ class World {
   /** Clouds that nothing was to be deleted on, to follow another. */
   readonly keeps = new Set<string>();
   escapes: Writer[] = [];
+  /** What the records buckets have been told. */
+  readonly trail: string[] = [];
 
   async note<T>(what: string, answer: T): Promise<T> {
     this.done.push(what);
@@ -153,7 +160,7 @@ class World {
         }),
       findStrays: async () => [],
       removeStrays: async () => [],
-      appendAudit: async () => {},
+      appendAudit: async ({ lines }: { lines: AuditLine[] }) => void this.trail.push(...lines.map(({ what }) => what)),
       keepRecord: async () => {},
       proveFence: async () => ({
         missing: [],
@@ -208,6 +215,14 @@ class World {
           different: {},
           differentNames: [],
           report: '',
+        }),
+      repairTransfer: async ({ gone }: { gone: string }) =>
+        this.note(`repair ${way}, ${gone}`, {
+          copied: { objects: 0, bytes: 0 },
+          deleted: gone === 'delete' ? 5000 : 0,
+          kept: gone === 'keep' ? 5000 : 0,
+          failed: 0,
+          failedNames: [],
         }),
       copyDelta: async () => this.note(`delta ${way}`, noDelta),
     };
@@ -594,6 +609,106 @@ describe('a migration', () => {
     );
   }, 120_000);
 
+  it('shows who said what and does not obey: the run before, an older plan, who is not listed, twice the same, not signed', async () => {
+    const [ann, bob] = [generateKeyPairSync('ed25519'), generateKeyPairSync('ed25519')];
+    const key = ({ publicKey }: typeof ann) =>
+      publicKey.export({ type: 'spki', format: 'der' }).subarray(-32).toString('base64');
+    const approvers = [
+      { name: 'ann', key: key(ann) },
+      { name: 'bob', key: key(bob) },
+    ];
+    const approvals = { required: 2, approvers, identity: 'signed' };
+    const sign = async (handle: WorkflowHandle, plan: string, { privateKey } = ann): Promise<string> => {
+      const { runId } = await handle.describe();
+      const answer = { workflowId: handle.workflowId, runId, question: 'cutover', answer: 'approve', plan };
+      return signature(null, signedText(answer), privateKey).toString('base64');
+    };
+    let before = { plan: '', proof: '' };
+    await migrating(
+      new World(),
+      async (handle) => {
+        const { plan } = await asked(handle, 'cutover');
+        before = { plan, proof: await sign(handle, plan) };
+        await handle.signal('undo', { by: 'ann' });
+        expect(await endOf(handle)).toBe('UndoRequested');
+      },
+      { approvals },
+    );
+    const world = new World();
+    await migrating(
+      world,
+      async (handle) => {
+        const { plan, required } = await asked(handle, 'cutover');
+        expect(required).toBe(2);
+        const older = planToken('of an older plan', (await handle.describe()).runId, 'cutover');
+        const good = { by: 'ann', plan, proof: await sign(handle, plan) };
+        for (const bad of [
+          { by: 'ann', ...before },
+          { ...good, plan: older, proof: await sign(handle, older) },
+          { ...good, by: 'eve' },
+          { ...good, proof: undefined },
+          { ...good, proof: await sign(handle, plan, bob) },
+          { ...good, proof: before.proof },
+          good,
+          good,
+        ])
+          await handle.signal('approveCutover', bad);
+        while ((await asked(handle, 'cutover')).given.length < 8) await setTimeout(50);
+        const { given } = await asked(handle, 'cutover');
+        const signed = expect.stringContaining('is "signed" and "proof" is missing or wrong');
+        expect(given.map(({ by, obeyed, verified, reason }) => [by, obeyed, verified, reason])).toEqual([
+          ['ann', false, false, expect.stringContaining('another plan or run')],
+          ['ann', false, true, expect.stringContaining('another plan or run')],
+          ['eve', false, false, expect.stringContaining('not listed')],
+          ...Array(3).fill(['ann', false, false, signed]),
+          ['ann', true, true, undefined],
+          ['ann', false, true, expect.stringContaining('already answered')],
+        ]);
+        const audit = await handle.query<AuditEntry[]>('audit');
+        expect(audit.filter(({ what }) => what.includes('not obeyed'))).toHaveLength(7);
+        expect(audit.filter(({ who }) => who === 'eve (UNVERIFIED)')).toHaveLength(1);
+        expect(world.done).not.toContain('fence aws');
+        await handle.signal('approveCutover', { by: 'bob', plan, proof: await sign(handle, plan, bob) });
+        expect(await endOf(handle)).toBe('done');
+      },
+      { approvals },
+    );
+    expect(world.trail.filter((what) => what.includes('not obeyed'))).toHaveLength(7);
+  }, 120_000);
+
+  it('reminds while it waits, says since when and what that costs, and stays in step when the deadline has passed', async () => {
+    const world = new World();
+    const approvals = { remind: '1s', deadline: '2s', on_deadline: 'hold' };
+    await migrating(
+      world,
+      async (handle) => {
+        const { since, deadline, reminders, remindAt = '', costPerDayUsd } = await asked(handle, 'cutover');
+        expect(reminders).toBe(0);
+        expect(Date.parse(remindAt) - Date.parse(since)).toBeLessThan(2000);
+        const { placements } = world.record;
+        expect(costPerDayUsd).toBe(placements.reduce((sum, one) => sum + one.monthlyCostUsd, 0) / 30);
+        expect(placements).toHaveLength(2);
+        while ((await asked(handle, 'cutover')).reminders < 3) await setTimeout(50);
+        expect(world.record).toMatchObject({
+          status: 'migrating',
+          waitingFor: expect.stringContaining(`since ${since}; deadline ${deadline} has passed, it is still held`),
+        });
+        const reminded = (lines: readonly string[]) => lines.filter((what) => what.startsWith('reminder '));
+        const audit = (await handle.query<AuditEntry[]>('audit')).map(({ what }) => what);
+        expect(reminded(audit)[2]).toMatch(
+          /^reminder 3: cutover: a person is asked since .*; next reminder .*; a day of waiting costs \$0\.1\d$/,
+        );
+        expect(reminded(world.trail).length).toBeGreaterThanOrEqual(2);
+        expect(world.done.at(-1)).toBe('keep aws to gcp');
+        await answer(handle, 'cutover', 'approve');
+        await asked(handle, 'undo');
+        expect(world.record.waitingFor).toBe('');
+        expect(await endOf(handle)).toBe('done');
+      },
+      { approvals },
+    );
+  }, 120_000);
+
   it('asks about objects that cannot be copied, and tries again only the shards that have any', async () => {
     const world = new World();
     let failing = 2;
@@ -768,5 +883,76 @@ describe('a migration whose run was terminated', () => {
     });
     expect(world.record).toMatchObject({ placements: [{ role: 'retained' }, { provider: 'gcp', role: 'current' }] });
     expect(world.endpoint).toMatchObject({ ttlSeconds: 1, endpoints: [{ provider: 'gcp' }] });
+  }, 120_000);
+});
+
+describe('a verification', () => {
+  const target: RecordedPlacement = { ...source, provider: 'gcp', providerType: 'gcp', role: 'current' };
+  const kept: RecordedPlacement = { ...source, role: 'retained', removeAt: '2999-01-01T00:00:00.000Z' };
+  const much = {
+    compared: { objects: 5003, bytes: 3000 },
+    bodiesRead: { objects: 0, bytes: 0 },
+    same: 3,
+    different: { extra: 5000 },
+    differentNames: ['x'],
+    report: 'report',
+  };
+  const verifying = (world: World, input: object, act: (handle: WorkflowHandle) => Promise<void>) =>
+    migrating(world, act, { type: 'verifyService', input });
+  function differing(placements: RecordedPlacement[]): World {
+    const world = new World();
+    world.record = { ...world.record, placements };
+    let looks = 0;
+    world.instead.set('verify shard gcp to aws', () =>
+      ++looks > 2 ? { ...much, same: 5003, different: {}, differentNames: [], report: '' } : much,
+    );
+    return world;
+  }
+
+  it('asks before a repair deletes much, and does nothing where somebody says no', async () => {
+    const world = differing([kept, target]);
+    await verifying(world, { repair: true }, async (handle) => {
+      expect((await asked(handle, 'brake')).text).toContain('10000 objects that the current placement lacks');
+      await answer(handle, 'brake', 'undo');
+      expect(await endOf(handle)).toBe('UndoRequested');
+    });
+    expect(world.done.filter((what) => what.startsWith('repair'))).toEqual([]);
+    await verifying(differing([kept, target]), { repair: true }, async (handle) => {
+      await answer(handle, 'brake', 'continue');
+      const { verified } = (await handle.result()) as VerifyResult;
+      expect(verified).toMatchObject({ from: 'gcp', equal: true, comparisons: [{ repaired: { deleted: 10_000 } }] });
+    });
+  }, 120_000);
+
+  it('deletes nothing of what a migration went on without, and only looks unless it is asked to repair', async () => {
+    const world = differing([{ ...kept, removeAt: undefined }, target]);
+    await verifying(world, { repair: true }, async (handle) => expect(await endOf(handle)).toBe('done'));
+    expect(world.done.filter((what) => what.startsWith('repair'))).toEqual(Array(2).fill('repair gcp to aws, keep'));
+    const looked = differing([kept, target]);
+    await verifying(looked, {}, async (handle) => {
+      const { verified } = (await handle.result()) as VerifyResult;
+      expect(verified).toMatchObject({
+        equal: false,
+        comparisons: [{ role: 'retained', found: { different: { extra: 10_000 } } }],
+      });
+    });
+    expect(looked.record.revision).toBe(0);
+  }, 120_000);
+
+  it('repairs no current placement, and none of a migration that was interrupted', async () => {
+    const both = differing([{ ...source, role: 'current' }, target]);
+    const interrupted = differing([kept, target]);
+    const mark = { provider: 'aws', generation: 1 };
+    interrupted.record.migration = {
+      ...{ workflowId: 'w', runId: 'r', from: mark, to: { ...mark, provider: 'gcp' } },
+      ...{ stage: 'switched', sourceOnly: 0 },
+    };
+    for (const [world, type] of [
+      [both, 'NotSupported'],
+      [interrupted, 'OperationInProgress'],
+    ] as const) {
+      await verifying(world, { repair: true, from: 'gcp' }, async (handle) => expect(await endOf(handle)).toBe(type));
+      expect(world.done).toEqual([]);
+    }
   }, 120_000);
 });

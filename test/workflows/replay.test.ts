@@ -19,6 +19,11 @@ describe('committed histories', () => {
     expect([...types].sort()).toEqual(exported.sort());
   });
 
+  it('are there of each way that a migration goes', () => {
+    const ways = ['moved', 'rejected', 'returned', 'paused', 'blocked', 'parked'];
+    expect(names).toEqual(expect.arrayContaining(ways.map((way) => `migrateService-${way}.json.gz`)));
+  });
+
   it('replay', async () => {
     const histories = names.map(read);
     const failed: string[] = [];
