@@ -96,10 +96,10 @@ export interface CaptureContext {
 }
 
 export function capture(context: CaptureContext, book: Entry, look: Look): Captured {
-  const { rule, now, tombstoneMs } = context;
+  const { now, tombstoneMs } = context;
   const expired = book.state.kind === 'deleted' && now - book.state.recordedAt > tombstoneMs;
   const entry: Entry = expired ? { ...book, state: { kind: 'nothing' } } : book;
-  return look.object ? present(context, entry, look.object) : absent(context, entry, look, rule);
+  return look.object ? present(context, entry, look.object) : absent(context, entry, look);
 }
 
 function present(context: CaptureContext, entry: Entry, object: NonNullable<Look['object']>): Captured {
@@ -120,35 +120,23 @@ function present(context: CaptureContext, entry: Entry, object: NonNullable<Look
   return made(context, entry, object, (change) => ({ kind: 'object', version, change }));
 }
 
-function absent(
-  context: CaptureContext,
-  entry: Entry,
-  look: Extract<Look, { object: undefined }>,
-  rule: ConflictRule,
-): Captured {
+function absent(context: CaptureContext, entry: Entry, look: Extract<Look, { object: undefined }>): Captured {
+  const { side, rule, now } = context;
   const { state } = entry;
   const { cause, sequence } = look;
-  const deleted = (change: Change, of = cause): Tombstone => ({
-    kind: 'deleted',
-    change,
-    cause: of,
-    recordedAt: context.now,
-  });
+  const deleted = (change: Change, of = cause): Tombstone => ({ kind: 'deleted', change, cause: of, recordedAt: now });
   if (state.kind === 'object') {
-    const ours = entry.announced
+    const [ours] = entry.announced
       .filter(({ does, change }) => does === 'delete' && rule.outranks(change, state.change))
-      .reduce<Announced | undefined>(
-        (best, one) => (best && rule.outranks(best.change, one.change) ? best : one),
-        undefined,
-      );
+      .sort((a, b) => (rule.outranks(a.change, b.change) ? -1 : 1));
     if (ours) {
       const tombstone = deleted(ours.change, ours.cause);
-      return { state: tombstone, entry: settle(entry, tombstone, context.now) };
+      return { state: tombstone, entry: settle(entry, tombstone, now) };
     }
     return made(context, entry, { time: look.time ?? state.change.stamp.time, sequence }, deleted);
   }
   if (look.time === undefined) return { state };
-  const again = state.kind === 'deleted' && isLaterDelete(context.side, state, sequence);
+  const again = state.kind === 'deleted' && isLaterDelete(side, state, sequence);
   return state.kind === 'nothing' || again ? made(context, entry, { time: look.time, sequence }, deleted) : { state };
 }
 

@@ -122,10 +122,17 @@ export function conflictRule(name: ConflictRuleName, source: string): ConflictRu
   }
 }
 
-/** Where `keep-both` puts the loser: the same name on every side, and another one for each loser. */
-export function keptKey(key: string, { origin, time }: Stamp): string {
+/** Bytes of the longest key that all three clouds take. */
+const longestKey = 1024;
+
+/**
+ * Where `keep-both` puts the loser: the same name on every side, and another one for each loser. Undefined where it would be
+ * too long a key.
+ */
+export function keptKey(key: string, { origin, time }: Stamp): string | undefined {
   const slash = key.lastIndexOf('/');
   const dot = key.lastIndexOf('.');
   const at = dot > slash + 1 ? dot : key.length;
-  return `${key.slice(0, at)}.conflict-${origin}-${time}${key.slice(at)}`;
+  const kept = `${key.slice(0, at)}.conflict-${origin}-${time}${key.slice(at)}`;
+  return new TextEncoder().encode(kept).length > longestKey ? undefined : kept;
 }

@@ -155,8 +155,12 @@ async function bring(direction: Direction, source: Source, key: string, calls: C
   if (!target) return undefined;
   const decision = decide(rule, source.state, target.state);
   if (decision.does === 'nothing') return decision.why;
-  if (decision.does === 'keep')
-    return (await keep(direction, { ...source, state: decision.loser }, key, calls)) ? 'kept' : undefined;
+  const keptAt = rule.loser === 'kept' && decision.loser ? keptKey(key, decision.loser.change.stamp) : undefined;
+  if (decision.does === 'keep') {
+    // It is logged where it stands, once the winner comes there.
+    if (keptAt === undefined) return 'stale';
+    return (await keep(direction, { ...source, state: decision.loser }, keptAt, calls)) ? 'kept' : undefined;
+  }
 
   const { over, loser } = decision;
   const expires = decision.does === 'delete' && decision.tombstone.cause === 'lifecycle';
@@ -165,17 +169,17 @@ async function bring(direction: Direction, source: Source, key: string, calls: C
   if (loser) {
     const loss = { side: to, key, version: loser.version, change: loser.change, winner: source.state.change };
     const kept =
-      rule.loser === 'kept'
-        ? await keep(direction, { side: to, key, state: loser }, key, calls)
-        : await calls.log(loss);
+      keptAt === undefined
+        ? await calls.log(loss)
+        : await keep(direction, { side: to, key, state: loser }, keptAt, calls);
     if (!kept) return undefined;
   }
   return (await replaceAt(decision, target, source, { side: to, key }, calls)) ? 'applied' : undefined;
 }
 
-/** Puts a loser beside the winner at the target. There its own directions take it up. */
+/** Puts a loser under `key` beside the winner at the target. There its own directions take it up. */
 async function keep(direction: Direction, loser: Source, key: string, calls: Calls): Promise<boolean> {
-  const outcome = await bring(direction, loser, keptKey(key, loser.state.change.stamp), calls);
+  const outcome = await bring(direction, loser, key, calls);
   return outcome !== undefined && outcome !== 'held';
 }
 

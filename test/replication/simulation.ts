@@ -206,20 +206,18 @@ export class World {
     const writing = Array.from({ length: changes }, () => start + this.random() * overMs).sort((a, b) => a - b);
     let scanAt = scanMs > 0 ? start + scanMs : Number.POSITIVE_INFINITY;
     for (;;) {
-      const due = this.#nextDue();
-      const next = Math.min(
-        writing[0] ?? Number.POSITIVE_INFINITY,
-        due,
-        writing.length > 0 ? scanAt : Number.POSITIVE_INFINITY,
-      );
-      if (this.#calls.length === 0 && next === Number.POSITIVE_INFINITY) break;
+      // Calls take some milliseconds; where there is none, the time until something is due passes at once.
+      if (this.#calls.length > 0) this.now += this.random() * 8;
+      else {
+        const next = Math.min(writing[0] ?? Number.POSITIVE_INFINITY, this.#nextDue());
+        if (next === Number.POSITIVE_INFINITY) break;
+        this.now = Math.max(this.now, writing.length > 0 ? Math.min(next, scanAt) : next);
+      }
       // Copies of copies of copies: a right design needs one a side.
       if (this.#report.copies > 20 * changes) {
         this.#report.diverged.push('a storm of copies');
         return this.#report;
       }
-      // Calls take some milliseconds; where there is none, the time until something is due passes at once.
-      this.now = this.#calls.length > 0 ? this.now + this.random() * 8 : Math.max(this.now, next);
       while (writing.length > 0 && (writing[0] ?? 0) <= this.now) {
         writing.shift();
         this.#userChanges();
