@@ -52,7 +52,11 @@ export async function isRegistered(
     for (const census of ['first', 'second'])
       expect(await run('censusDevices', { ...files, census })).toMatchObject({ devices: before + 2, shards: 1 });
     const again = { target, startedAt, shard: 0, callsPerSecond };
-    expect(await run('copyDevices', { ...again, transfer: 'second' })).toMatchObject({ moved: 0, there: 2 });
+    expect(await run('copyDevices', { ...again, transfer: 'second' })).toMatchObject({
+      moved: 0,
+      differs: 0,
+      failed: 0,
+    });
     expect(await run('diffDevices', { keptAt: target, left: 'first', right: 'second' })).toMatchObject({
       same: before + 2,
       different: {},
