@@ -202,9 +202,11 @@ class FleetCopy {
       .join(', ')}. retry tries these again, skip goes on without them, undo takes everything back.`;
     this.#op.board.phase('waiting for a decision about devices');
     const hash = `${this.#move.planHash} ${this.#transfer} ${++this.#asked}`;
-    return (
-      (await this.#op.decisions.ask('devices', text, ['retry', 'skip', 'undo'], hash, undefined, 'hold')) ?? 'undo'
-    );
+    const answer = await this.#op.decisions.ask({
+      ...{ question: 'devices', text, answers: ['retry', 'skip', 'undo'] },
+      ...{ planHash: hash, deadline: undefined, onDeadline: 'hold' },
+    });
+    return answer ?? 'undo';
   }
 
   get #copy(): { transfer: string; startedAt: string } {

@@ -106,6 +106,7 @@ class Pair {
       source: placementRef(owner, counts),
       target: placementRef(owner, other),
       transfer: `verify-${wf.uuid4().slice(0, 8)}`,
+      digest: 'crc32',
     };
   }
 

@@ -1,7 +1,6 @@
 /**
  * `npm run bench [-- NAME ...] [--json] [--rounds N]`: ours and a peer in turn, in one run, several rounds, medians.
- * Objects: the engine against rclone between the same servers (servers.ts), 10,000 objects of 10 KB and 20 of 64 MB. Lag: on the
- * local clouds, told by their notifications against passes.
+ * Objects: the engine against rclone between the same servers (servers.ts), 10,000 objects of 10 KB and 20 of 64 MB.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,7 +10,6 @@ import { text } from 'node:stream/consumers';
 import { parseArgs } from 'node:util';
 import { baseEnvironment } from '../../emulators/environment.ts';
 import type { Store, Task } from './copier.ts';
-import { replicationLag } from './replicate-lag.ts';
 import { azureAccount, azureKey, rclone, regions, Servers, s3Keys, setUpBench } from './servers.ts';
 
 interface Row {
@@ -37,8 +35,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: { json: { type: 'boolean' }, rounds: { type: 'string', default: '5' } },
 });
-const onServers = [...pairs.map(({ name }) => name), 'objects-kill9'];
-const names = [...onServers, 'replicate-lag'];
+const names = [...pairs.map(({ name }) => name), 'objects-kill9'];
 const unknown = positionals.filter((name) => !names.includes(name));
 if (unknown.length > 0) {
   process.stderr.write(`no such bench: ${unknown.join(', ')}; there are ${names.join(', ')}\n`);
@@ -49,9 +46,7 @@ const rounds = Math.max(1, Number(values.rounds));
 const say = (what: string): void => void process.stderr.write(`  ${what}\n`);
 
 const root = resolve(import.meta.dirname, '../..');
-/** The others need the local clouds. */
-const needsServers = chosen.some((name) => onServers.includes(name));
-if (needsServers) setUpBench();
+setUpBench();
 const servers = new Servers(Number(process.env.MULTI_CLOUD_BENCH_PORT ?? '18900'));
 
 const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1] ?? 0;
@@ -287,32 +282,14 @@ async function killed(): Promise<Row> {
   };
 }
 
-async function lag(): Promise<Row[]> {
-  const lags = await replicationLag(rounds, Number(process.env.MULTI_CLOUD_BENCH_PORT ?? '18900'), say);
-  return lags.map(({ from, to, told, passes }) => {
-    const [own, other] = [median(told), median(passes)];
-    return {
-      name: 'replicate-lag',
-      metric: `99th percentile from a write on ${from} to its copy on ${to}, 200 objects of 1 KB/s for a minute`,
-      unit: 's',
-      ours: rounded(own),
-      peer: rounded(other),
-      peerName: 'passes over both listings',
-      ratio: rounded(other / own),
-      rounds,
-    };
-  });
-}
-
 const rows: Row[] = [];
 try {
-  if (needsServers) await servers.start();
+  await servers.start();
   for (const pair of pairs) if (chosen.includes(pair.name)) rows.push(await againstRclone(pair));
   if (chosen.includes('objects-kill9')) rows.push(await killed());
 } finally {
   await servers.stop();
 }
-if (chosen.includes('replicate-lag')) rows.push(...(await lag()));
 if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
 else
   for (const { name, metric, unit, ours: own, peer: other, peerName, ratio } of rows)

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import mqtt from 'mqtt';
 import { EstateClient, OperationFailed, type OperationHandle } from '../../client/index.ts';
-import type { WaitingFor } from '../../model/progress.ts';
+import type { WaitingFor } from '../../model/decisions.ts';
 import { type PlacementRef, placementRef } from '../../model/transfer.ts';
 import { jsonLines, multiCloud } from '../client/command.ts';
 import { fill, identity, type Wanted } from '../fleet/fleets.ts';

@@ -24,8 +24,9 @@ import { drainFeed } from '../../activities/replication/drain.ts';
 import { createFollowActivities } from '../../activities/replication/follow.ts';
 import { createTransferActivities } from '../../activities/transfer/activities.ts';
 import { callBytes } from '../../activities/transfer/copy-object.ts';
-import { filesOf } from '../../activities/transfer/files.ts';
+import { copiesIn, filesOf } from '../../activities/transfer/files.ts';
 import { Gate } from '../../activities/transfer/gate.ts';
+import { Receipts } from '../../activities/transfer/receipts.ts';
 import type { FollowedStore, FollowStoreInput } from '../../model/replication.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
 import { contents, fill, placed, plain, pool, signal, storeOf } from '../transfer/stores.ts';
@@ -308,7 +309,8 @@ describe.each([
     };
     const side = async (store: PlacementRef) => {
       const of = await pool.get(store.provider);
-      return { provider: of, store: of.store(store) };
+      const held = of.store(store);
+      return { provider: of, store: held, receipts: new Receipts(copiesIn(of, store, signal), held) };
     };
     const there = await side(target);
     const pairing = {
