@@ -101,7 +101,11 @@ export function turnTo(
   const stale =
     before?.ttlSeconds !== ttlSeconds ||
     before.targets.some(({ provider, host }) => (fronts[provider] ?? host) !== host);
-  return { before, ...watched, steps: steps.length === 0 && stale ? [{ percent: 100, shares: to }] : steps };
+  return {
+    before,
+    ...watched,
+    steps: steps.length === 0 && stale ? [{ percent: 100, shares: spreadOf(before) }] : steps,
+  };
 }
 
 /** Carries the steps out. One whose targets fail ends with `TrafficSwitchFailed`: the undo goes back. */
