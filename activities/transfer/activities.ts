@@ -9,7 +9,6 @@ import {
   CopyShardInput,
   type MeasuredStore,
   MeasureStoreInput,
-  type PlacementRef,
   type PlannedTransfer,
   PlanTransferInput,
   RepairTransferInput,
