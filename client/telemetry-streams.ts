@@ -2,7 +2,7 @@
 import { setTimeout } from 'node:timers/promises';
 import { DeleteMessageBatchCommand, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
 import type { EventHubConsumerClient, ReceivedEventData } from '@azure/event-hubs';
-import type { Subscription } from '@google-cloud/pubsub';
+import type { v1 } from '@google-cloud/pubsub';
 import type { Arrived, TelemetryStream } from './telemetry.ts';
 
 export { Repeats, type RepeatsOptions } from './repeats.ts';
@@ -86,20 +86,36 @@ const fromHub = ({ systemProperties, body }: ReceivedEventData): Arrived => ({
   data: body instanceof Uint8Array ? parsed(Buffer.from(body).toString('utf8')) : body,
 });
 
-/** Google Cloud: the subscription of the placement. What was not handled comes back after its acknowledgement deadline. */
-export function subscriptionStream({ subscription }: { subscription: Subscription }): TelemetryStream {
+/**
+ * Google Cloud: the subscription of the placement, `projects/…/subscriptions/…`. What was not handled comes back after its
+ * acknowledgement deadline. Pulled and not streamed, so that a client made with `fallback: true` (REST) serves as well.
+ */
+export function subscriptionStream({
+  subscriber,
+  subscription,
+}: {
+  subscriber: v1.SubscriberClient;
+  subscription: string;
+}): TelemetryStream {
   return async (take, signal) => {
-    subscription.on('message', (message) => {
-      const { deviceId: device = '' } = message.attributes;
-      take([{ device, data: parsed(message.data.toString('utf8')) }]).then(
-        () => message.ack(),
-        () => pause(signal).then(() => message.nack()),
-      );
-    });
-    // The client goes on by itself.
-    subscription.on('error', () => {});
-    await aborted(signal);
-    await subscription.close();
+    while (!signal.aborted)
+      try {
+        const [{ receivedMessages }] = await subscriber.pull({ subscription, maxMessages: 100 });
+        const received = receivedMessages ?? [];
+        if (received.length === 0) {
+          await pause(signal);
+          continue;
+        }
+        await take(
+          received.map(({ message }) => ({
+            device: message?.attributes?.deviceId ?? '',
+            data: parsed(Buffer.from(message?.data ?? '').toString('utf8')),
+          })),
+        );
+        await subscriber.acknowledge({ subscription, ackIds: received.map(({ ackId }) => ackId ?? '') });
+      } catch {
+        await pause(signal);
+      }
   };
 }
 

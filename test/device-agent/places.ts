@@ -13,7 +13,7 @@ import {
 import { SQSClient } from '@aws-sdk/client-sqs';
 import { EventHubConsumerClient } from '@azure/event-hubs';
 import { ClientSecretCredential } from '@azure/identity';
-import { PubSub } from '@google-cloud/pubsub';
+import { v1 } from '@google-cloud/pubsub';
 import { Storage } from '@google-cloud/storage';
 import iothub from 'azure-iothub';
 import mqtt from 'mqtt';
@@ -168,11 +168,11 @@ async function azure({ output }: Made): Promise<Cloud> {
 async function gcp({ output }: Made): Promise<Cloud> {
   const project = { projectId: accounts.gcp, keyFilename: process.env.GCP_KEY_FILE ?? '' };
   const bucket = new Storage(project).bucket(output('registry', 'bucket'));
-  const pubsub = new PubSub(project);
+  const subscriber = new v1.SubscriberClient({ ...project, fallback: true });
   const save = (device: RegisteredDevice): Promise<void> =>
     bucket.file(deviceObject(device.id)).save(JSON.stringify(device), { resumable: false });
   return {
-    stream: subscriptionStream({ subscription: pubsub.subscription(output('subscription', 'subscription')) }),
+    stream: subscriptionStream({ subscriber, subscription: output('subscription', 'subscription') }),
     register: ({ id, pair }) =>
       save({
         v: 1,
@@ -186,6 +186,6 @@ async function gcp({ output }: Made): Promise<Cloud> {
       const desired = message === null ? {} : { [redirectProperty]: message };
       await save({ ...JSON.parse(bytes.toString('utf8')), desired });
     },
-    close: () => pubsub.close(),
+    close: () => subscriber.close(),
   };
 }
