@@ -21,7 +21,6 @@ import type { EstateRecord, RecordedPlacement, ServiceRecord } from '../../model
 import { type PlacementRef, placementRef } from '../../model/transfer.ts';
 import { allHistories, textOf } from '../e2e/histories.ts';
 import { type OwnWorker, ownWorker, writeEstate } from '../e2e/own-worker.ts';
-import { fill } from '../fleet/fleets.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const state = join(root, '.local/histories');
@@ -66,6 +65,8 @@ const anonymous = (history: string): unknown =>
   );
 
 async function recordAll(): Promise<void> {
+  // It needs the local clouds that the other process has started.
+  const { fill } = await import('../fleet/fleets.ts');
   const services = {
     bucket: { type: 'storage', preferred_providers: ['aws'], protect: false },
     archive: { type: 'storage', preferred_providers: ['gcp'] },
