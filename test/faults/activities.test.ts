@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { ApplicationFailure, Client, Connection, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { createDeviceActivities } from '../../activities/devices/activities.ts';
 import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { createProviderActivities } from '../../activities/providers/activities.ts';
@@ -84,11 +85,16 @@ const types = Object.keys({
   ...createBalancerActivities({ callDeadlineMs: 1 }),
   ...transfers,
   ...createFollowActivities({ ...dependencies, ...transfers }),
+  ...createDeviceActivities(dependencies),
 }).sort();
-/** Those that a life without a second run at the same time does not reach; test/e2e/locks.test.ts has these. */
-const between = ['askToYield', 'awaitEnd', 'awaitHolder', 'isRunning'];
-/** Those of steering, which needs a service with a front; test/e2e/traffic.test.ts has these. */
-const steering = ['readCounters', 'readWeights', 'removeWeights', 'setWeights'];
+/** Those that these lives do not reach, by the suite that has them. */
+const elsewhere = {
+  'test/e2e/locks': ['askToYield', 'awaitEnd', 'awaitHolder', 'isRunning'],
+  'test/e2e/traffic': ['readCounters', 'readWeights', 'removeWeights', 'setWeights'],
+  'test/e2e/rehearse': ['copySample'],
+  'test/e2e/verify': ['repairTransfer'],
+  'test/e2e/devices': ['censusDevices', 'copyDevices', 'diffDevices', 'readDevices', 'removeCopiedDevices'],
+};
 
 let temporal: OwnTemporal;
 let client: Client;
@@ -327,7 +333,7 @@ it('two undisturbed lives reach every activity type that there is', async () => 
     for (const type of reached) if (!firstIn.has(type)) firstIn.set(type, life);
   }
   expect(broken).toEqual([]);
-  expect(types.filter((type) => !firstIn.has(type))).toEqual([...between, ...steering].sort());
+  expect(types.filter((type) => !firstIn.has(type))).toEqual(Object.values(elsewhere).flat().sort());
 }, 240_000);
 
 it('whatever happens to an activity: the run ends done or undone, leaves nothing, and succeeds again', async () => {

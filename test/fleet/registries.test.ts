@@ -13,8 +13,6 @@ import { calls } from '../local/stack.ts';
 import { pairs, recordsUnder } from '../transfer/stores.ts';
 import { bucketOf, fill, registryOf, run, type Wanted } from './fleets.ts';
 
-jest.setTimeout(240_000);
-
 const count = whole ? 300 : 60;
 const callsPerSecond = 2000;
 const startedAt = new Date().toISOString();

@@ -31,8 +31,6 @@ import type { FollowedStore, FollowStoreInput } from '../../model/replication.ts
 import type { PlacementRef } from '../../model/transfer.ts';
 import { contents, fill, placed, plain, pool, signal, storeOf } from '../transfer/stores.ts';
 
-jest.setTimeout(120_000);
-
 const clouds = ['aws', 'gcp', 'azure'] as const;
 const pace = () => ({ pollMs: 25, heartbeat: () => {} });
 const dependencies = { pool, pollMs: 25, callDeadlineMs: 20_000 };

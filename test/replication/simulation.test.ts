@@ -7,7 +7,6 @@ import type { Calls, Direction } from '../../model/in-step.ts';
 import { mesh, type Report, ring, type Scenario, simulate, type World } from './simulation.ts';
 
 const seeds = Number(process.env.MULTI_CLOUD_TEST_SEEDS ?? '20');
-jest.setTimeout(60_000 + seeds * 1000);
 const two: Scenario['sides'] = ['aws', 'gcp'];
 const three: Scenario['sides'] = ['aws', 'azure', 'gcp'];
 const faults = { lost: 0.1, twice: 0.1, dies: 0.01, scanMs: 7000 };

@@ -8,7 +8,6 @@ import { armFault } from '../local/stack.ts';
 import { contents, fill, placed, plain, recordsUnder, run, signal, storeOf } from './stores.ts';
 
 // Long beyond need: the machine may be busy.
-jest.setTimeout(180_000);
 
 const MiB = 1024 * 1024;
 
