@@ -19,15 +19,18 @@ const faults = [
   { id: 'test/e2e/locks', kind: 'lives' },
   { id: 'test/e2e/blocked', kind: 'lives' },
 ];
-/** Others that the second lane has time for when it does not go through all of these. */
-const besides = ['test/e2e/deploy-rules', 'test/workflows/migration'];
+/** Others that the second lane has time for when it does not go through all of these, and else the third. */
+const besides = ['test/e2e/deploy-rules', 'test/e2e/migrate', 'test/e2e/traffic', 'test/workflows/migration'];
+/** What moves objects and devices, without runs. */
+const engines = ['test/device-agent', 'test/fleet', 'test/replication', 'test/transfer'];
 /** Each on clouds that hold nothing of other tests: which rights a scan needs depends on what it meets. */
 const alone = ['test/conformance', 'test/e2e/rights'];
 const whole = process.env.MULTI_CLOUD_TEST_FAULTS === 'all';
 const second = whole
   ? faults.map(({ id }) => id)
   : [...chosen(faults, ({ kind }) => kind).map(({ id }) => id), ...besides];
-const notFirst = [...faults.map(({ id }) => id), ...second, ...alone];
+const third = [...engines, ...(whole ? besides : [])];
+const notFirst = [...faults.map(({ id }) => id), ...second, ...third, ...alone];
 const firstPort = Number(process.env.MULTI_CLOUD_TEST_PORT ?? '18400');
 const state = process.env.MULTI_CLOUD_TEST_STATE ?? '.local/test';
 const args = process.argv.slice(2);
@@ -48,9 +51,10 @@ const nth = (n: number, jest: readonly string[]): Promise<number> => {
   const own = n === 1 ? args : args.map((argument) => argument.replace(/^(--outputFile=.*)(\.json)$/, `$1.${n}$2`));
   return lane([...own, ...jest], firstPort + 200 * (n - 1), n === 1 ? state : `${state}-${n}`);
 };
-async function oneByOne(): Promise<number> {
+async function thirdLane(): Promise<number> {
   let code = 0;
-  for (const [at, suite] of alone.entries()) code = Math.max(code, await nth(3 + at, [suite]));
+  for (const [at, suites] of [...alone.map((one) => [one]), third].entries())
+    code = Math.max(code, await nth(3 + at, suites));
   return code;
 }
 
@@ -60,6 +64,6 @@ const codes = some
   : await Promise.all([
       nth(1, ['--testPathIgnorePatterns', '/node_modules/', ...notFirst]),
       nth(2, second),
-      oneByOne(),
+      thirdLane(),
     ]);
 process.exit(Math.max(...codes));
