@@ -16,7 +16,7 @@ const help = `npm run test:faults [-- OPTIONS]
   --only WHAT      calls: every changing call lost or late; runs: every step cancelled, terminated, reset, throttled, away;
                    activities: every type killed, timed out, cancelled, or its Temporal server killed;
                    lives: every cell failing for good or terminated, causes of blocking, many operations at once;
-                   moves: migrations in all directions, failing or terminated at every step
+                   moves: migrations in all directions, failing or terminated at every step; 200 devices at once
   --file FILE      where what is done is noted (default: .local/faults.jsonl)
   --again          forgets what is noted and begins anew
 `;
@@ -40,7 +40,7 @@ if (!/^[1-9]\d*\/[1-9]\d*$/.test(values.shard)) {
   process.exit(2);
 }
 const lives = ['test/e2e/undo', 'test/e2e/recover', 'test/e2e/locks', 'test/e2e/blocked'];
-const moves = ['test/e2e/migrate', 'test/workflows/migration'];
+const moves = ['test/e2e/migrate', 'test/workflows/migration', 'test/device-agent/fleet'];
 const files: Record<string, string[]> = {
   calls: ['test/faults/matrix'],
   runs: ['test/faults/runs'],
