@@ -1,4 +1,5 @@
-/** Ends tests and hooks that take longer than they may, which the runner leaves to others. */
+/** What the runner leaves to others: it ends no test that takes longer than it may, and shows no error that has no stack. */
+import { inspect } from 'node:util';
 import { addEventHandler, getState } from 'jest-circus';
 
 /** Of those that ask for no time of their own. */
@@ -17,6 +18,8 @@ addEventHandler((event) => {
     });
     try {
       await Promise.race([act(), late]);
+    } catch (error) {
+      throw error instanceof Error && error.stack ? error : new Error(`thrown: ${inspect(error)}`);
     } finally {
       clearTimeout(timer);
     }

@@ -11,7 +11,7 @@ import {
 } from '@temporalio/client';
 import { temporal } from '@temporalio/proto';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
-import { DefaultLogger, Runtime, Worker, type WorkflowBundleOption } from '@temporalio/worker';
+import { Worker, type WorkflowBundleOption } from '@temporalio/worker';
 import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { OperationHandle } from '../../client/index.ts';
@@ -21,6 +21,7 @@ import type { AuditEntry, Progress } from '../../model/progress.ts';
 import { type Signed, signedText } from '../../model/signature.ts';
 import { workflowBundle } from '../../workers/bundle.ts';
 import { searchAttributes } from '../../workflows/search-attributes.ts';
+import { quietTemporal } from '../e2e/own-worker.ts';
 
 const root = join(import.meta.dirname, '../..');
 const folder = mkdtempSync(join(tmpdir(), 'approval-'));
@@ -62,7 +63,7 @@ describe('the approval of a plan', () => {
   let lacking: string[] = [];
 
   beforeAll(async () => {
-    Runtime.install({ logger: new DefaultLogger('ERROR') });
+    quietTemporal();
     const path = join(root, '.local/python/bin/temporal-test-server');
     environment = await TestWorkflowEnvironment.createTimeSkipping({
       server: { executable: { type: 'existing-path', path } },

@@ -2,7 +2,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
+import { quietTemporal } from '../e2e/own-worker.ts';
 
 const folder = join(import.meta.dirname, '../histories');
 const names = readdirSync(folder).filter((name) => name.endsWith('.json.gz'));
@@ -10,7 +11,7 @@ const workflowsPath = join(import.meta.dirname, '../../workflows/index.ts');
 const read = (name: string): { workflowId: string; history: unknown } =>
   JSON.parse(gunzipSync(readFileSync(join(folder, name))).toString('utf8'));
 
-beforeAll(() => Runtime.install({ logger: new DefaultLogger('ERROR') }));
+beforeAll(quietTemporal);
 
 describe('committed histories', () => {
   it('are there for each workflow type', () => {
