@@ -9,7 +9,7 @@ import {
   type WorkflowHandle,
   WorkflowUpdateFailedError,
 } from '@temporalio/client';
-import { temporal } from '@temporalio/proto';
+import proto from '@temporalio/proto';
 import { TestWorkflowEnvironment } from '@temporalio/testing';
 import { Worker, type WorkflowBundleOption } from '@temporalio/worker';
 import { createEstateActivities } from '../../activities/estate/load.ts';
@@ -22,6 +22,8 @@ import { type Signed, signedText } from '../../model/signature.ts';
 import { workflowBundle } from '../../workers/bundle.ts';
 import { searchAttributes } from '../../workflows/search-attributes.ts';
 import { quietTemporal } from '../e2e/own-worker.ts';
+
+const { temporal } = proto;
 
 const root = join(import.meta.dirname, '../..');
 const folder = mkdtempSync(join(tmpdir(), 'approval-'));
