@@ -4,7 +4,7 @@
  */
 export default {
   runner: 'jest-light-runner',
-  setupFilesAfterEnv: ['<rootDir>/test/local/timeouts.ts'],
+  setupFilesAfterEnv: ['<rootDir>/test/local/runner.ts'],
   maxWorkers: 1,
   testMatch: ['<rootDir>/test/**/*.test.ts'],
   // Copies of the project that tests make, and the state of local clouds, are none of Jest's business.

@@ -1,9 +1,22 @@
-/** What the runner leaves to others: it ends no test that takes longer than it may, and shows no error that has no stack. */
+/** What the runner leaves to others: tests and hooks that take longer than they may, rejections that nobody waits for, errors without a stack. */
 import { inspect } from 'node:util';
 import { addEventHandler, getState } from 'jest-circus';
 
 /** Of those that ask for no time of their own. */
 const longestMs = 120_000;
+
+const unhandled = new Map<Promise<unknown>, unknown>();
+process.on('unhandledRejection', (reason, promise) => unhandled.set(promise, reason));
+process.on('rejectionHandled', (promise) => unhandled.delete(promise));
+
+async function nobodyElse(): Promise<void> {
+  // Whoever waits for it may come a turn later.
+  await new Promise((resolve) => setImmediate(resolve));
+  const [reason] = unhandled.values();
+  const count = unhandled.size;
+  unhandled.clear();
+  if (count > 0) throw reason;
+}
 
 addEventHandler((event) => {
   const { children, hooks } = getState().currentDescribeBlock;
@@ -18,6 +31,7 @@ addEventHandler((event) => {
     });
     try {
       await Promise.race([act(), late]);
+      await nobodyElse();
     } catch (error) {
       throw error instanceof Error && error.stack ? error : new Error(`thrown: ${inspect(error)}`);
     } finally {
