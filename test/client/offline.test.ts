@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import * as control from '../../client/cli/commands/control.ts';
 import * as decide from '../../client/cli/commands/decide.ts';
 import { deploy } from '../../client/cli/commands/deploy.ts';
+import { devices } from '../../client/cli/commands/devices.ts';
 import { doctor } from '../../client/cli/commands/doctor.ts';
 import { migrate } from '../../client/cli/commands/migrate.ts';
 import { permissions } from '../../client/cli/commands/permissions.ts';
@@ -33,7 +34,7 @@ test('every command has a help with an example, and the help of all lists them',
     ...Object.values(programs),
     ...Object.values(status),
   ]
-    .concat([plan, deploy, remove, recover, verify, doctor, migrate, permissions, traffic])
+    .concat([plan, deploy, devices, remove, recover, verify, doctor, migrate, permissions, traffic])
     .map((make) => make());
   const { code, out, err } = await multiCloud(['--help']);
   expect([code, err]).toEqual([0, '']);
