@@ -1,8 +1,10 @@
 /**
  * Preloaded into a worker by the fault matrix: before and after each activity it asks the test that started it, over IPC,
- * and waits for the answer: `go`, or `hang`, which is never to be heard of again.
+ * and waits for the answer: `go`, or `hang`, until after the longest time that the server waits for an activity which is silent;
+ * then it gives its slot back, as whatever hangs for ever would not.
  */
 import { createRequire } from 'node:module';
+import { setTimeout } from 'node:timers/promises';
 
 const { Worker } = createRequire(import.meta.url)('@temporalio/worker');
 const waiting = new Map();
@@ -19,7 +21,9 @@ async function pass(when, { info }) {
     waiting.set(id, resolve);
     process.send({ id, when, activityType, attempt, workflowType, ...workflowExecution });
   });
-  if (answer === 'hang') await new Promise(() => {});
+  if (answer !== 'hang') return;
+  await setTimeout(45_000);
+  throw new Error('nobody waits for it any more');
 }
 
 const create = Worker.create;
