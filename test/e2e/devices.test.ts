@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import mqtt from 'mqtt';
 import { EstateClient, OperationFailed, type OperationHandle } from '../../client/index.ts';
 import type { WaitingFor } from '../../model/decisions.ts';
+import type { CopiedFleet } from '../../model/operations.ts';
 import { type PlacementRef, placementRef } from '../../model/transfer.ts';
 import { jsonLines, multiCloud } from '../client/command.ts';
 import { fill, identity, type Wanted } from '../fleet/fleets.ts';
@@ -90,8 +91,8 @@ it('copies a registry; asks about a device that stands there as something else, 
   expect(question).toMatchObject({ question: 'devices', answers: ['retry', 'skip', 'undo'] });
   expect(question.text).toContain('taken (credential attributes)');
   await handle.decide({ question: 'devices', answer: 'skip', by: 'test', plan: question.plan });
-  const { copy } = (await handle.result()) as unknown as { copy: { name: string } };
-  expect(copy).toEqual({ provider: 'gcp', name: copy.name, moved: count + 1, there: 0, refused: 1, left: 1 });
+  const { copy } = await handle.outcome<CopiedFleet>();
+  expect(copy).toEqual({ provider: 'gcp', name: copy?.name, moved: count + 1, there: 0, refused: 1, left: 1 });
 
   const after = await command('diff', service, '--from', 'azure', '--to', 'gcp', '--all', '--json');
   expect(after.code).toBe(1);
@@ -102,7 +103,7 @@ it('copies a registry; asks about a device that stands there as something else, 
     ]),
   );
   const outcomes = jsonLines(
-    (await command('outcome', service, '--provider', 'gcp', '--copy', copy.name, '--json')).out,
+    (await command('outcome', service, '--provider', 'gcp', '--copy', copy?.name ?? '', '--json')).out,
   );
   expect(outcomes).toHaveLength(count + 3);
   expect(outcomes.find(({ id }) => id === 'symmetric')).toMatchObject({ outcome: 'refused', why: 'key' });

@@ -1,7 +1,7 @@
 /**
  * Preloaded into a worker by the fault matrix: before and after each activity it asks the test that started it, over IPC,
  * and waits for the answer: `go`, or `hang`, until after the longest time that the server waits for an activity which is silent;
- * then it gives its slot back, as whatever hangs for ever would not.
+ * then it gives its slot back, which on a bulk queue is the only one.
  */
 import { createRequire } from 'node:module';
 import { setTimeout } from 'node:timers/promises';
