@@ -40,6 +40,8 @@ export function temporalServer(of: {
       ...['server', 'start-dev', '--ip', '127.0.0.1', '--log-level', 'warn', '--ui-disable-news-fetch'],
       ...['--port', `${ports.temporal}`, '--ui-port', `${ports.ui}`, '--http-port', `${ports.temporalHttp}`],
       ...['--metrics-port', `${ports.temporalMetrics}`, '--db-filename', join(folder, 'temporal.db')],
+      // What is committed survives kill -9; to survive a power cut as well, each commit would wait for the disk.
+      ...['--sqlite-pragma', 'journal_mode=WAL', '--sqlite-pragma', 'synchronous=NORMAL'],
       ...attributes.flatMap(({ name, type }) => ['--search-attribute', `${name}=${type}`]),
     ],
     cwd: folder,

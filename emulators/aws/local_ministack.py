@@ -43,6 +43,8 @@ NAME_HELD_S = int(os.environ.get("NAME_HELD_MS", "0")) / 1000
 
 # State: MiniStack writes it when it stops; here each change is on disk before it is answered.
 
+# Copying a state blocks everybody; a large one (a queue that nobody empties) is copied again only after this many times as long.
+REST = 4
 
 class Journal:
     """Writes the state of one service; whoever asks while a write runs shares the next one."""
@@ -50,6 +52,7 @@ class Journal:
     def __init__(self):
         self._running = {}
         self._next = {}
+        self._copying = {}
 
     async def commit(self, key: str) -> None:
         current = self._running.get(key)
@@ -64,6 +67,7 @@ class Journal:
 
     async def _after(self, key: str, current) -> None:
         await asyncio.wait([current])
+        await asyncio.sleep(REST * self._copying.get(key, 0))
         self._next.pop(key, None)
         self._running[key] = asyncio.ensure_future(self._write(key))
         await asyncio.shield(self._running[key])
@@ -72,7 +76,10 @@ class Journal:
         try:
             module = ministack._get_module(ministack._state_map[key])
             # The copy is taken on the loop, where nothing changes meanwhile; only the writing leaves it.
-            await asyncio.to_thread(persistence.save_state, key, module.get_state())
+            began = time.perf_counter()
+            state = module.get_state()
+            self._copying[key] = time.perf_counter() - began
+            await asyncio.to_thread(persistence.save_state, key, state)
         finally:
             self._running.pop(key, None)
 
