@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { ProviderPool } from '../../activities/providers/pool.ts';
 import { scan } from '../../activities/providers/provision.ts';
 import { connect, type EstateClient, type OperationResult, type Rebuilt } from '../../client/index.ts';
+import { CloudError } from '../../model/errors.ts';
 import type { RecordedPlacement, ServiceRecord } from '../../model/record.ts';
 import { isRecords, Kept, recordKey, recordsPlacement } from '../../model/records.ts';
 import { multiCloud } from '../client/command.ts';
@@ -78,7 +79,13 @@ async function left(): Promise<string[]> {
     ['aws', 'azure', 'gcp'].map(async (provider) => {
       const one = placed(provider === 'azure' ? 'lake' : 'pair', provider);
       const owner = { ...identity, service: '', generation: 1 };
-      return scan(await pool.get(provider), { ...one, owner }, signal);
+      for (let left = 5; ; left--)
+        try {
+          return await scan(await pool.get(provider), { ...one, owner }, signal);
+        } catch (error) {
+          // As an activity would: a connection that an idle server has closed is no finding.
+          if (left === 0 || !(error instanceof CloudError && error.kind === 'Unavailable')) throw error;
+        }
     }),
   );
   return found.flat().flatMap(({ kind, name, owner }) => (isRecords(owner.service) ? [] : [`${kind} ${name}`]));

@@ -1,41 +1,84 @@
 /**
- * All tests, in three lanes side by side, each on a Temporal server and local clouds of its own. Of the suites of faults `npm test`
- * goes through one of each kind, chosen by the commit; `MULTI_CLOUD_TEST_FAULTS=all`, as in CI, through all. With arguments of
- * its own, it runs what they say in one lane.
+ * All tests, in three lanes side by side, each on a Temporal server and local clouds of its own. Of the long suites `npm test`
+ * goes through one of each kind, chosen by the commit; `MULTI_CLOUD_TESTS=all`, as in CI, through all. With arguments of its own,
+ * it runs what they say in one lane.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { chosen } from '../faults/choice.ts';
 
-/** Long lives under faults, which would make the others wait, and mostly wait themselves. */
-const faults = [
-  { id: 'test/faults/matrix', kind: 'calls' },
-  { id: 'test/faults/runs', kind: 'calls' },
-  { id: 'test/faults/activities', kind: 'processes' },
-  { id: 'test/e2e/lost-database', kind: 'processes' },
-  { id: 'test/e2e/undo', kind: 'lives' },
-  { id: 'test/e2e/recover', kind: 'lives' },
-  { id: 'test/e2e/locks', kind: 'lives' },
-  { id: 'test/e2e/blocked', kind: 'lives' },
-];
-/** Others that the second lane has time for when it does not go through all of these, and else the third. */
-const besides = ['test/e2e/deploy-rules', 'test/e2e/migrate', 'test/e2e/traffic', 'test/workflows/migration'];
-/** What moves objects and devices, without runs. */
-const engines = ['test/device-agent', 'test/fleet', 'test/replication', 'test/transfer'];
+/** Long suites by what they are about, with the seconds that each takes about: lanes are filled by them. */
+const long: Record<string, Record<string, number>> = {
+  calls: { 'test/faults/matrix': 130, 'test/faults/runs': 130 },
+  processes: { 'test/faults/activities': 140, 'test/e2e/lost-database': 50 },
+  lives: { 'test/e2e/undo': 110, 'test/e2e/recover': 110, 'test/e2e/locks': 80, 'test/e2e/blocked': 50 },
+  guards: {
+    'test/hostile/runs': 120,
+    'test/e2e/planted-secrets': 30,
+    'test/e2e/real-worker': 60,
+    'test/e2e/codec': 25,
+  },
+  estates: {
+    'test/e2e/deploy-rules': 130,
+    'test/e2e/records': 50,
+    'test/client/estate': 40,
+    'test/e2e/worker-killed': 40,
+  },
+  moves: { 'test/e2e/migrate': 100, 'test/e2e/rehearse': 30, 'test/workflows/migration': 110, 'test/e2e/verify': 20 },
+  objects: {
+    'test/transfer/engine': 90,
+    'test/transfer/large': 45,
+    'test/replication/feeds': 100,
+  },
+  devices: { 'test/device-agent/agent': 25, 'test/device-agent/fleet': 50, 'test/fleet': 20, 'test/e2e/devices': 20 },
+  traffic: { 'test/e2e/traffic': 50, 'test/e2e/endpoints': 35, 'test/fence': 15 },
+};
 /** Each on clouds that hold nothing of other tests: which rights a scan needs depends on what it meets. */
-const alone = ['test/conformance', 'test/e2e/rights'];
-const whole = process.env.MULTI_CLOUD_TEST_FAULTS === 'all';
-const second = whole
-  ? faults.map(({ id }) => id)
-  : [...chosen(faults, ({ kind }) => kind).map(({ id }) => id), ...besides];
-const third = [...engines, ...(whole ? besides : [])];
-const notFirst = [...faults.map(({ id }) => id), ...second, ...third, ...alone];
+const alone: Record<string, number> = { 'test/conformance': 110, 'test/e2e/rights': 20 };
+/** What all the other suites take. */
+const othersSeconds = 250;
+
 const firstPort = Number(process.env.MULTI_CLOUD_TEST_PORT ?? '18400');
 const state = process.env.MULTI_CLOUD_TEST_STATE ?? '.local/test';
 const args = process.argv.slice(2);
 
-async function lane(jest: readonly string[], port: number, folder: string): Promise<number> {
+interface Suite {
+  id: string;
+  kind: string;
+  seconds: number;
+}
+/** The suite itself, and no other that begins with the same name. */
+function pathOf(id: string): string {
+  const path = [`${id}.test.ts`, `${id}/`].find((one) => existsSync(join(import.meta.dirname, '../..', one)));
+  if (!path) throw new Error(`${import.meta.filename}: there is no ${id}`);
+  return path;
+}
+const suites: Suite[] = Object.entries(long).flatMap(([kind, some]) =>
+  Object.entries(some).map(([id, seconds]) => ({ id: pathOf(id), kind, seconds })),
+);
+const apart = Object.keys(alone).map(pathOf);
+
+/** The first lane has all other suites, the third begins with those that run alone; a long one goes to the lane that ends first. */
+function lanes(): string[][] {
+  const sum = (some: Record<string, number>): number => Object.values(some).reduce((total, one) => total + one, 0);
+  const all = ['others', 'long', 'alone'].map((_, at) => ({
+    ends: [othersSeconds, 0, sum(alone)][at] ?? 0,
+    tests: [] as string[],
+  }));
+  const some = process.env.MULTI_CLOUD_TESTS === 'all' ? suites : chosen(suites, ({ kind }) => kind);
+  for (const { id, seconds } of some.toSorted((a, b) => b.seconds - a.seconds)) {
+    const lane = all.reduce((first, one) => (one.ends < first.ends ? one : first));
+    lane.ends += seconds;
+    lane.tests.push(id);
+  }
+  return all.map(({ tests }) => tests);
+}
+
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {}); // what is started stops what it started
+
+async function run(jest: readonly string[], port: number, folder: string): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, join(import.meta.dirname, 'run.ts'), ...jest], {
     stdio: 'inherit',
     env: { ...process.env, MULTI_CLOUD_TEST_PORT: String(port), MULTI_CLOUD_TEST_STATE: folder },
@@ -45,25 +88,29 @@ async function lane(jest: readonly string[], port: number, folder: string): Prom
   return Number(code ?? 1);
 }
 
-for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {}); // the lanes stop what they started
-/** Runs Jest on a stack of its own, the n-th of this run; `--outputFile=x.json` of the second is `x.2.json`. */
-const nth = (n: number, jest: readonly string[]): Promise<number> => {
+let runs = 0;
+/** Runs Jest on a stack of its own, the n-th of this program; `--outputFile=x.json` of the second is `x.2.json`. */
+function next(jest: readonly string[]): Promise<number> {
+  const n = ++runs;
   const own = n === 1 ? args : args.map((argument) => argument.replace(/^(--outputFile=.*)(\.json)$/, `$1.${n}$2`));
-  return lane([...own, ...jest], firstPort + 200 * (n - 1), n === 1 ? state : `${state}-${n}`);
-};
-async function thirdLane(): Promise<number> {
+  return run([...own, ...jest], firstPort + 200 * (n - 1), n === 1 ? state : `${state}-${n}`);
+}
+async function inTurn(...turns: string[][]): Promise<number> {
   let code = 0;
-  for (const [at, suites] of [...alone.map((one) => [one]), third].entries())
-    code = Math.max(code, await nth(3 + at, suites));
+  for (const jest of turns) if (jest.length > 0) code = Math.max(code, await next(jest));
   return code;
 }
 
+async function everything(): Promise<number> {
+  const [first = [], second = [], third = []] = lanes();
+  const elsewhere = [...suites.map(({ id }) => id).filter((id) => !first.includes(id)), ...apart];
+  const codes = await Promise.all([
+    inTurn(['--testPathIgnorePatterns', '/node_modules/', ...elsewhere]),
+    inTurn(second),
+    inTurn(...apart.map((one) => [one]), third),
+  ]);
+  return Math.max(...codes);
+}
+
 const some = args.some((argument) => !argument.startsWith('-'));
-const codes = some
-  ? [await lane(args, firstPort, state)]
-  : await Promise.all([
-      nth(1, ['--testPathIgnorePatterns', '/node_modules/', ...notFirst]),
-      nth(2, second),
-      thirdLane(),
-    ]);
-process.exit(Math.max(...codes));
+process.exit(some ? await run(args, firstPort, state) : await everything());
