@@ -1,5 +1,6 @@
 /** The activities that workflows call, by the queue they are served on. Types only: workflows never load this code. */
 import type { DeviceActivities } from '../model/fleet.ts';
+import type { TelemetryActivities, TelemetryFollowerActivities } from '../model/telemetry-pump.ts';
 import type { createEstateActivities } from './estate/load.ts';
 import type { createPlacementActivities } from './estate/place.ts';
 import type { createProviderActivities } from './providers/activities.ts';
@@ -21,6 +22,7 @@ export type Activities = ReturnType<typeof createRegistryActivities> &
 export type ProviderActivities = ReturnType<typeof createProviderActivities> &
   FenceActivities &
   FeedActivities &
+  TelemetryFollowerActivities &
   EndpointActivities &
   WeightActivities;
 
@@ -28,4 +30,4 @@ export type ProviderActivities = ReturnType<typeof createProviderActivities> &
 export type BulkActivities = ReturnType<typeof createTransferActivities> & DeviceActivities;
 
 /** On the queue of what follows. */
-export type WatchActivities = ReturnType<typeof createFollowActivities> & DeviceActivities;
+export type WatchActivities = ReturnType<typeof createFollowActivities> & TelemetryActivities & DeviceActivities;

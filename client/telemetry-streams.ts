@@ -1,8 +1,13 @@
-/** The telemetry streams of `iot_core` on each cloud, read with the cloud's own SDK; its clients, with their credentials, are the caller's. */
+/**
+ * The telemetry streams of `iot_core` on each cloud, read with the cloud's own SDK; its clients, with their credentials, are the
+ * caller's. While a fleet moves, a stream also brings what a pump has forwarded from the other cloud: its device stands where
+ * devices themselves can write nothing (docs/decisions/0024).
+ */
 import { setTimeout } from 'node:timers/promises';
-import { DeleteMessageBatchCommand, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
+import { DeleteMessageBatchCommand, type Message, ReceiveMessageCommand, type SQSClient } from '@aws-sdk/client-sqs';
 import type { EventHubConsumerClient, ReceivedEventData } from '@azure/event-hubs';
-import type { v1 } from '@google-cloud/pubsub';
+import type { protos, v1 } from '@google-cloud/pubsub';
+import { forwardEncoding, forwardMark } from '../model/telemetry-pump.ts';
 import type { Arrived, TelemetryStream } from './telemetry.ts';
 
 export { Repeats, type RepeatsOptions } from './repeats.ts';
@@ -24,13 +29,14 @@ const pause = (signal: AbortSignal): Promise<void> => setTimeout(retryMs, undefi
 
 /** AWS: the queue `telemetry` of the placement. Messages that were not handled come back after the queue's visibility timeout. */
 export function queueStream({ sqs, queueUrl: QueueUrl }: { sqs: SQSClient; queueUrl: string }): TelemetryStream {
-  const receive = { QueueUrl, MaxNumberOfMessages: 10, WaitTimeSeconds: 20 };
+  const MessageAttributeNames = [forwardMark, forwardEncoding];
+  const receive = { QueueUrl, MaxNumberOfMessages: 10, WaitTimeSeconds: 20, MessageAttributeNames };
   return async (take, signal) => {
     while (!signal.aborted)
       try {
         const { Messages = [] } = await sqs.send(new ReceiveMessageCommand(receive), { abortSignal: signal });
         if (Messages.length === 0) continue;
-        await take(Messages.map(({ Body = '' }) => fromRule(parsed(Body))));
+        await take(Messages.map(fromQueue));
         const Entries = Messages.map(({ ReceiptHandle }, at) => ({ Id: String(at), ReceiptHandle }));
         await sqs.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }));
       } catch {
@@ -39,10 +45,14 @@ export function queueStream({ sqs, queueUrl: QueueUrl }: { sqs: SQSClient; queue
   };
 }
 
-/** The topic rule writes who sent it beside what was sent. */
-function fromRule(data: unknown): Arrived {
-  const device = typeof data === 'object' && data !== null && 'mqtt_client' in data ? data.mqtt_client : '';
-  return { device: String(device), data };
+/** The topic rule writes who sent it beside what was sent, and no attributes; those are a pump's. */
+function fromQueue({
+  Body = '',
+  MessageAttributes: { [forwardMark]: mark, [forwardEncoding]: encoding } = {},
+}: Message): Arrived {
+  const data = parsed(encoding?.StringValue === 'base64' ? Buffer.from(Body, 'base64').toString('utf8') : Body);
+  const rule = typeof data === 'object' && data !== null && 'mqtt_client' in data ? data.mqtt_client : '';
+  return { device: mark?.StringValue ?? String(rule), data };
 }
 
 /**
@@ -80,9 +90,13 @@ export function eventHubStream({ consumer, from }: { consumer: EventHubConsumerC
   };
 }
 
-/** https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-construct */
-const fromHub = ({ systemProperties, body }: ReceivedEventData): Arrived => ({
-  device: String(systemProperties?.['iothub-connection-device-id'] ?? ''),
+/**
+ * The hub says who sent it in what no device can write. Its devices do write properties, so the mark of a pump counts only where
+ * the hub has said nothing: then the message did not come through the hub.
+ * https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-messages-construct
+ */
+const fromHub = ({ systemProperties, properties, body }: ReceivedEventData): Arrived => ({
+  device: String(systemProperties?.['iothub-connection-device-id'] ?? properties?.[forwardMark] ?? ''),
   data: body instanceof Uint8Array ? parsed(Buffer.from(body).toString('utf8')) : body,
 });
 
@@ -100,7 +114,7 @@ export function subscriptionStream({
   return async (take, signal) => {
     while (!signal.aborted)
       try {
-        const [{ receivedMessages }] = await subscriber.pull({ subscription, maxMessages: 100 });
+        const { receivedMessages } = await pulled(subscriber, { subscription, maxMessages: 100 }, signal);
         const received = receivedMessages ?? [];
         if (received.length === 0) {
           await pause(signal);
@@ -108,6 +122,7 @@ export function subscriptionStream({
         }
         await take(
           received.map(({ message }) => ({
+            // Broker and pump write it alike.
             device: message?.attributes?.deviceId ?? '',
             data: parsed(Buffer.from(message?.data ?? '').toString('utf8')),
           })),
@@ -117,6 +132,32 @@ export function subscriptionStream({
         await pause(signal);
       }
   };
+}
+
+/** What the client's own method wraps, and with it the way to give a request up: one that went on would take messages away. */
+type Pulling = Promise<[protos.google.pubsub.v1.IPullResponse]> & { cancel(): void };
+
+async function pulled(
+  subscriber: v1.SubscriberClient,
+  request: protos.google.pubsub.v1.IPullRequest,
+  signal: AbortSignal,
+): Promise<protos.google.pubsub.v1.IPullResponse> {
+  await subscriber.initialize();
+  const headers = { 'x-goog-request-params': `subscription=${encodeURIComponent(request.subscription ?? '')}` };
+  signal.throwIfAborted();
+  const pulling = subscriber.innerApiCalls.pull?.(request, { otherArgs: { headers } }) as Pulling;
+  const givenUp = Promise.withResolvers<never>();
+  const giveUp = (): void => {
+    pulling.cancel();
+    givenUp.reject(signal.reason);
+  };
+  signal.addEventListener('abort', giveUp, { once: true });
+  try {
+    const [response] = await Promise.race([pulling, givenUp.promise]);
+    return response;
+  } finally {
+    signal.removeEventListener('abort', giveUp);
+  }
 }
 
 const aborted = (signal: AbortSignal): Promise<void> =>

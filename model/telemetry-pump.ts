@@ -1,6 +1,6 @@
 /** Following a telemetry stream: what the pumps of `activities/telemetry` are asked and answer, and what they have seen of devices. */
 import { z } from 'zod';
-import { type Placement, type ProviderType, providerTypes } from './service.ts';
+import type { Placement } from './service.ts';
 import { PlacementRef } from './transfer.ts';
 
 const Count = z.number().int().min(0);
@@ -41,7 +41,15 @@ export interface FollowedTelemetry {
   lagMs: number;
 }
 
-/** What a pump has seen of one device. Both are upper bounds: after a crash some messages are seen again. */
+/**
+ * Bears the device of a message that a pump has written, where devices themselves can write nothing: an attribute of the message
+ * in SQS and Pub/Sub, a property in Event Hubs. Who has it is not forwarded again.
+ */
+export const forwardMark = 'forwardedDevice';
+/** Beside it in SQS, which takes text alone: `base64` where the message is none. */
+export const forwardEncoding = 'forwardedEncoding';
+
+/** What a pump has seen of one device; after a crash some messages are counted again. */
 export const Sighting = z.strictObject({
   device: z.string(),
   /** When its last message reached the cloud, ISO. */
@@ -52,7 +60,7 @@ export type Sighting = z.infer<typeof Sighting>;
 
 /** First line of a file of sightings. */
 export const SightingsHead = z.strictObject({
-  provider: z.enum(providerTypes),
+  provider: z.string(),
   /** What the counts below it cover; ISO. */
   since: z.iso.datetime(),
   until: z.iso.datetime(),
@@ -65,8 +73,11 @@ export interface Sightings {
   devices: Map<string, { at: string; messages: number }>;
 }
 
-/** Name of the file that tells whom the stream of a placement on this cloud has shown. */
-export const sightingsFile = (provider: ProviderType): string => `${provider}.jsonl.gz`;
+/** Name of the file that tells whom the stream of the placement of this provider has shown. */
+export const sightingsFile = (provider: string): string => `${provider}.jsonl.gz`;
+
+/** Beside it: whose turn it is, and where the stream was left off. */
+export const positionFile = (provider: string): string => `${provider}-position.json`;
 
 /** More devices than these are counted and not named. */
 export const mostSightings = 1_000_000;

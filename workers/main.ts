@@ -11,6 +11,7 @@ import { createProviderActivities } from '../activities/providers/activities.ts'
 import { ProviderPool } from '../activities/providers/pool.ts';
 import { createRegistryActivities } from '../activities/registry/registry.ts';
 import { createFollowActivities } from '../activities/replication/follow.ts';
+import { createTelemetryActivities } from '../activities/telemetry/follow.ts';
 import { createBalancerActivities } from '../activities/traffic/weights.ts';
 import { createTransferActivities } from '../activities/transfer/activities.ts';
 import { loadPermissions, loadSheets } from '../config/load.ts';
@@ -135,7 +136,11 @@ if (chosen.includes('watch'))
       taskQueue: watchQueue,
       // A cutover waits for a pump to hear that it is to stop.
       maxHeartbeatThrottleInterval: '1s',
-      activities: { ...createFollowActivities({ ...providerDependencies, ...transfers }), ...devices },
+      activities: {
+        ...createFollowActivities({ ...providerDependencies, ...transfers }),
+        ...createTelemetryActivities(providerDependencies),
+        ...devices,
+      },
     }),
   );
 

@@ -17,6 +17,7 @@ import { createFenceActivities } from './fence.ts';
 import type { ProviderPool } from './pool.ts';
 import { driverOf, type Ensured, guarded, type Removed, Resource, scan } from './provision.ts';
 import { findStrays, type KnownResource, removeStrays, type Stray } from './strays.ts';
+import { createTelemetryFollowerActivities } from './telemetry.ts';
 
 export interface ProviderDependencies {
   pool: ProviderPool;
@@ -94,6 +95,7 @@ export function createProviderActivities(dependencies: ProviderDependencies) {
     ...createRecordsActivities({ atPlacement, ensureBucket }),
     ...createFenceActivities({ atPlacement, ensureBucket, needed }),
     ...createFeedActivities({ atPlacement, pace }),
+    ...createTelemetryFollowerActivities({ atPlacement, pace }),
     ...createEndpointActivities({ atAccount, isRepeated }),
     ...createZoneWeightActivities({ atAccount, isRepeated }),
 

@@ -22,6 +22,7 @@ import type { FeedDriver } from './change-feed.ts';
 import type { Ask, DeviceRegistry } from './device-registry.ts';
 import type { Wanted } from './headroom.ts';
 import type { ObjectStore } from './object-store.ts';
+import type { TelemetryDriver } from './telemetry.ts';
 
 /** What surrounds one call to a resource driver. */
 export interface Call {
@@ -263,6 +264,8 @@ export interface Provider {
   devices(placement: PlacementRef, ask: Ask, signal: AbortSignal): DeviceRegistry;
   /** How the store's cloud tells of changes in it. */
   readonly feed: FeedDriver;
+  /** The telemetry streams of `iot_core` placements. */
+  readonly telemetry: TelemetryDriver;
   readonly fence: FenceDriver;
   readonly dns: DnsDriver;
   readonly weights: WeightsDriver;

@@ -1,6 +1,6 @@
 /** The feed of a store that is followed: made when following begins, removed when it ends. What it is on one cloud: its `FeedDriver`. */
 import { CloudError } from '../../model/errors.ts';
-import type { Placement } from '../../model/service.ts';
+import type { Placement, ResourceSpec } from '../../model/service.ts';
 import { cellOf } from './calls.ts';
 import type { Provider } from './driver.ts';
 import type { AtPlacement } from './fence.ts';
@@ -17,34 +17,45 @@ export interface FeedActivities {
   removeFeed(input: { placement: Placement }): Promise<Removed>;
 }
 
-export function createFeedActivities({
-  atPlacement,
-  pace,
-}: {
+interface BesideDependencies {
   atPlacement: AtPlacement;
   pace: () => Pace;
-}): FeedActivities {
-  const at = <T>(placement: Placement, act: (feed: Resource) => Promise<T>): Promise<T> =>
-    atPlacement(placement, (provider: Provider, signal) => {
-      const spec = provider.feed.design(placement);
+}
+
+/** What stands beside a placement for a time, as one resource. */
+export function beside(
+  { atPlacement, pace }: BesideDependencies,
+  design: (provider: Provider, placement: Placement) => ResourceSpec,
+): {
+  ensure(input: { placement: Placement }): Promise<Pick<Ensured, 'outcome'>>;
+  remove(input: { placement: Placement }): Promise<Removed>;
+} {
+  const at = <T>(placement: Placement, act: (resource: Resource) => Promise<T>): Promise<T> =>
+    atPlacement(placement, (provider, signal) => {
+      const spec = design(provider, placement);
       return act(new Resource(provider, cellOf(provider, placement), spec, { placement, needs: {}, signal }));
     });
 
   return {
-    ensureFeed: ({ placement }) =>
-      at(placement, async (feed) => {
-        const { outcome } = await feed.ensure(pace());
+    ensure: ({ placement }) =>
+      at(placement, async (resource) => {
+        const { outcome } = await resource.ensure(pace());
         return { outcome };
       }),
 
-    removeFeed: ({ placement }) =>
-      at(placement, async (feed) => {
+    remove: ({ placement }) =>
+      at(placement, async (resource) => {
         try {
-          return await feed.remove(pace(), { deleteData: true, retainUntil: '' });
+          return await resource.remove(pace(), { deleteData: true, retainUntil: '' });
         } catch (error) {
           if (error instanceof CloudError && error.kind === 'NotOurs') return 'gone';
           throw error;
         }
       }),
   };
+}
+
+export function createFeedActivities(dependencies: BesideDependencies): FeedActivities {
+  const { ensure, remove } = beside(dependencies, ({ feed }, placement) => feed.design(placement));
+  return { ensureFeed: ensure, removeFeed: remove };
 }

@@ -192,7 +192,7 @@ class Drain {
 }
 
 /** The longest of the times that came within the present span or the one before it. */
-class LongestLately {
+export class LongestLately {
   readonly #spanMs: number;
   #since = Date.now();
   #now = 0;

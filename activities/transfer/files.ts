@@ -1,4 +1,4 @@
-/** Files of a transfer in the records bucket of the target's place: plan, manifests, failures, notes of uploads, reports; and receipts. */
+/** Files of a transfer in the records bucket of the target's place: plan, manifests, failures, notes of uploads, reports; and receipts, sightings. */
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { recordsPlacement } from '../../model/records.ts';
 import type { PlacementRef, Transfer } from '../../model/transfer.ts';
@@ -25,6 +25,10 @@ export const filesOf = (
 /** Files of all transfers to a placement. */
 export const copiesIn = (provider: Provider, copies: PlacementRef, signal: AbortSignal): Files =>
   filesUnder(provider, copies, `copies/${copies.owner.service}/`, signal);
+
+/** Files of what follows telemetry in both directions. */
+export const telemetryFiles = (provider: Provider, keptAt: PlacementRef, name: string, signal: AbortSignal): Files =>
+  filesUnder(provider, keptAt, `telemetry/${keptAt.owner.service}/${name}/`, signal);
 
 function filesUnder(provider: Provider, at: PlacementRef, folder: string, signal: AbortSignal): Files {
   const placement = recordsPlacement(at.owner, at);

@@ -38,7 +38,7 @@ export function roleSpec(placement: Placement, service: string, statements: Stat
   return {
     key: 'role',
     kind: roleKind,
-    name: resourceName(placement, { limit: 64 }),
+    name: roleName(placement),
     needs: [],
     holdsData: false,
     desired: {
@@ -49,6 +49,7 @@ export function roleSpec(placement: Placement, service: string, statements: Stat
   };
 }
 
+export const roleName = (placement: Placement): string => resourceName(placement, { limit: 64 });
 export const roleArn = (placement: Placement, name: string): string =>
   `arn:aws:iam::${placement.account}:role${pathOf(placement)}${name}`;
 

@@ -10,17 +10,18 @@ import { deviceCaDriver, deviceCaSpec } from './iot-device-ca.ts';
 import { policyDriver, policySpec } from './iot-policy.ts';
 import { registrySpecs, thingGroupDriver, thingTypeDriver } from './iot-registry.ts';
 import { topicRuleDriver, topicRuleSpec } from './iot-topic-rule.ts';
-import { queueArn, queueDriver, queueSpec, queueUrl } from './sqs-queue.ts';
+import { errorsSpec, queueArn, queueDriver, queueSpec, queueUrl } from './sqs-queue.ts';
+import { followerDriver, followerQueue } from './telemetry.ts';
 
 function design(placement: Placement, deviceCa: string | undefined): ResourceSpec[] {
   const days = numberIn(placement.configuration, 'retention_days') ?? 14;
   const telemetry = queueSpec(placement, 'telemetry', days);
-  const errors = queueSpec(placement, 'errors', 14);
+  const errors = errorsSpec(placement);
   const send = {
     Sid: 'Telemetry',
     Effect: 'Allow' as const,
     Action: ['sqs:SendMessage'],
-    Resource: [queueArn(placement, telemetry.name), queueArn(placement, errors.name)],
+    Resource: [telemetry.name, errors.name, followerQueue(placement).name].map((name) => queueArn(placement, name)),
   };
   const role = roleSpec(placement, 'iot.amazonaws.com', [send]);
   const route = {
@@ -53,6 +54,7 @@ export function iotCore(clients: Clients, deviceCa: string | undefined): Cell {
       queueDriver(clients),
       roleDriver(clients),
       topicRuleDriver(clients),
+      followerDriver(clients),
     ],
 
     verify(_placement, observed) {
@@ -91,7 +93,7 @@ export function iotCore(clients: Clients, deviceCa: string | undefined): Cell {
           name: 'least privilege',
           resource: 'role',
           ok: narrow,
-          found: narrow ? 'may send to the two queues only' : 'may do more than send to the two queues',
+          found: narrow ? 'may send to its queues only' : 'may do more than send to its queues',
         },
       ];
     },

@@ -10,6 +10,7 @@ import {
 import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Call, ResourceDriver } from '../driver.ts';
+import { followerName } from '../telemetry.ts';
 import type { Clients } from './clients.ts';
 import { isKind } from './errors.ts';
 import { topicOf } from './iot-device.ts';
@@ -24,11 +25,15 @@ export interface Route {
   roleArn: string;
 }
 
-export const topicRuleSpec = (placement: Placement, { queueUrl, errorsUrl, roleArn }: Route): ResourceSpec => ({
+export const topicRuleSpec = (
+  placement: Placement,
+  { queueUrl, errorsUrl, roleArn }: Route,
+  suffix = 'telemetry',
+): ResourceSpec => ({
   key: 'rule',
   kind: 'aws.iot.topic-rule',
   // Letters, digits and underscores only.
-  name: resourceName(placement, { limit: 128, separator: '_', suffix: 'telemetry' }),
+  name: resourceName(placement, { limit: 128, separator: '_', suffix }),
   needs: ['telemetry', 'errors', 'role'],
   holdsData: false,
   desired: {
@@ -111,6 +116,10 @@ export function topicRuleDriver(clients: Clients): ResourceDriver {
         if (!isKind(error, 'PermissionDenied') || (await exists(spec, call))) throw error;
       }
     },
-    page,
+    // The rule of a follower is a part of it.
+    async page(call, token) {
+      const { items, next } = await page(call, token);
+      return { items: items.filter(({ name }) => !followerName.is(name)), next };
+    },
   });
 }

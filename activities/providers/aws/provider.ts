@@ -21,6 +21,7 @@ import { smallObjects } from './objects.ts';
 import { awsQuotas } from './quotas.ts';
 import { storage } from './storage.ts';
 import { allPages } from './tags.ts';
+import { queueTelemetry } from './telemetry.ts';
 import { weightedRoute53 } from './weights.ts';
 
 /**
@@ -47,6 +48,7 @@ export function awsProvider(settings: ProviderSettings): Provider {
     store: (placement) => s3Store(clients, http, { ...placement, bucket: outputOf(placement, 'bucket', 'bucket') }),
     devices: (placement, ask, signal) => iotDevices(clients, placement, ask, signal),
     feed: bucketFeed(clients),
+    telemetry: queueTelemetry(clients),
     dns: route53(clients, settings.pollMs),
     weights: weightedRoute53(clients, settings.pollMs),
     fence: bucketFence(clients, async (signal) => {

@@ -13,6 +13,7 @@ import { resourceName, retainedUntilTag } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import { feedName } from '../change-feed.ts';
 import type { Call, ResourceDriver } from '../driver.ts';
+import { followerName } from '../telemetry.ts';
 import type { Clients } from './clients.ts';
 import { gone, ifFound } from './errors.ts';
 import { allPages, desiredTags, eachOf, foundBy, ownership, tagsOf } from './tags.ts';
@@ -36,12 +37,19 @@ export const queueSpec = (placement: Placement, key: string, retentionDays: numb
   },
 });
 
+/** What a topic rule could not deliver. */
+export const errorsSpec = (placement: Placement): ResourceSpec => queueSpec(placement, 'errors', longestDays);
+
 export const queueArn = ({ region, account }: Placement, name: string): string =>
   `arn:aws:sqs:${region}:${account}:${name}`;
 export const queueUrl = ({ region, account }: Placement, name: string): string =>
   `https://sqs.${region}.amazonaws.com/${account}/${name}`;
 
-export function queueDriver(clients: Clients): ResourceDriver {
+/** `lists`: which of the queues it finds; those of feeds and followers are found as such. */
+export function queueDriver(
+  clients: Clients,
+  lists = (name: string): boolean => !feedName.is(name) && !followerName.is(name),
+): ResourceDriver {
   const client = ({ placement }: Pick<Call, 'placement'>) => clients.sqs(placement.region);
   const attributesOf = (spec: ResourceSpec, placement: Placement): Record<string, string> => ({
     SqsManagedSseEnabled: 'true',
@@ -119,8 +127,7 @@ export function queueDriver(clients: Clients): ResourceDriver {
         const page = await sqs.send(new ListQueuesCommand(query), { abortSignal: signal });
         return { items: page.QueueUrls ?? [], next: page.NextToken };
       });
-      const others = urls.filter((url) => !feedName.is(url));
-      return eachOf(others, async (QueueUrl) => {
+      return eachOf(urls.filter(lists), async (QueueUrl) => {
         const tagged = await ifFound(sqs.send(new ListQueueTagsCommand({ QueueUrl }), { abortSignal: signal }));
         const name = QueueUrl.slice(QueueUrl.lastIndexOf('/') + 1);
         return foundBy(placement, kind, name, queueArn(placement, name), tagged?.Tags ?? {});

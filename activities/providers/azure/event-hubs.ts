@@ -40,7 +40,7 @@ export function streamSize(load: StreamLoad): { units: number; maxUnits: number 
 
 export const streamRetentionDays = (days: number): number => Math.min(days, standardTier.maxRetentionDays);
 
-const namespaceName = (placement: Placement): string => resourceName(placement, { limit: 50 });
+export const namespaceName = (placement: Placement): string => resourceName(placement, { limit: 50 });
 
 /**
  * The specs of a namespace with one event hub that the consumer group `multi-cloud` reads. Nested names are

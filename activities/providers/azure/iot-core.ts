@@ -16,6 +16,7 @@ import { iotHubCertificateDriver, iotHubReadersDriver, thumbprintOf } from './io
 import { iotHubRouteDriver, routeDesired } from './iot-hub-route.ts';
 import { ownerOfScope, resourceGroupDriver, resourceGroupSpec } from './resource-group.ts';
 import { roleAssignmentDriver, roleSpec, worker } from './role-assignment.ts';
+import { followerDriver } from './telemetry.ts';
 
 /** Devices report in messages of at most 4 KB, the size by which IoT Hub counts. */
 const messageKb = 4;
@@ -167,6 +168,7 @@ export function iotCoreCell(clients: AzureClients, settings: ProviderSettings): 
       iotHubReadersDriver(clients),
       iotHubRouteDriver(clients),
       roleAssignmentDriver(clients, (id, call) => ownerOfScope(clients, id, call)),
+      followerDriver(clients, telemetryLoad),
     ],
     verify,
     health: async (_placement, observed): Promise<Health> => {

@@ -18,6 +18,7 @@ import { blobStore } from './object-store.ts';
 import { smallObjects } from './objects.ts';
 import { azureQuotas } from './quotas.ts';
 import { storageCell } from './storage.ts';
+import { hubTelemetry } from './telemetry.ts';
 import { trafficManager } from './weights.ts';
 
 export function azureProvider(settings: ProviderSettings): Provider {
@@ -37,6 +38,7 @@ export function azureProvider(settings: ProviderSettings): Provider {
       return hubDevices(clients.devices(host), host, ask);
     },
     feed: containerFeed(clients),
+    telemetry: hubTelemetry(clients, settings.callDeadlineMs),
     dns: azureDns(clients),
     weights: trafficManager(clients),
     fence: accountFence(clients),

@@ -13,7 +13,7 @@ import type { Observed, ResourceDriver } from '../driver.ts';
 import { bucketName } from './bucket.ts';
 import { type Clients, once } from './clients.ts';
 import { abortable } from './compute-resource.ts';
-import { ifFound, isKind } from './errors.ts';
+import { ifFound, isKind, isTimeout } from './errors.ts';
 import { iamMemberDriver } from './iam-member.ts';
 import { subscriptionDriver, subscriptionSpec } from './subscription.ts';
 import { topicDriver, topicSpec } from './topic.ts';
@@ -77,9 +77,6 @@ export function bucketFeed({ project, pubsub }: Pick<Clients, 'project' | 'pubsu
     },
   };
 }
-
-/** gRPC's code of a deadline that has passed: https://grpc.io/docs/guides/status-codes */
-const isTimeout = (error: unknown): boolean => z.object({ code: z.literal(4) }).safeParse(error).success;
 
 export function feedDriver(clients: Pick<Clients, 'project' | 'pubsub' | 'rest' | 'storage'>): ResourceDriver {
   const { project, rest, storage } = clients;

@@ -181,3 +181,6 @@ export async function ifFound<T>(looking: Promise<T>): Promise<T | undefined> {
     throw error;
   }
 }
+
+/** gRPC's code of a deadline that has passed: https://grpc.io/docs/guides/status-codes */
+export const isTimeout = (error: unknown): boolean => z.object({ code: z.literal(4) }).safeParse(error).success;

@@ -34,6 +34,7 @@ export interface IotCoreParts extends CanaryClients {
   bucket: ResourceDriver;
   topic: ResourceDriver;
   subscription: ResourceDriver;
+  follower: ResourceDriver;
   serviceAccount: ResourceDriver;
   /** Specification of the registry's bucket: versioned, private, in the placement's region. */
   bucketSpec(placement: Placement): Pick<ResourceSpec, 'kind' | 'name' | 'desired'>;
@@ -221,6 +222,7 @@ export function iotCoreCell(parts: IotCoreParts): Cell {
       artifactDriver(parts.storage, parts.brokerTarball),
       parts.topic,
       parts.subscription,
+      parts.follower,
       parts.serviceAccount,
       secretDriver(project, rest),
       serverKeyPairDriver(project, rest),

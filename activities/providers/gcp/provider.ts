@@ -20,6 +20,7 @@ import { gcpQuotas } from './quotas.ts';
 import { serviceAccountDriver } from './service-account.ts';
 import { storageCell } from './storage.ts';
 import { subscriptionDriver, subscriptionSpec } from './subscription.ts';
+import { followerDriver, topicTelemetry } from './telemetry.ts';
 import { topicDriver, topicSpec } from './topic.ts';
 import { weightedCloudDns } from './weights.ts';
 
@@ -51,6 +52,7 @@ export function gcpProvider(settings: ProviderSettings): Provider {
         bucket: bucketDriver(storage),
         topic: topicDriver(clients),
         subscription: subscriptionDriver(clients),
+        follower: followerDriver(clients),
         bucketSpec: (placement) => bucketSpec(placement),
         topicSpec,
         subscriptionSpec,
@@ -63,6 +65,7 @@ export function gcpProvider(settings: ProviderSettings): Provider {
     devices: (placement, ask, signal) =>
       bucketDevices(gcsStore(http, clients.token, outputOf(placement, 'registry', 'bucket')), ask, signal),
     feed: bucketFeed(clients),
+    telemetry: topicTelemetry(clients),
     dns: cloudDns(clients, settings.pollMs),
     weights: weightedCloudDns(clients, settings.pollMs),
     fence: bucketFence(clients),

@@ -4,6 +4,7 @@ import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import { feedName } from '../change-feed.ts';
 import type { ResourceDriver } from '../driver.ts';
+import { followerName } from '../telemetry.ts';
 import { type Clients, once } from './clients.ts';
 import { abortable } from './compute-resource.ts';
 import { ifFound } from './errors.ts';
@@ -31,7 +32,12 @@ export function subscriptionSpec(
   };
 }
 
-export function subscriptionDriver({ project, pubsub }: Pick<Clients, 'project' | 'pubsub'>): ResourceDriver {
+/** `lists`: which of the subscriptions it finds; those of feeds are parts of these, those of followers a kind of their own. */
+export function subscriptionDriver(
+  { project, pubsub }: Pick<Clients, 'project' | 'pubsub'>,
+  kind = subscriptionKind,
+  lists = (name: string): boolean => !feedName.is(name) && !followerName.is(name),
+): ResourceDriver {
   const path = (name: string): string => `projects/${project}/subscriptions/${name}`;
   const wanted = (spec: ResourceSpec): ISubscription => ({
     name: path(spec.name),
@@ -41,6 +47,7 @@ export function subscriptionDriver({ project, pubsub }: Pick<Clients, 'project' 
     ackDeadlineSeconds: Number(spec.desired.ackDeadlineSeconds),
     // Given but empty: never.
     expirationPolicy: {},
+    ...(spec.desired.filter !== undefined && { filter: String(spec.desired.filter) }),
   });
   const masks: Readonly<Record<string, string>> = {
     tags: 'labels',
@@ -50,8 +57,8 @@ export function subscriptionDriver({ project, pubsub }: Pick<Clients, 'project' 
   };
 
   return {
-    kind: subscriptionKind,
-    immutable: ['topic'],
+    kind,
+    immutable: ['topic', 'filter'],
     async observe(spec, { signal }) {
       const { subscriptions } = await pubsub();
       const found = await ifFound(abortable(signal, subscriptions.getSubscription({ subscription: path(spec.name) })));
@@ -68,6 +75,7 @@ export function subscriptionDriver({ project, pubsub }: Pick<Clients, 'project' 
           retentionDays: days(subscription.messageRetentionDuration),
           ackDeadlineSeconds: subscription.ackDeadlineSeconds ?? 10,
           expires: days(subscription.expirationPolicy?.ttl) > 0,
+          filter: subscription.filter ?? '',
         },
         outputs: { subscription: path(spec.name) },
       };
@@ -89,13 +97,13 @@ export function subscriptionDriver({ project, pubsub }: Pick<Clients, 'project' 
       const { subscriptions } = await pubsub();
       await ifFound(abortable(signal, subscriptions.deleteSubscription({ subscription: path(name) }, once)));
     },
-    // A subscription has no region of its own: all that carry the estate's UID. Those of feeds are parts of these.
+    // A subscription has no region of its own: all that carry the estate's UID.
     async list({ placement, signal }) {
       const { subscriptions } = await pubsub();
       const [all] = await abortable(signal, subscriptions.listSubscriptions({ project: `projects/${project}` }));
-      const others = all.filter(({ name }) => !feedName.is(shortName(name)));
-      return others.flatMap(({ name, labels }) =>
-        foundBy(placement, subscriptionKind, shortName(name), `//pubsub.googleapis.com/${name}`, labels),
+      const some = all.filter(({ name }) => lists(shortName(name)));
+      return some.flatMap(({ name, labels }) =>
+        foundBy(placement, kind, shortName(name), `//pubsub.googleapis.com/${name}`, labels),
       );
     },
   };

@@ -1,0 +1,87 @@
+/** Whom a pump has seen, kept in one file for each direction: about a hundred bytes a device, less in gzip. */
+import { mostSightings, Sighting, type Sightings, SightingsHead, sightingsFile } from '../../model/telemetry-pump.ts';
+import type { Passing } from '../providers/telemetry.ts';
+import { type Files, packLines, unpackLines } from '../transfer/files.ts';
+
+/** Those of each direction that has a file, by the provider whose devices they are. */
+export async function readSightings(files: Files): Promise<Map<string, Sightings>> {
+  const names = (await files.list('')).filter((name) => name.endsWith(sightingsFile('')));
+  const all = await Promise.all(names.map((name) => sightingsIn(files, name)));
+  return new Map(all.flatMap((found): [string, Sightings][] => (found ? [[found.head.provider, found]] : [])));
+}
+
+async function sightingsIn(files: Files, name: string): Promise<Sightings | undefined> {
+  const bytes = await files.read(name);
+  if (!bytes) return undefined;
+  const [head, ...lines] = unpackLines(bytes);
+  const devices = new Map<string, { at: string; messages: number }>();
+  for (const line of lines) {
+    const { device, at, messages } = Sighting.parse(line);
+    devices.set(device, { at, messages });
+  }
+  return { head: SightingsHead.parse(head), devices };
+}
+
+/** Where nothing came the file is written as well, so that one can tell silence from a pump that stands still. */
+const silentMs = 30_000;
+
+export class Seen {
+  readonly #provider: string;
+  readonly #devices: Map<string, { at: number; messages: number }>;
+  readonly #since: string;
+  #messages: number;
+  #newest: number;
+  #changed = false;
+  #savedAt = 0;
+
+  private constructor(provider: string, before: Sightings | undefined) {
+    this.#provider = provider;
+    const devices = [...(before?.devices ?? [])];
+    this.#devices = new Map(devices.map(([device, { at, messages }]) => [device, { at: Date.parse(at), messages }]));
+    this.#since = before?.head.since ?? new Date().toISOString();
+    this.#messages = before?.head.messages ?? 0;
+    this.#newest = Math.max(0, ...[...this.#devices.values()].map(({ at }) => at));
+  }
+
+  /** With what earlier pumps have seen. */
+  static async open(files: Files, provider: string): Promise<Seen> {
+    return new Seen(provider, await sightingsIn(files, sightingsFile(provider)));
+  }
+
+  get counts(): { messages: number; devices: number; newestAt: string } {
+    const newestAt = this.#newest > 0 ? new Date(this.#newest).toISOString() : '';
+    return { messages: this.#messages, devices: this.#devices.size, newestAt };
+  }
+
+  add({ device, at }: Passing): void {
+    this.#changed = true;
+    this.#messages++;
+    this.#newest = Math.max(this.#newest, at);
+    const known = this.#devices.get(device);
+    if (known) {
+      known.messages++;
+      known.at = Math.max(known.at, at);
+    } else if (this.#devices.size < mostSightings) this.#devices.set(device, { at, messages: 1 });
+  }
+
+  async save(files: Files): Promise<void> {
+    if (!this.#changed && Date.now() - this.#savedAt < silentMs) return;
+    this.#changed = false;
+    this.#savedAt = Date.now();
+    const head: SightingsHead = {
+      provider: this.#provider,
+      since: this.#since,
+      until: new Date().toISOString(),
+      messages: this.#messages,
+    };
+    const lines = [...this.#devices].map(
+      ([device, { at, messages }]): Sighting => ({ device, at: new Date(at).toISOString(), messages }),
+    );
+    try {
+      await files.write(sightingsFile(this.#provider), packLines([head, ...lines]));
+    } catch (error) {
+      this.#changed = true;
+      throw error;
+    }
+  }
+}
