@@ -83,7 +83,7 @@ export function eventHubStream({ consumer, from }: { consumer: EventHubConsumerC
         // The client goes on by itself.
         async processError() {},
       },
-      { startPosition: { enqueuedOn: from }, maxWaitTimeInSeconds: 1 },
+      { startPosition: { enqueuedOn: from }, maxBatchSize: 100, maxWaitTimeInSeconds: 1 },
     );
     await aborted(signal);
     await subscription.close();
@@ -114,8 +114,7 @@ export function subscriptionStream({
   return async (take, signal) => {
     while (!signal.aborted)
       try {
-        const { receivedMessages } = await pulled(subscriber, { subscription, maxMessages: 100 }, signal);
-        const received = receivedMessages ?? [];
+        const received = await pulled(subscriber, subscription, signal);
         if (received.length === 0) {
           await pause(signal);
           continue;
@@ -134,27 +133,31 @@ export function subscriptionStream({
   };
 }
 
-/** What the client's own method wraps, and with it the way to give a request up: one that went on would take messages away. */
-type Pulling = Promise<[protos.google.pubsub.v1.IPullResponse]> & { cancel(): void };
-
+/**
+ * The client cannot give a request up. One that goes on after the end takes messages away, which are given back as soon as it
+ * brings them, so that who reads next need not wait for their deadline.
+ */
 async function pulled(
   subscriber: v1.SubscriberClient,
-  request: protos.google.pubsub.v1.IPullRequest,
+  subscription: string,
   signal: AbortSignal,
-): Promise<protos.google.pubsub.v1.IPullResponse> {
-  await subscriber.initialize();
-  const headers = { 'x-goog-request-params': `subscription=${encodeURIComponent(request.subscription ?? '')}` };
-  signal.throwIfAborted();
-  const pulling = subscriber.innerApiCalls.pull?.(request, { otherArgs: { headers } }) as Pulling;
-  const givenUp = Promise.withResolvers<never>();
+): Promise<protos.google.pubsub.v1.IReceivedMessage[]> {
+  const pulling = subscriber
+    .pull({ subscription, maxMessages: 100 })
+    .then(([{ receivedMessages }]) => receivedMessages ?? []);
+  const given = Promise.withResolvers<never>();
   const giveUp = (): void => {
-    pulling.cancel();
-    givenUp.reject(signal.reason);
+    given.reject(signal.reason);
+    pulling
+      .then(async (received) => {
+        const ackIds = received.map(({ ackId }) => ackId ?? '');
+        if (ackIds.length > 0) await subscriber.modifyAckDeadline({ subscription, ackIds, ackDeadlineSeconds: 0 });
+      })
+      .catch(() => {}); // They come again after their deadline.
   };
   signal.addEventListener('abort', giveUp, { once: true });
   try {
-    const [response] = await Promise.race([pulling, givenUp.promise]);
-    return response;
+    return await Promise.race([pulling, given.promise]);
   } finally {
     signal.removeEventListener('abort', giveUp);
   }

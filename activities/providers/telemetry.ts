@@ -28,12 +28,14 @@ export interface TelemetryBatch {
 }
 
 export interface TelemetryReader {
-  /** The next ones as soon as there are any; undefined when `waitMs` have passed. */
+  /** The next ones as soon as there are any; undefined when `waitMs` have passed, or it was stopped and nothing is left. */
   read(waitMs: number, signal: AbortSignal): Promise<TelemetryBatch | undefined>;
   /** Batches, in the order in which they were read, that need not come again. */
   done(batches: readonly TelemetryBatch[], signal: AbortSignal): Promise<void>;
   /** From where the next reader goes on after what is done with; empty where the cloud remembers. */
   readonly position: JsonObject;
+  /** Resolves once it fetches no more; what it has can be read still. */
+  stop(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -64,7 +66,7 @@ export function createTelemetryFollowerActivities(dependencies: {
   return { ensureTelemetryFollower: ensure, removeTelemetryFollower: remove };
 }
 
-/** Readers that fetch by themselves put here what they have; they wait while nobody takes it. */
+/** Who fetches puts here what it has, and waits while nobody takes it. */
 export class Inbox {
   readonly #most: number;
   readonly #items: TelemetryBatch[] = [];
@@ -82,7 +84,6 @@ export class Inbox {
 
   async put(item: TelemetryBatch): Promise<void> {
     while (this.#items.length >= this.#most && !this.#closed) await this.#change();
-    if (this.#closed) return;
     this.#items.push(item);
     this.#tell();
   }
@@ -94,9 +95,10 @@ export class Inbox {
   }
 
   async take(waitMs: number, signal: AbortSignal): Promise<TelemetryBatch | undefined> {
-    const late = AbortSignal.any([signal, AbortSignal.timeout(waitMs)]);
+    const until = Date.now() + waitMs;
     const wake = (): void => this.#tell();
-    late.addEventListener('abort', wake, { once: true });
+    const timer = setTimeout(wake, waitMs);
+    signal.addEventListener('abort', wake, { once: true });
     try {
       for (;;) {
         signal.throwIfAborted();
@@ -110,14 +112,16 @@ export class Inbox {
           this.#failed = undefined;
           throw error;
         }
-        if (late.aborted || this.#closed) return undefined;
+        if (Date.now() >= until || this.#closed) return undefined;
         await this.#change();
       }
     } finally {
-      late.removeEventListener('abort', wake);
+      clearTimeout(timer);
+      signal.removeEventListener('abort', wake);
     }
   }
 
+  /** Nothing waits any more. */
   close(): void {
     this.#closed = true;
     this.#tell();
@@ -136,33 +140,55 @@ export class Inbox {
 /** Between two tries to fetch. */
 const againMs = 1000;
 
-/** Fetches `loops` at a time, again and again, until it is closed. */
-export class Fetching {
-  readonly inbox: Inbox;
-  readonly #stop = new AbortController();
-  readonly #loops: Promise<void>[];
+/** `stopped`: it is to be the last; `ended`: it must be given up, though what it would bring comes again late. */
+export type Fetch = (signals: { stopped: AbortSignal; ended: AbortSignal }) => Promise<TelemetryBatch | undefined>;
 
-  constructor(loops: number, fetch: (signal: AbortSignal) => Promise<TelemetryBatch | undefined>) {
-    this.inbox = new Inbox(loops);
-    this.#loops = Array.from({ length: loops }, () => this.#run(fetch));
+/** Fetches again and again, several at a time while there is something, one while there is nothing. */
+export class Fetching {
+  readonly #inbox: Inbox;
+  readonly #fetch: Fetch;
+  readonly #stopped = new AbortController();
+  readonly #ended = new AbortController();
+  readonly #loops: Promise<void>[];
+  #something = Promise.withResolvers<void>();
+
+  constructor(most: number, fetch: Fetch) {
+    this.#inbox = new Inbox(most);
+    this.#fetch = fetch;
+    this.#loops = Array.from({ length: most }, (_, index) => this.#run(index === 0));
   }
 
-  async close(): Promise<void> {
-    this.inbox.close();
-    this.#stop.abort();
+  read(waitMs: number, signal: AbortSignal): Promise<TelemetryBatch | undefined> {
+    return this.#inbox.take(waitMs, signal);
+  }
+
+  /** Resolves once nothing more will be fetched. */
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    this.#something.resolve();
+    this.#inbox.close();
     await Promise.all(this.#loops);
   }
 
-  async #run(fetch: (signal: AbortSignal) => Promise<TelemetryBatch | undefined>): Promise<void> {
-    const { signal } = this.#stop;
-    while (!signal.aborted)
+  async close(): Promise<void> {
+    this.#ended.abort();
+    await this.stop();
+  }
+
+  async #run(always: boolean): Promise<void> {
+    const signals = { stopped: this.#stopped.signal, ended: this.#ended.signal };
+    while (!signals.stopped.aborted)
       try {
-        const batch = await fetch(signal);
-        if (batch) await this.inbox.put(batch);
+        const batch = await this.#fetch(signals);
+        if (batch) {
+          this.#something.resolve();
+          this.#something = Promise.withResolvers();
+          await this.#inbox.put(batch);
+        } else if (!always && !signals.stopped.aborted) await this.#something.promise;
       } catch (error) {
-        if (signal.aborted) return;
-        this.inbox.fail(error);
-        await pause(againMs, undefined, { signal }).catch(() => {});
+        if (signals.stopped.aborted) return;
+        this.#inbox.fail(error);
+        await pause(againMs, undefined, { signal: signals.stopped }).catch(() => {});
       }
   }
 }

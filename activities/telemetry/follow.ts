@@ -23,14 +23,13 @@ import { Seen } from './sightings.ts';
 
 /** Batches that are being written at once. */
 const writesAtOnce = 8;
-/** From the end of one save to the begin of the next; longer where a save takes long, so that it is a small part of the work. */
-const saveMs = 2000;
-const saveShare = 20;
+/** From the end of one save to the begin of the next; longer where a save takes long, and shorter than what was read stays hidden. */
+const [saveMs, mostSaveMs, saveShare] = [2000, 10_000, 10];
 /** Messages that may be written and not be noted yet. */
 const mostUnsaved = 20_000;
 const waitMs = 1000;
 /** What is under way when it is told to stop may end, and be noted, within these. */
-const [endMs, lastSaveMs] = [700, 1200];
+const [endMs, lastSaveMs] = [1300, 700];
 const lagSpanMs = 60_000;
 
 type TelemetryDependencies = Pick<ProviderDependencies, 'pool' | 'pollMs' | 'callDeadlineMs' | 'recordsDays'>;
@@ -145,20 +144,29 @@ class Pump {
   }
 
   async #pump(until: number): Promise<void> {
-    const { source, reader, resource } = this.#parts;
-    while (!this.#signal.aborted && !this.#failed) {
-      const left = until - Date.now();
-      if (left <= 0) return;
-      const batch = await this.#gate.call(() =>
-        guarded(source, 'read telemetry', resource, () => reader.read(Math.min(waitMs, left), this.#signal)),
-      );
-      if (batch) this.#take(batch);
-      while (this.#open.size >= writesAtOnce) await Promise.race(this.#open);
+    const { reader } = this.#parts;
+    while (!this.#signal.aborted && !this.#failed && Date.now() < until) {
+      const batch = await this.#read(Math.min(waitMs, until - Date.now()), this.#signal).catch((error: unknown) => {
+        if (!this.#signal.aborted) throw error;
+      });
+      if (batch) await this.#take(batch);
       if (this.#unsaved >= mostUnsaved) await this.#save(this.#hard.signal);
+    }
+    // What it has fetched would come again late where it was only let go.
+    await Promise.race([reader.stop(), aborted(this.#hard.signal)]);
+    for (let batch: TelemetryBatch | undefined; !this.#failed; await this.#take(batch)) {
+      batch = await this.#read(0, this.#hard.signal);
+      if (!batch) return;
     }
   }
 
-  #take(batch: TelemetryBatch): void {
+  #read(ms: number, signal: AbortSignal): Promise<TelemetryBatch | undefined> {
+    const { source, reader, resource } = this.#parts;
+    return this.#gate.call(() => guarded(source, 'read telemetry', resource, () => reader.read(ms, signal)));
+  }
+
+  /** Resolves once there is room for another one. */
+  async #take(batch: TelemetryBatch): Promise<void> {
     const entry = { batch, written: false };
     this.#batches.push(entry);
     this.#unsaved += batch.messages.length;
@@ -169,6 +177,7 @@ class Pump {
       .catch((error: unknown) => this.#fail(error))
       .finally(() => this.#open.delete(write));
     this.#open.add(write);
+    while (this.#open.size >= writesAtOnce) await Promise.race(this.#open);
   }
 
   async #write({ messages }: TelemetryBatch): Promise<void> {
@@ -186,7 +195,9 @@ class Pump {
   async #keep(ended: AbortSignal): Promise<void> {
     let took = 0;
     while (!this.#failed) {
-      await pause(Math.max(saveMs, took * saveShare), undefined, { signal: ended }).catch(() => {});
+      await pause(Math.min(mostSaveMs, Math.max(saveMs, took * saveShare)), undefined, { signal: ended }).catch(
+        () => {},
+      );
       if (ended.aborted) return;
       const began = Date.now();
       await this.#save(this.#hard.signal).catch((error: unknown) => this.#fail(error));
@@ -220,3 +231,9 @@ class Pump {
     this.#failed ??= { error };
   }
 }
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });

@@ -94,7 +94,7 @@ const told = (device: string): unknown[] =>
   );
 
 beforeAll(async () => {
-  const [aws, azure, gcp] = await Promise.all((['aws', 'azure', 'gcp'] as const).map(place));
+  const [aws, azure, gcp] = await Promise.all((['aws', 'azure', 'gcp'] as const).map((type) => place(type)));
   if (!aws || !azure || !gcp) throw new Error('a cloud is missing');
   places = { aws, azure, gcp };
   const repeats = new Repeats();

@@ -25,6 +25,7 @@ import { type DeviceEndpoint, deviceEndpoint } from '../../model/device-endpoint
 import { redirectProperty } from '../../model/device-redirect.ts';
 import { deviceObject, type RegisteredDevice } from '../../model/registered-device.ts';
 import type { ProviderType } from '../../model/service.ts';
+import type { PlacementRef } from '../../model/transfer.ts';
 import { testProviders } from '../conformance/providers.ts';
 import { localRun } from '../local/stack.ts';
 import { madeBy } from '../transfer/stores.ts';
@@ -37,6 +38,7 @@ export interface Device {
 export interface Place {
   type: ProviderType;
   endpoint: DeviceEndpoint;
+  placement: PlacementRef;
   stream: TelemetryStream;
   register(device: Device): Promise<void>;
   /** Puts a message into the desired state of the device, or takes it away. */
@@ -67,10 +69,11 @@ export async function devices(count: number, prefix: string): Promise<Device[]> 
 const thumbprint = ({ cert }: KeyPair): string =>
   createHash('sha256').update(new X509Certificate(cert).raw).digest('hex');
 
-export async function place(type: ProviderType): Promise<Place> {
+/** `of`: UID of the estate, where it is not to be the one that all tests share. */
+export async function place(type: ProviderType, of = uid): Promise<Place> {
   const { region, account, provider: make } = testProviders[type];
   const provider = make();
-  const owner = { estate, uid, service, controller: 'test', generation: 1 };
+  const owner = { estate, uid: of, service, controller: 'test', generation: 1 };
   const made = await madeBy(provider, {
     owner,
     type: service,
@@ -86,9 +89,9 @@ export async function place(type: ProviderType): Promise<Place> {
     if (value === undefined) throw new Error(`no ${key}.${name} on ${type}`);
     return value;
   };
-  const endpoint = deviceEndpoint({ placement: made, estate, uid, service });
+  const endpoint = deviceEndpoint({ placement: made, estate, uid: of, service });
   if (!endpoint) throw new Error(`no endpoint on ${type}`);
-  return { type, endpoint, ...(await { aws, azure, gcp }[type]({ region, output, endpoint })) };
+  return { type, endpoint, placement: made, ...(await { aws, azure, gcp }[type]({ region, output, endpoint })) };
 }
 
 interface Made {
@@ -96,7 +99,7 @@ interface Made {
   output: (key: string, name: string) => string;
   endpoint: DeviceEndpoint;
 }
-type Cloud = Omit<Place, 'type' | 'endpoint'>;
+type Cloud = Omit<Place, 'type' | 'endpoint' | 'placement'>;
 
 async function aws({ region, output, endpoint }: Made): Promise<Cloud> {
   const iot = new IoTClient({ region });

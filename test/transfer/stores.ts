@@ -80,14 +80,18 @@ export async function placed(providerType: ProviderType, type: ServiceType = 'st
   return madeBy(await pool.get(providerType), placement);
 }
 
-/** Makes a placement, and tells of it as its record would. */
-export async function madeBy(provider: Provider, placement: Placement): Promise<PlacementRef> {
+/** Makes a placement, or the resources of it that are `wanted`, and tells of it as its record would. */
+export async function madeBy(
+  provider: Provider,
+  placement: Placement,
+  wanted = (_key: string): boolean => true,
+): Promise<PlacementRef> {
   const { owner, type, provider: name, providerType, region, account, configuration } = placement;
   const cell = provider.cells.find((candidate) => candidate.type === type);
   if (!cell) throw new Error(`no cell for ${type}`);
   const outputs: Record<string, Outputs> = {};
   const resources: RecordedResource[] = [];
-  for (const spec of cell.design(placement)) {
+  for (const spec of cell.design(placement).filter(({ key }) => wanted(key))) {
     const needs = Object.fromEntries(spec.needs.map((need) => [need, outputs[need] ?? {}]));
     const ensured = await new Resource(provider, cell, spec, { placement, needs, signal }).ensure(pace);
     outputs[spec.key] = ensured.outputs;

@@ -32,7 +32,7 @@ const batch = 10;
 const batchBytes = 256 * 1024;
 /** Until what was received and not done with comes again. */
 const hiddenSeconds = 30;
-const waitSeconds = 2;
+const waitSeconds = 1;
 const [readersAtOnce, writersAtOnce] = [6, 8];
 const mostTries = 4;
 
@@ -129,7 +129,8 @@ export function queueTelemetry(clients: Clients): TelemetryDriver {
         VisibilityTimeout: hiddenSeconds,
         MessageSystemAttributeNames: ['SentTimestamp' as const],
       };
-      const fetching = new Fetching(readersAtOnce, async (abortSignal) => {
+      const fetching = new Fetching(readersAtOnce, async ({ ended: abortSignal }) => {
+        // Not given up where it is to be the last: what the queue would have handed over comes again late.
         const { Messages = [] } = await sqs.send(new ReceiveMessageCommand(query), { abortSignal });
         if (Messages.length === 0) return undefined;
         return {
@@ -139,7 +140,7 @@ export function queueTelemetry(clients: Clients): TelemetryDriver {
       });
       return {
         position: {},
-        read: (waitMs, signal) => fetching.inbox.take(waitMs, signal),
+        read: (waitMs, signal) => fetching.read(waitMs, signal),
         async done(batches, abortSignal) {
           const requests = requestsOf(
             batches.flatMap(({ receipt }) => receipt),
@@ -151,6 +152,7 @@ export function queueTelemetry(clients: Clients): TelemetryDriver {
             await sqs.send(new DeleteMessageBatchCommand({ QueueUrl, Entries }), { abortSignal });
           });
         },
+        stop: () => fetching.stop(),
         close: () => fetching.close(),
       };
     },

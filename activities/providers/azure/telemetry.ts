@@ -3,6 +3,7 @@
  * remember. The worker may read the hub, and while it is followed write to it as well.
  */
 import { hash } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import {
   type EventData,
   EventHubConsumerClient,
@@ -94,13 +95,12 @@ export function hubTelemetry(clients: AzureClients, callDeadlineMs: number): Tel
       return {
         position,
         async read(waitMs, signal) {
-          subscribing ??= subscribe();
-          try {
-            await subscribing;
-          } catch (error) {
+          subscribing ??= subscribe().catch((error: unknown) => {
             subscribing = undefined;
             throw error;
-          }
+          });
+          const isReady = subscribing.then(() => true);
+          if (!(await Promise.race([isReady, pause(waitMs, false, { signal })]))) return undefined;
           return inbox.take(waitMs, signal);
         },
         async done(batches: readonly TelemetryBatch[]) {
@@ -109,6 +109,7 @@ export function hubTelemetry(clients: AzureClients, callDeadlineMs: number): Tel
             position[partition] = Number(sequence);
           }
         },
+        stop: async () => inbox.close(),
         async close() {
           inbox.close();
           const subscription = await subscribing?.catch(() => undefined);

@@ -75,7 +75,7 @@ function stored(resource: Resource): StoredObject {
 }
 
 /** An answer in the shape of the library's errors, which `classify` knows. */
-function failure(answer: HttpAnswer): Error {
+export function failure(answer: HttpAnswer): Error {
   const body = textOf(answer.piece);
   let data: unknown = body;
   try {

@@ -65,7 +65,7 @@ export function gcpProvider(settings: ProviderSettings): Provider {
     devices: (placement, ask, signal) =>
       bucketDevices(gcsStore(http, clients.token, outputOf(placement, 'registry', 'bucket')), ask, signal),
     feed: bucketFeed(clients),
-    telemetry: topicTelemetry(clients),
+    telemetry: topicTelemetry(clients, http),
     dns: cloudDns(clients, settings.pollMs),
     weights: weightedCloudDns(clients, settings.pollMs),
     fence: bucketFence(clients),

@@ -1,0 +1,267 @@
+/**
+ * Telemetry that is pumped from cloud to cloud, in every direction: what devices have sent arrives downstream, each message counted
+ * once, whatever becomes of a pump; nothing comes back; who was seen is noted.
+ */
+import { setTimeout as pause } from 'node:timers/promises';
+import { ApplicationFailure, CancelledFailure } from '@temporalio/activity';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { cellOf } from '../../activities/providers/calls.ts';
+import type { Provider } from '../../activities/providers/driver.ts';
+import type { ProviderPool } from '../../activities/providers/pool.ts';
+import { scan } from '../../activities/providers/provision.ts';
+import { createTelemetryFollowerActivities, followerName } from '../../activities/providers/telemetry.ts';
+import { recordsBuckets } from '../../activities/records/bucket.ts';
+import { createTelemetryActivities } from '../../activities/telemetry/follow.ts';
+import { readSightings } from '../../activities/telemetry/sightings.ts';
+import { telemetryFiles } from '../../activities/transfer/files.ts';
+import { Repeats } from '../../client/repeats.ts';
+import { type Arrived, readTelemetry } from '../../client/telemetry.ts';
+import { CloudError } from '../../model/errors.ts';
+import { recordsPlacement } from '../../model/records.ts';
+import type { ProviderType } from '../../model/service.ts';
+import {
+  type FollowedTelemetry,
+  type FollowTelemetryInput,
+  forwardMark,
+  messageRate,
+} from '../../model/telemetry-pump.ts';
+import { chosen } from '../faults/choice.ts';
+import { pairs, pool, signal } from '../transfer/stores.ts';
+import { type TelemetryPlace, telemetryPlace } from './places.ts';
+
+const clouds = ['aws', 'azure', 'gcp'] as const;
+const pace = () => ({ pollMs: 25, heartbeat: () => {} });
+const activitiesOf = (of: ProviderPool) => createTelemetryActivities({ pool: of, pollMs: 25, callDeadlineMs: 20_000 });
+const activities = activitiesOf(pool);
+const { ensureTelemetryFollower, removeTelemetryFollower } = createTelemetryFollowerActivities({
+  atPlacement: async (placement, act) => act(await pool.get(placement.provider), signal),
+  pace,
+});
+
+let places: Record<ProviderType, TelemetryPlace>;
+const run = Date.now().toString(36);
+let runs = 0;
+const nextName = (): string => `${run}-${++runs}`;
+
+beforeAll(async () => {
+  const made = await Promise.all(clouds.map(async (cloud) => [cloud, await telemetryPlace(cloud)] as const));
+  places = Object.fromEntries(made) as typeof places;
+  const ensureBucket = recordsBuckets({ cellOf, pace, retentionDays: 1, repair: true });
+  for (const { placement } of Object.values(places)) {
+    await ensureBucket(await pool.get(placement.provider), recordsPlacement(placement.owner, placement), signal);
+    expect(await ensureTelemetryFollower({ placement })).toEqual({ outcome: 'created' });
+    expect(await ensureTelemetryFollower({ placement })).toEqual({ outcome: 'unchanged' });
+  }
+}, 120_000);
+afterAll(() => Promise.all(Object.values(places ?? {}).map((place) => place.close())));
+
+interface Direction {
+  from: ProviderType;
+  to: ProviderType | null;
+  kept?: ProviderType;
+  of?: typeof activities;
+}
+
+function pumping(
+  { from, to, kept = to ?? from, of = activities }: Direction,
+  input: Pick<FollowTelemetryInput, 'name' | 'since' | 'forMs'> & Partial<FollowTelemetryInput>,
+): { answer: Promise<FollowedTelemetry>; cancel(): void } {
+  const environment = new MockActivityEnvironment();
+  const ends = { from: places[from].placement, to: to && places[to].placement, keptAt: places[kept].placement };
+  const answer: Promise<FollowedTelemetry> = environment.run(async () =>
+    of.followTelemetry({ ...ends, epoch: 1, pump: 0, ...input }),
+  );
+  answer.catch(() => {});
+  return { answer, cancel: () => environment.cancel() };
+}
+
+const noJson = '\u0001 no JSON';
+let lives = 0;
+/** Messages of all devices of a cloud, in a life that no other test reads; each claims to be somebody else's, as far as it can. */
+function messagesOf(cloud: ProviderType, each: number) {
+  const life = ++lives;
+  const lies = { mqtt_client: 'another', [forwardMark]: 'another' };
+  const texts = (device: string) =>
+    Array.from({ length: each }, (_, n) =>
+      JSON.stringify({ key: `${device}/${life}/${n + 1}`, value: n / 7, ...lies }),
+    );
+  return { life, messages: new Map(places[cloud].devices.map((device) => [device, texts(device)])) };
+}
+
+/** Reads what programs read until all messages of that life were counted, or for so long. */
+async function downstream(
+  at: ProviderType,
+  { life, total, odd = 0, forMs }: { life: number; total: number; odd?: number; forMs: number },
+) {
+  const stop = new AbortController();
+  const timer = setTimeout(() => stop.abort(), forMs);
+  const counted = new Map<string, number>();
+  const others: Arrived[] = [];
+  let left = total;
+  const stopOnce = (): void => {
+    if (left <= 0 && others.length >= odd) stop.abort();
+  };
+  await readTelemetry({
+    stream: places[at].stream,
+    repeats: new Repeats(),
+    onMessage({ device, key }) {
+      if (key.split('/')[1] !== String(life)) return;
+      counted.set(device, (counted.get(device) ?? 0) + 1);
+      left--;
+      stopOnce();
+    },
+    onOther(other) {
+      others.push(other);
+      stopOnce();
+    },
+    signal: stop.signal,
+  });
+  clearTimeout(timer);
+  return { counted: Object.fromEntries(counted), others };
+}
+
+const eachOf = <T>(cloud: ProviderType, value: T): Record<string, T> =>
+  Object.fromEntries(places[cloud].devices.map((device) => [device, value]));
+/** The local AWS writes its whole queue at each request. */
+const countOf = (...ends: (ProviderType | null)[]): number => (ends.includes('aws') ? 25 : 250);
+
+it.each(pairs)(
+  'from %s to %s: each message arrives, nothing comes back, who was seen is noted',
+  async (from, to) => {
+    const count = countOf(from, to);
+    const since = new Date().toISOString();
+    const { life, messages } = messagesOf(from, count);
+    const total = count * messages.size;
+    const [speaker = ''] = messages.keys();
+    // AWS IoT has no rule for it.
+    const odd = from === 'aws' ? [] : [noJson];
+    await places[from].publish(messages);
+    await places[from].publish(new Map([[speaker, odd]]));
+    const name = nextName();
+    const began = Date.now();
+    const [there, back] = [
+      { from, to, kept: to },
+      { from: to, to: from, kept: to },
+    ];
+    const pumps = [there, back].map((direction) => pumping(direction, { name, since, forMs: 60_000 }));
+    const { counted, others } = await downstream(to, { life, total, odd: odd.length, forMs: 30_000 });
+    process.stderr.write(
+      `  ${from} to ${to}: ${Math.round((total * 1000) / (Date.now() - began))} messages/s downstream\n`,
+    );
+    expect(counted).toEqual(eachOf(from, count));
+    await pause(500);
+    for (const pump of pumps) pump.cancel();
+    await Promise.allSettled(pumps.map(({ answer }) => answer));
+    const all = total + odd.length;
+    const told = (direction: Direction) => pumping(direction, { name, since, pump: 1, forMs: 0 }).answer;
+    expect(await told(there)).toMatchObject({ messages: all, devices: messages.size });
+    expect(await told(back)).toMatchObject({ messages: 0, devices: 0, newestAt: '' });
+    if (odd.length > 0) expect(others).toContainEqual({ device: speaker, data: noJson });
+
+    const files = telemetryFiles(await pool.get(to), places[to].placement, name, signal);
+    const sightings = (await readSightings(files)).get(from);
+    if (!sightings) throw new Error('nobody was seen');
+    expect(sightings.head.messages).toBe(all);
+    for (const [device, { at, messages: seen }] of sightings.devices) {
+      expect([device, seen]).toEqual([device, device === speaker ? count + odd.length : count]);
+      expect(at >= since && at <= new Date().toISOString()).toBe(true);
+    }
+    expect(Object.keys(eachOf(from, 0)).toSorted()).toEqual([...sightings.devices.keys()].toSorted());
+    expect(messageRate(sightings)).toBeGreaterThan(0);
+  },
+  60_000,
+);
+
+/** A worker that is killed once it has written: nothing is noted, nothing acknowledged. */
+const killed = new CloudError({ kind: 'InvalidInput', provider: 'aws', operation: 'killed', resource: 'pump' });
+function mortal(): ProviderPool {
+  const get = async (name: string): Promise<Provider> => {
+    const provider = await pool.get(name);
+    const { telemetry } = provider;
+    const read: typeof telemetry.read = (...place) =>
+      Object.assign(telemetry.read(...place), { done: () => Promise.reject(killed) });
+    return { ...provider, telemetry: { ...telemetry, read } };
+  };
+  return new Proxy(pool, {
+    get(target, property) {
+      if (property === 'get') return get;
+      const value: unknown = Reflect.get(target, property, target);
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+}
+
+const deaths = pairs.map(([from, to]) => ({ id: `pump killed ${from} ${to}`, from, to }));
+it.each(chosen(deaths, () => 'killed'))(
+  '$id: the next one leaves nothing out',
+  async ({ from, to }) => {
+    const count = countOf(from, to);
+    const since = new Date().toISOString();
+    const { life, messages } = messagesOf(from, count);
+    const total = count * messages.size;
+    const name = nextName();
+    const dying = pumping({ from, to, of: activitiesOf(mortal()) }, { name, since, forMs: 20_000 });
+    await places[from].publish(messages);
+    await expect(dying.answer).rejects.toThrow('killed');
+    const next = pumping({ from, to }, { name, since, epoch: 2, forMs: 60_000 });
+    // What the dead one had taken comes again after half a minute.
+    const { counted } = await downstream(to, {
+      life,
+      total: Number.POSITIVE_INFINITY,
+      forMs: from === 'azure' ? 5000 : 38_000,
+    });
+    next.cancel();
+    await expect(next.answer).rejects.toBeInstanceOf(CancelledFailure);
+    expect(counted).toEqual(eachOf(from, count));
+    const files = telemetryFiles(await pool.get(to), places[to].placement, name, signal);
+    const { head } = (await readSightings(files)).get(from) ?? {};
+    expect(head?.messages).toBeGreaterThanOrEqual(total);
+  },
+  90_000,
+);
+
+it.each(clouds)(
+  '%s: a pump stops for one of a higher epoch, and within two seconds where it is told to',
+  async (from) => {
+    const name = nextName();
+    const since = new Date().toISOString();
+    const only = { from, to: null };
+    const old = pumping(only, { name, since, forMs: 30_000 });
+    await pause(500);
+    const next = pumping(only, { name, since, forMs: 30_000, epoch: 2 });
+    const refusal = (answer: Promise<unknown>) =>
+      answer.then(
+        () => 'went on',
+        (error: unknown) => (error instanceof ApplicationFailure ? error.type : String(error)),
+      );
+    expect(await refusal(old.answer)).toBe('PreconditionFailed');
+    expect(await refusal(pumping(only, { name, since, forMs: 0, pump: 7 }).answer)).toBe('PreconditionFailed');
+
+    const { messages } = messagesOf(from, 5);
+    await places[from].publish(messages);
+    await pause(1500);
+    const told = Date.now();
+    next.cancel();
+    await expect(next.answer).rejects.toBeInstanceOf(CancelledFailure);
+    expect(Date.now() - told).toBeLessThan(2000);
+    const again = pumping(only, { name, since, epoch: 2, pump: 1, forMs: 1000 });
+    expect(await again.answer).toMatchObject({ forwarded: 0, messages: 5 * messages.size, devices: messages.size });
+  },
+  30_000,
+);
+
+it.each(clouds)(
+  '%s: the follower is found by its owner, and goes without a trace',
+  async (cloud) => {
+    const { placement } = places[cloud];
+    const provider = await pool.get(cloud);
+    const followers = async () =>
+      (await scan(provider, placement, signal)).filter(({ name }) => followerName.is(name)).map(({ kind }) => kind);
+    // On Azure it is a part of the event hub.
+    expect(await followers()).toEqual(cloud === 'azure' ? [] : [provider.telemetry.design(placement).kind]);
+    expect(await removeTelemetryFollower({ placement })).toBe('removed');
+    expect(await removeTelemetryFollower({ placement })).toBe('gone');
+    expect(await followers()).toEqual([]);
+  },
+  30_000,
+);
