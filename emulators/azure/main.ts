@@ -19,6 +19,7 @@ import { trafficManagerKinds } from './arm/traffic-manager.ts';
 import { Usages } from './arm/usages.ts';
 import { Azurite } from './blob/azurite.ts';
 import { blobFront } from './blob/front.ts';
+import { dataActionNotes } from './data-actions.ts';
 import { Entra } from './entra.ts';
 import { eventGridKinds } from './event-grid/arm-kinds.ts';
 import { EventGrid } from './event-grid/events.ts';
@@ -50,6 +51,16 @@ const arm: ArmReader = {
   allows: (principal, action, resource) => {
     const custom = customRoles(store.list(roleDefinitionKind.type));
     return allowed(assignments(), principal, action, resource, (role) => custom.get(role)?.flatMap(everything) ?? []);
+  },
+};
+const note = dataActionNotes(settings.state);
+/** For the data planes that the gateway cannot look into. */
+const noting: ArmReader = {
+  ...arm,
+  allows(principal, action, resource) {
+    const isAllowed = arm.allows(principal, action, resource);
+    if (isAllowed && action.startsWith('Microsoft.EventHub/')) note(principal, action);
+    return isAllowed;
   },
 };
 const assignments = () => [...store.list(roleAssignmentKind.type)].map(({ properties }) => held(properties));
@@ -135,7 +146,7 @@ const front = blobFront({
 
 [iot] = await Promise.all([
   startIotServices({
-    arm,
+    arm: noting,
     entra: entra.verify,
     state: join(settings.state, 'iot'),
     certificates: settings.certificates,

@@ -14,6 +14,7 @@ import http from 'node:http';
 import { join } from 'node:path';
 import { json } from 'node:stream/consumers';
 import { z } from 'zod';
+import { notedDataActions } from '../azure/data-actions.ts';
 import { cloudNames } from '../clouds.ts';
 import { limitsIn, QuotaChange, setLimit } from '../quota-limits.ts';
 import { type Callers, Policy } from './callers.ts';
@@ -64,8 +65,10 @@ export function createControl({ calls, faults, callers, state }: Controlled): ht
       }
       case 'GET /quotas':
         return limitsIn(join(state, Cloud.parse(query.get('cloud'))));
-      case 'GET /callers':
-        return callers.used(query.get('id') ?? '');
+      case 'GET /callers': {
+        const id = query.get('id') ?? '';
+        return [...new Set([...callers.used(id), ...notedDataActions(join(state, 'azure'), id)])].sort();
+      }
       case 'PUT /callers':
         callers.hold(query.get('id') ?? '', z.array(Policy).parse(await json(request)));
         return {};

@@ -14,6 +14,7 @@ import { poolOf } from '../transfer/stores.ts';
 import { isRegistered } from './fleets.ts';
 import { calledRights, limitedProvider, listedRights, placeholders, record, recording } from './identities.ts';
 import { isCopied, isFenced, isTold } from './stores.ts';
+import { isFollowed } from './telemetry.ts';
 
 export interface ConformanceCase {
   cloud: ProviderType;
@@ -343,6 +344,13 @@ export function conformance(title: string, test: ConformanceCase): void {
       if (holdsDevices)
         it('has its devices listed, registered, compared and taken back by who moves content', async () => {
           await isRegistered({ control, undo, bulk }, placement);
+        }, 120_000);
+
+      if (holdsDevices)
+        it('has its telemetry followed and written to by who moves content', async () => {
+          const { observed } = await observeAll(placement);
+          const speak = () => cell.canary?.(placement, observed, AbortSignal.timeout(60_000)) ?? Promise.resolve();
+          await isFollowed({ control, undo, bulk }, placement, speak);
         }, 120_000);
 
       it('is found by its owner; another estate does not see it', async () => {

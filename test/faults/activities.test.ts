@@ -21,6 +21,7 @@ import type { ProviderPool } from '../../activities/providers/pool.ts';
 import { Resource } from '../../activities/providers/provision.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
 import { createFollowActivities } from '../../activities/replication/follow.ts';
+import { createTelemetryActivities } from '../../activities/telemetry/follow.ts';
 import { createBalancerActivities } from '../../activities/traffic/weights.ts';
 import { createTransferActivities } from '../../activities/transfer/activities.ts';
 import { loadPermissions, loadSheets } from '../../config/load.ts';
@@ -85,6 +86,7 @@ const types = Object.keys({
   ...createBalancerActivities({ callDeadlineMs: 1 }),
   ...transfers,
   ...createFollowActivities({ ...dependencies, ...transfers }),
+  ...createTelemetryActivities(dependencies),
   ...createDeviceActivities(dependencies),
 }).sort();
 /** Those that these lives do not reach, by the suite that has them. */
@@ -93,6 +95,7 @@ const elsewhere = {
   'test/e2e/traffic': ['readCounters', 'readWeights', 'removeWeights', 'setWeights'],
   'test/e2e/rehearse': ['copySample'],
   'test/e2e/verify': ['repairTransfer'],
+  'test/telemetry/pump': ['ensureTelemetryFollower', 'followTelemetry', 'removeTelemetryFollower'],
   'test/e2e/devices': ['censusDevices', 'copyDevices', 'diffDevices', 'readDevices', 'removeCopiedDevices'],
 };
 

@@ -25,7 +25,7 @@ import {
   forwardMark,
   messageRate,
 } from '../../model/telemetry-pump.ts';
-import { chosen } from '../faults/choice.ts';
+import { chosen, whole } from '../faults/choice.ts';
 import { pairs, pool, signal } from '../transfer/stores.ts';
 import { type TelemetryPlace, telemetryPlace } from './places.ts';
 
@@ -73,6 +73,13 @@ function pumping(
   );
   answer.catch(() => {});
   return { answer, cancel: () => environment.cancel() };
+}
+
+/** Until a pump has noted so many messages; else for so long. */
+async function noted({ from, to, kept = to ?? from }: Direction, name: string, messages: number): Promise<void> {
+  const files = telemetryFiles(await pool.get(kept), places[kept].placement, name, signal);
+  for (const until = Date.now() + 15_000; Date.now() < until; await pause(200))
+    if ((await readSightings(files)).get(from)?.head.messages === messages) return;
 }
 
 const noJson = '\u0001 no JSON';
@@ -172,15 +179,27 @@ it.each(pairs)(
   60_000,
 );
 
-/** A worker that is killed once it has written: nothing is noted, nothing acknowledged. */
+/** A worker that is killed once it has written so many messages: nothing is noted, nothing acknowledged. */
 const killed = new CloudError({ kind: 'InvalidInput', provider: 'aws', operation: 'killed', resource: 'pump' });
-function mortal(): ProviderPool {
+function mortal(most: number): ProviderPool {
   const get = async (name: string): Promise<Provider> => {
     const provider = await pool.get(name);
     const { telemetry } = provider;
     const read: typeof telemetry.read = (...place) =>
       Object.assign(telemetry.read(...place), { done: () => Promise.reject(killed) });
-    return { ...provider, telemetry: { ...telemetry, read } };
+    const write: typeof telemetry.write = (place) => {
+      const writer = telemetry.write(place);
+      let left = most;
+      return {
+        ...writer,
+        async write(messages, within) {
+          left -= messages.length;
+          if (left < 0) throw killed;
+          await writer.write(messages, within);
+        },
+      };
+    };
+    return { ...provider, telemetry: { ...telemetry, read, write } };
   };
   return new Proxy(pool, {
     get(target, property) {
@@ -191,7 +210,10 @@ function mortal(): ProviderPool {
   });
 }
 
-const deaths = pairs.map(([from, to]) => ({ id: `pump killed ${from} ${to}`, from, to }));
+/** Where the cloud remembers what was acknowledged it comes again after half a minute, for which `npm test` has no time. */
+const deaths = pairs
+  .filter(([from]) => whole || from === 'azure')
+  .map(([from, to]) => ({ id: `pump killed ${from} ${to}`, from, to }));
 it.each(chosen(deaths, () => 'killed'))(
   '$id: the next one leaves nothing out',
   async ({ from, to }) => {
@@ -200,16 +222,11 @@ it.each(chosen(deaths, () => 'killed'))(
     const { life, messages } = messagesOf(from, count);
     const total = count * messages.size;
     const name = nextName();
-    const dying = pumping({ from, to, of: activitiesOf(mortal()) }, { name, since, forMs: 20_000 });
+    const dying = pumping({ from, to, of: activitiesOf(mortal(total / 2)) }, { name, since, forMs: 20_000 });
     await places[from].publish(messages);
     await expect(dying.answer).rejects.toThrow('killed');
     const next = pumping({ from, to }, { name, since, epoch: 2, forMs: 60_000 });
-    // What the dead one had taken comes again after half a minute.
-    const { counted } = await downstream(to, {
-      life,
-      total: Number.POSITIVE_INFINITY,
-      forMs: from === 'azure' ? 5000 : 38_000,
-    });
+    const { counted } = await downstream(to, { life, total, forMs: 60_000 });
     next.cancel();
     await expect(next.answer).rejects.toBeInstanceOf(CancelledFailure);
     expect(counted).toEqual(eachOf(from, count));
@@ -220,48 +237,48 @@ it.each(chosen(deaths, () => 'killed'))(
   90_000,
 );
 
-it.each(clouds)(
-  '%s: a pump stops for one of a higher epoch, and within two seconds where it is told to',
-  async (from) => {
-    const name = nextName();
-    const since = new Date().toISOString();
-    const only = { from, to: null };
-    const old = pumping(only, { name, since, forMs: 30_000 });
-    await pause(500);
-    const next = pumping(only, { name, since, forMs: 30_000, epoch: 2 });
-    const refusal = (answer: Promise<unknown>) =>
-      answer.then(
-        () => 'went on',
-        (error: unknown) => (error instanceof ApplicationFailure ? error.type : String(error)),
-      );
-    expect(await refusal(old.answer)).toBe('PreconditionFailed');
-    expect(await refusal(pumping(only, { name, since, forMs: 0, pump: 7 }).answer)).toBe('PreconditionFailed');
+async function obeys(from: ProviderType): Promise<void> {
+  const name = nextName();
+  const since = new Date().toISOString();
+  const only = { from, to: null };
+  const old = pumping(only, { name, since, forMs: 30_000 });
+  await pause(500);
+  const next = pumping(only, { name, since, forMs: 30_000, epoch: 2 });
+  const refusal = (answer: Promise<unknown>) =>
+    answer.then(
+      () => 'went on',
+      (error: unknown) => (error instanceof ApplicationFailure ? error.type : String(error)),
+    );
+  expect(await refusal(old.answer)).toBe('PreconditionFailed');
+  expect(await refusal(pumping(only, { name, since, forMs: 0, pump: 7 }).answer)).toBe('PreconditionFailed');
 
-    const { messages } = messagesOf(from, 5);
-    await places[from].publish(messages);
-    await pause(1500);
-    const told = Date.now();
-    next.cancel();
-    await expect(next.answer).rejects.toBeInstanceOf(CancelledFailure);
-    expect(Date.now() - told).toBeLessThan(2000);
-    const again = pumping(only, { name, since, epoch: 2, pump: 1, forMs: 1000 });
-    expect(await again.answer).toMatchObject({ forwarded: 0, messages: 5 * messages.size, devices: messages.size });
-  },
-  30_000,
-);
+  const { messages } = messagesOf(from, 5);
+  await places[from].publish(messages);
+  await noted(only, name, 5 * messages.size);
+  const told = Date.now();
+  next.cancel();
+  await expect(next.answer).rejects.toBeInstanceOf(CancelledFailure);
+  expect(Date.now() - told).toBeLessThan(3000);
+  const again = pumping(only, { name, since, epoch: 2, pump: 1, forMs: 1000 });
+  expect(await again.answer).toMatchObject({ forwarded: 0, messages: 5 * messages.size, devices: messages.size });
+}
 
-it.each(clouds)(
-  '%s: the follower is found by its owner, and goes without a trace',
-  async (cloud) => {
-    const { placement } = places[cloud];
-    const provider = await pool.get(cloud);
-    const followers = async () =>
-      (await scan(provider, placement, signal)).filter(({ name }) => followerName.is(name)).map(({ kind }) => kind);
-    // On Azure it is a part of the event hub.
-    expect(await followers()).toEqual(cloud === 'azure' ? [] : [provider.telemetry.design(placement).kind]);
-    expect(await removeTelemetryFollower({ placement })).toBe('removed');
-    expect(await removeTelemetryFollower({ placement })).toBe('gone');
-    expect(await followers()).toEqual([]);
-  },
-  30_000,
-);
+it('stops for one of a higher epoch, and soon where it is told to', async () => {
+  await Promise.all(clouds.map(obeys));
+}, 60_000);
+
+async function goes(cloud: ProviderType): Promise<void> {
+  const { placement } = places[cloud];
+  const provider = await pool.get(cloud);
+  const followers = async () =>
+    (await scan(provider, placement, signal)).filter(({ name }) => followerName.is(name)).map(({ kind }) => kind);
+  // On Azure it is a part of the event hub.
+  expect(await followers()).toEqual(cloud === 'azure' ? [] : [provider.telemetry.design(placement).kind]);
+  expect(await removeTelemetryFollower({ placement })).toBe('removed');
+  expect(await removeTelemetryFollower({ placement })).toBe('gone');
+  expect(await followers()).toEqual([]);
+}
+
+it('reads by followers that are found by their owner, and go without a trace', async () => {
+  await Promise.all(clouds.map(goes));
+}, 60_000);
