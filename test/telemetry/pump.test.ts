@@ -267,6 +267,16 @@ it('stops for one of a higher epoch, and soon where it is told to', async () => 
   await Promise.all(clouds.map(obeys));
 }, 60_000);
 
+it('a reader of a subscription that was told to stop ends at once, and takes nothing with it', async () => {
+  const { life, messages } = messagesOf('gcp', 1);
+  const began = Date.now();
+  await downstream('gcp', { life, total: 1, forMs: 500 });
+  expect(Date.now() - began).toBeLessThan(2500);
+  await places.gcp.publish(messages);
+  const { counted } = await downstream('gcp', { life, total: messages.size, forMs: 20_000 });
+  expect(counted).toEqual(eachOf('gcp', 1));
+}, 30_000);
+
 async function goes(cloud: ProviderType): Promise<void> {
   const { placement } = places[cloud];
   const provider = await pool.get(cloud);

@@ -11,6 +11,7 @@ import {
   type EventPosition,
   type ReceivedEventData,
 } from '@azure/event-hubs';
+import { CloudError } from '../../../model/errors.ts';
 import type { JsonObject, Placement, ResourceSpec } from '../../../model/service.ts';
 import { forwardMark } from '../../../model/telemetry-pump.ts';
 import type { Call, ResourceDriver } from '../driver.ts';
@@ -138,7 +139,11 @@ export function hubTelemetry(clients: AzureClients, callDeadlineMs: number): Tel
           if (current.tryAdd(event)) continue;
           await producer.sendBatch(current, { abortSignal });
           current = await begin();
-          current.tryAdd(event);
+          if (!current.tryAdd(event))
+            throw new CloudError(
+              { kind: 'InvalidInput', provider: 'azure', operation: 'send', resource: producer.eventHubName },
+              'a message is larger than the event hub takes',
+            );
         }
         await producer.sendBatch(current, { abortSignal });
       }
