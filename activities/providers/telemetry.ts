@@ -28,7 +28,7 @@ export interface TelemetryBatch {
 }
 
 export interface TelemetryReader {
-  /** The next ones as soon as there are any; undefined when `waitMs` have passed, or it was stopped and nothing is left. */
+  /** The next ones as soon as there are any; undefined when `waitMs` have passed, it was told to stop, or nothing is left. */
   read(waitMs: number, signal: AbortSignal): Promise<TelemetryBatch | undefined>;
   /** Batches, in the order in which they were read, that need not come again. */
   done(batches: readonly TelemetryBatch[], signal: AbortSignal): Promise<void>;
@@ -101,7 +101,7 @@ export class Inbox {
     signal.addEventListener('abort', wake, { once: true });
     try {
       for (;;) {
-        signal.throwIfAborted();
+        if (signal.aborted) return undefined;
         const item = this.#items.shift();
         if (item) {
           this.#tell();

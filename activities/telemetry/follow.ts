@@ -146,9 +146,7 @@ class Pump {
   async #pump(until: number): Promise<void> {
     const { reader } = this.#parts;
     while (!this.#signal.aborted && !this.#failed && Date.now() < until) {
-      const batch = await this.#read(Math.min(waitMs, until - Date.now()), this.#signal).catch((error: unknown) => {
-        if (!this.#signal.aborted) throw error;
-      });
+      const batch = await this.#read(Math.min(waitMs, until - Date.now()), this.#signal);
       if (batch) await this.#take(batch);
       if (this.#unsaved >= mostUnsaved) await this.#save(this.#hard.signal);
     }

@@ -75,10 +75,13 @@ function pumping(
   return { answer, cancel: () => environment.cancel() };
 }
 
+/** What a request that was given up has taken with it comes again after half a minute. */
+const againMs = 45_000;
+
 /** Until a pump has noted so many messages; else for so long. */
 async function noted({ from, to, kept = to ?? from }: Direction, name: string, messages: number): Promise<void> {
   const files = telemetryFiles(await pool.get(kept), places[kept].placement, name, signal);
-  for (const until = Date.now() + 15_000; Date.now() < until; await pause(200))
+  for (const until = Date.now() + againMs; Date.now() < until; await pause(200))
     if ((await readSightings(files)).get(from)?.head.messages === messages) return;
 }
 
@@ -150,8 +153,8 @@ it.each(pairs)(
       { from, to, kept: to },
       { from: to, to: from, kept: to },
     ];
-    const pumps = [there, back].map((direction) => pumping(direction, { name, since, forMs: 60_000 }));
-    const { counted, others } = await downstream(to, { life, total, odd: odd.length, forMs: 30_000 });
+    const pumps = [there, back].map((direction) => pumping(direction, { name, since, forMs: 110_000 }));
+    const { counted, others } = await downstream(to, { life, total, odd: odd.length, forMs: againMs });
     process.stderr.write(
       `  ${from} to ${to}: ${Math.round((total * 1000) / (Date.now() - began))} messages/s downstream\n`,
     );
@@ -176,7 +179,7 @@ it.each(pairs)(
     expect(Object.keys(eachOf(from, 0)).toSorted()).toEqual([...sightings.devices.keys()].toSorted());
     expect(messageRate(sightings)).toBeGreaterThan(0);
   },
-  60_000,
+  120_000,
 );
 
 /** A worker that is killed once it has written so many messages: nothing is noted, nothing acknowledged. */
@@ -225,8 +228,8 @@ it.each(chosen(deaths, () => 'killed'))(
     const dying = pumping({ from, to, of: activitiesOf(mortal(total / 2)) }, { name, since, forMs: 20_000 });
     await places[from].publish(messages);
     await expect(dying.answer).rejects.toThrow('killed');
-    const next = pumping({ from, to }, { name, since, epoch: 2, forMs: 60_000 });
-    const { counted } = await downstream(to, { life, total, forMs: 60_000 });
+    const next = pumping({ from, to }, { name, since, epoch: 2, forMs: 100_000 });
+    const { counted } = await downstream(to, { life, total, forMs: againMs });
     next.cancel();
     await expect(next.answer).rejects.toBeInstanceOf(CancelledFailure);
     expect(counted).toEqual(eachOf(from, count));
@@ -234,7 +237,7 @@ it.each(chosen(deaths, () => 'killed'))(
     const { head } = (await readSightings(files)).get(from) ?? {};
     expect(head?.messages).toBeGreaterThanOrEqual(total);
   },
-  90_000,
+  120_000,
 );
 
 async function obeys(from: ProviderType): Promise<void> {
@@ -243,7 +246,7 @@ async function obeys(from: ProviderType): Promise<void> {
   const only = { from, to: null };
   const old = pumping(only, { name, since, forMs: 30_000 });
   await pause(500);
-  const next = pumping(only, { name, since, forMs: 30_000, epoch: 2 });
+  const next = pumping(only, { name, since, forMs: 110_000, epoch: 2 });
   const refusal = (answer: Promise<unknown>) =>
     answer.then(
       () => 'went on',
@@ -265,7 +268,7 @@ async function obeys(from: ProviderType): Promise<void> {
 
 it('stops for one of a higher epoch, and soon where it is told to', async () => {
   await Promise.all(clouds.map(obeys));
-}, 60_000);
+}, 120_000);
 
 it('a reader of a subscription that was told to stop ends at once, and takes nothing with it', async () => {
   const { life, messages } = messagesOf('gcp', 1);
@@ -273,9 +276,9 @@ it('a reader of a subscription that was told to stop ends at once, and takes not
   await downstream('gcp', { life, total: 1, forMs: 500 });
   expect(Date.now() - began).toBeLessThan(2500);
   await places.gcp.publish(messages);
-  const { counted } = await downstream('gcp', { life, total: messages.size, forMs: 20_000 });
+  const { counted } = await downstream('gcp', { life, total: messages.size, forMs: againMs });
   expect(counted).toEqual(eachOf('gcp', 1));
-}, 30_000);
+}, 60_000);
 
 async function goes(cloud: ProviderType): Promise<void> {
   const { placement } = places[cloud];

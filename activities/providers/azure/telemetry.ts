@@ -101,7 +101,8 @@ export function hubTelemetry(clients: AzureClients, callDeadlineMs: number): Tel
             throw error;
           });
           const isReady = subscribing.then(() => true);
-          if (!(await Promise.race([isReady, pause(waitMs, false, { signal })]))) return undefined;
+          const isLate = pause(waitMs, false, { signal }).catch(() => false);
+          if (!(await Promise.race([isReady, isLate]))) return undefined;
           return inbox.take(waitMs, signal);
         },
         async done(batches: readonly TelemetryBatch[]) {
