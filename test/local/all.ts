@@ -32,7 +32,13 @@ const long: Record<string, Record<string, number>> = {
     'test/transfer/large': 45,
     'test/replication/feeds': 100,
   },
-  devices: { 'test/device-agent/agent': 25, 'test/device-agent/fleet': 50, 'test/fleet': 20, 'test/e2e/devices': 20 },
+  devices: {
+    'test/device-agent/agent': 25,
+    'test/device-agent/fleet': 50,
+    'test/telemetry': 60,
+    'test/fleet': 20,
+    'test/e2e/devices': 20,
+  },
   traffic: { 'test/e2e/traffic': 50, 'test/e2e/endpoints': 35, 'test/fence': 15 },
 };
 /** Each on clouds that hold nothing of other tests: which rights a scan needs depends on what it meets. */
