@@ -1,5 +1,6 @@
 /** Whose turn it is to pump a direction, and from where the next one goes on: one object, written over the version that was read. */
 import { randomUUID } from 'node:crypto';
+import { ApplicationFailure } from '@temporalio/activity';
 import { z } from 'zod';
 import { CloudError } from '../../model/errors.ts';
 import { recordsPlacement } from '../../model/records.ts';
@@ -93,16 +94,10 @@ export class Place {
     return guarded(this.#provider, operation, this.#key, step);
   }
 
-  #outdated(): CloudError {
-    return new CloudError(
-      {
-        kind: 'PreconditionFailed',
-        provider: this.#provider.type,
-        operation: 'pump telemetry',
-        resource: this.#key,
-      },
-      'another pump of a higher epoch has begun; this one has stopped',
-    );
+  /** Another attempt would find the same. */
+  #outdated(): ApplicationFailure {
+    const message = `${this.#key}: another pump has taken over from this one, which has stopped; nothing is to be done`;
+    return ApplicationFailure.nonRetryable(message, 'PreconditionFailed');
   }
 }
 

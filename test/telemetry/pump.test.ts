@@ -250,7 +250,7 @@ async function obeys(from: ProviderType): Promise<void> {
   const refusal = (answer: Promise<unknown>) =>
     answer.then(
       () => 'went on',
-      (error: unknown) => (error instanceof ApplicationFailure ? error.type : String(error)),
+      (error: unknown) => (error instanceof ApplicationFailure && error.nonRetryable ? error.type : String(error)),
     );
   expect(await refusal(old.answer)).toBe('PreconditionFailed');
   expect(await refusal(pumping(only, { name, since, forMs: 0, pump: 7 }).answer)).toBe('PreconditionFailed');
