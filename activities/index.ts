@@ -1,6 +1,7 @@
 /** The activities that workflows call, by the queue they are served on. Types only: workflows never load this code. */
 import type { DeviceActivities } from '../model/fleet.ts';
 import type { TelemetryActivities, TelemetryFollowerActivities } from '../model/telemetry-pump.ts';
+import type { WaveActivities } from '../model/waves.ts';
 import type { createEstateActivities } from './estate/load.ts';
 import type { createPlacementActivities } from './estate/place.ts';
 import type { createProviderActivities } from './providers/activities.ts';
@@ -30,4 +31,10 @@ export type ProviderActivities = ReturnType<typeof createProviderActivities> &
 export type BulkActivities = ReturnType<typeof createTransferActivities> & DeviceActivities;
 
 /** On the queue of what follows. */
-export type WatchActivities = ReturnType<typeof createFollowActivities> & TelemetryActivities & DeviceActivities;
+export type WatchActivities = ReturnType<typeof createFollowActivities> &
+  TelemetryActivities &
+  DeviceActivities &
+  WaveActivities;
+
+/** On the queue of those who may tell devices where to go. */
+export type { SenderActivities } from '../model/waves.ts';

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { Duration } from './duration.ts';
 import { Replication } from './replication-wish.ts';
 import { providerTypes, type ServiceType, serviceTypes, statefulTypes } from './service.ts';
+import { waveSettings } from './wave-settings.ts';
 
 const Key = z
   .string()
@@ -197,6 +198,7 @@ export const Estate = z.strictObject({
       source_retention: Duration.default('7d'),
       /** `sha256`: of each object, in the manifest; the copy is read once more and compared with it. */
       digest: z.enum(digests).describe(digests.join(', ')).default('crc32'),
+      ...waveSettings,
     })
     .prefault({}),
 });

@@ -4,6 +4,7 @@
  * in a records bucket, and what is passed on is their keys and counts.
  */
 import { z } from 'zod';
+import { redirectProperty } from './device-redirect.ts';
 import { fleetRefusals } from './fleet-mapping.ts';
 import { type JsonObject, type ProviderType, providerTypes } from './service.ts';
 import { canonical } from './sha256.ts';
@@ -68,8 +69,15 @@ export const fleetFields = ['status', 'credential', 'groups', 'attributes', 'des
 export type FleetField = (typeof fleetFields)[number];
 
 /** What of a field is compared, as text: the same for two devices that agree. */
-export const comparable = (device: Device, field: FleetField): string =>
-  canonical(field === 'credential' ? thumbprints(device.credential) : device[field]);
+export function comparable(device: Device, field: FleetField): string {
+  if (field === 'credential') return canonical(thumbprints(device.credential));
+  return canonical(field === 'desired' ? withoutRedirect(device.desired) : device[field]);
+}
+
+/** Where a device is told to go is of the cloud that tells it, not of the device. */
+export function withoutRedirect({ [redirectProperty]: _, ...desired }: Device['desired']): Device['desired'] {
+  return desired;
+}
 
 const thumbprints = (credential: Credential): string =>
   credential.type === 'certificates'
@@ -163,6 +171,8 @@ const Copy = z.strictObject({
   /** Name of the copy, and of the census that it takes its devices from. */
   transfer: Name,
   startedAt: z.iso.datetime(),
+  /** Stands in the mark in place of `transfer`, where several copies are taken back as one. */
+  mark: Name.optional(),
 });
 
 export const CopyDevicesInput = Copy.extend({

@@ -14,6 +14,7 @@ import type { Rehearsal } from './rehearsal.ts';
 import type { Placement, ResourceSpec, ServiceType } from './service.ts';
 import type { Target } from './traffic.ts';
 import type { Difference, RepairedTransfer } from './transfer.ts';
+import { waveInput } from './wave-settings.ts';
 
 export const taskQueue = 'multi-cloud';
 
@@ -94,6 +95,8 @@ export const MigrateServiceInput = z.strictObject({
   /** In place of `migration.soak` and `migration.source_retention` of the estate file. */
   soak: Duration.optional(),
   source_retention: Duration.optional(),
+  /** How a fleet moves, in place of what `migration` of the estate file says. */
+  ...waveInput,
   by: z.string().max(200).default(''),
 });
 export const SteerServiceInput = z.strictObject({

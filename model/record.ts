@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { AppliedChange } from './applied.ts';
 import { Estate, Service } from './estate.ts';
 import { providerTypes, serviceTypes } from './service.ts';
+import { MovingFleet } from './wave-settings.ts';
 
 export const operationKinds = ['deploy', 'migrate', 'failover', 'remove', 'recover', 'repair', 'steer'] as const;
 export type OperationKind = (typeof operationKinds)[number];
@@ -92,10 +93,14 @@ export const Migration = z.strictObject({
   runId: z.string(),
   from: Mark,
   to: Mark,
-  /** `copying`: the source serves. `fenced`: it refuses writers. `switched`: the target serves, and the source follows it. */
-  stage: z.enum(['copying', 'fenced', 'switched']),
+  /**
+   * `copying`: the source serves. `fenced`: it refuses writers; `moving`: devices are told to leave it. `switched`: the target
+   * serves, and the source follows it.
+   */
+  stage: z.enum(['copying', 'fenced', 'moving', 'switched']),
   /** Objects that only the source has: nothing is deleted there to follow the target, and it is not removed by itself. */
   sourceOnly: z.number().int().min(0).default(0),
+  fleet: MovingFleet.optional(),
 });
 export type Migration = z.infer<typeof Migration>;
 
@@ -135,6 +140,8 @@ export const ServiceRecord = z.strictObject({
   placements: z.array(RecordedPlacement).default([]),
   intents: z.array(Intent).default([]),
   migration: Migration.optional(),
+  /** Sequence of the last redirect that its devices were told: the next one is higher. */
+  lastRedirect: z.number().int().optional(),
   retained: z.array(RetainedStore).default([]),
   /** What could not be taken back, or was found by a scan and is nobody's. */
   orphans: z.array(Orphan).default([]),
@@ -304,6 +311,9 @@ export function applyChange(record: ServiceRecord, change: RecordChange): Servic
       return {
         ...next,
         migration: change.migration,
+        ...(change.migration?.fleet && {
+          lastRedirect: Math.max(record.lastRedirect ?? 0, change.migration.fleet.sequence),
+        }),
         placements: record.placements.map((one) => {
           const part = change.roles.find((role) => samePlacement(role, one));
           return part ? { ...one, role: part.role, removeAt: part.removeAt } : one;

@@ -1,8 +1,15 @@
 /** How workflows call activities: on which queue, how long, how often; and the failures that come back. */
 import * as wf from '@temporalio/workflow';
-import type { Activities, BulkActivities, ProviderActivities, WatchActivities } from '../activities/index.ts';
+import type {
+  Activities,
+  BulkActivities,
+  ProviderActivities,
+  SenderActivities,
+  WatchActivities,
+} from '../activities/index.ts';
 import { blockingKinds, type CloudErrorKind, type ErrorType } from '../model/errors.ts';
 import { bulkQueue, providerQueue, urgentQueue, watchQueue } from '../model/operations.ts';
+import { senderQueue } from '../model/waves.ts';
 
 /** Short calls to Temporal and to files of the worker. */
 export const control = wf.proxyActivities<Activities>({
@@ -70,6 +77,33 @@ export const watch = (summary: string): WatchActivities =>
     retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 10 },
     summary,
   });
+
+/** Telling devices where to go, by those who may. Where nobody serves that role, the run is held until somebody does. */
+export async function redirecting<T>(summary: string, act: (sender: SenderActivities) => Promise<T>): Promise<T> {
+  const sender = wf.proxyActivities<SenderActivities>({
+    taskQueue: senderQueue,
+    scheduleToStartTimeout: '2m',
+    startToCloseTimeout: '12h',
+    heartbeatTimeout: '30s',
+    cancellationType: wf.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 10 },
+    summary,
+  });
+  try {
+    return await act(sender);
+  } catch (error) {
+    if (!isUnserved(error)) throw error;
+    throw failure(
+      'Unavailable',
+      `No worker plays the role "sender", which holds the key that devices obey: start one.`,
+    );
+  }
+}
+
+const isUnserved = (error: unknown): boolean =>
+  error instanceof wf.ActivityFailure &&
+  error.cause instanceof wf.TimeoutFailure &&
+  error.cause.timeoutType === 'SCHEDULE_TO_START';
 
 export const failure = (type: ErrorType, message: string, ...details: unknown[]): wf.ApplicationFailure =>
   wf.ApplicationFailure.create({ type, message, nonRetryable: true, details });

@@ -42,8 +42,7 @@ export async function fill(migration: Migration, { type, target }: PlannedMigrat
 export async function cutOver(migration: Migration): Promise<void> {
   await migration.verify();
   await migration.lowerTtl();
-  await migration.fenceSource();
-  await migration.copyRest();
+  await migration.handOver();
   await migration.switchOver();
   await migration.soak();
 }

@@ -1,9 +1,11 @@
 /** The preflight of a migration: whether the service may go there, what it would need and cost, before anything exists. */
+import * as wf from '@temporalio/workflow';
 import type { LoadedEstate } from '../activities/estate/load.ts';
 import type { CostLine, Unpriced } from '../model/cost.ts';
 import { durationMs } from '../model/duration.ts';
 import type { Digest } from '../model/estate.ts';
 import type { FenceOwner, FenceProof } from '../model/fence.ts';
+import { registryCallsPerSecond, registryParts } from '../model/fleet.ts';
 import type {
   EstatePlan,
   MigrateServiceInput,
@@ -12,18 +14,20 @@ import type {
   PlannedPlacement,
 } from '../model/operations.ts';
 import { sumUsd } from '../model/prices.ts';
-import type { Mark, Migration as MigrationRecord, RecordedPlacement } from '../model/record.ts';
-import type { Owner, ServiceType } from '../model/service.ts';
+import type { Mark, Migration as MigrationRecord, RecordedPlacement, ServiceRecord } from '../model/record.ts';
+import { type Owner, objectTypes, type Placement, type ServiceType } from '../model/service.ts';
 import { sha256Hex } from '../model/sha256.ts';
 import { type MeasuredStore, placementRef } from '../model/transfer.ts';
-import { bulk, control, failure, urgent } from './calls.ts';
+import type { MovingFleet, Wave, WaveSettings } from '../model/wave-settings.ts';
+import { bulk, control, failure, urgent, watch } from './calls.ts';
+import { censusText, fleetWarnings } from './fleet-text.ts';
 import { gigabytes } from './migration-text.ts';
 import type { Operation } from './operation.ts';
 import { awaitHeadroom, type Planned, planServices, refuseWithoutRights } from './planning.ts';
 import { placementOf } from './removal.ts';
 
 /** Types whose data this release can move. */
-const movable: readonly ServiceType[] = ['storage', 'data_lake'];
+const movable: readonly ServiceType[] = ['storage', 'data_lake', 'iot_core'];
 
 /** What a migration has to know from its begin to its end. */
 export interface Move {
@@ -51,6 +55,38 @@ export interface Move {
   escapes: string[];
   /** Absent where the estate keeps no endpoint records. */
   traffic?: Traffic | undefined;
+  /** Of a service whose devices move. */
+  fleet?: FleetMove | undefined;
+}
+
+export interface FleetMove {
+  waves: Wave[];
+  approveWaves: boolean;
+  devicesPerSecond: number | undefined;
+  windowMs: number;
+  seen: number;
+  rate: number;
+  /** What an earlier run has done. */
+  begun: MovingFleet | undefined;
+  lastRedirect: number;
+}
+
+/** What the input says, else the estate file. */
+export function fleetMove(
+  estate: LoadedEstate['estate']['migration'],
+  input: { [K in keyof WaveSettings]?: WaveSettings[K] | undefined },
+  record: Pick<ServiceRecord, 'migration' | 'lastRedirect'> | undefined,
+): FleetMove {
+  return {
+    waves: input.waves ?? estate.waves,
+    approveWaves: input.approve_waves ?? estate.approve_waves,
+    devicesPerSecond: input.devices_per_second ?? estate.devices_per_second,
+    windowMs: durationMs(input.wave_window ?? estate.wave_window),
+    seen: input.wave_seen ?? estate.wave_seen,
+    rate: input.wave_rate ?? estate.wave_rate,
+    begun: record?.migration?.fleet,
+    lastRedirect: record?.lastRedirect ?? 0,
+  };
 }
 
 export interface Traffic extends PlannedEndpoint {
@@ -106,6 +142,59 @@ export async function planMigration(
   const owner = { estate: estate.name, service, uid, controller };
   const others = record?.placements.filter((one) => one.role === 'current' && one !== source) ?? [];
   const traffic = moved.endpoint && { ...moved.endpoint, others };
+  const carried = objectTypes.includes(type)
+    ? await lookAtObjects(op, { estate, type, owner, source, to })
+    : await lookAtFleet(op, { owner, source, target: target.placement });
+  const { followMs, fenceMs } = await op.waits();
+  for (const one of others) op.achieved(service, one);
+  return {
+    service,
+    type,
+    owner,
+    holder: taken ? { workflowId: taken.workflowId, runId: taken.runId } : op.holder,
+    source,
+    to: { provider: to, generation },
+    ...(taken && { stage: taken.stage }),
+    sourceOnly: 0,
+    target,
+    holds: carried.holds,
+    plan: carried.plan(planned.plan),
+    hash: hashed(planned),
+    approvals,
+    soakMs: durationMs(input.soak ?? estate.migration.soak),
+    retentionMs: durationMs(input.source_retention ?? estate.migration.source_retention),
+    digest: estate.migration.digest,
+    followMs,
+    fenceMs: Math.min(carried.fenceMs, fenceMs),
+    escapes: carried.escapes,
+    traffic,
+    ...(type === 'iot_core' && { fleet: fleetMove(estate.migration, input, record) }),
+  };
+}
+
+/** What was found of what is to move, and the plan with it. */
+interface Carried extends Pick<Move, 'holds' | 'fenceMs' | 'escapes'> {
+  plan: (plan: EstatePlan) => EstatePlan;
+}
+
+async function lookAtObjects(
+  op: Operation,
+  {
+    estate,
+    type,
+    owner,
+    source,
+    to,
+  }: {
+    estate: LoadedEstate['estate'];
+    type: ServiceType;
+    owner: Omit<Owner, 'generation'>;
+    source: RecordedPlacement;
+    to: string;
+  },
+): Promise<Carried> {
+  const { service } = owner;
+  const from = source.provider;
   const fence = await op.held(service, () =>
     urgent(from, `preflight of the fence of ${service}`).proveFence({ placement: placementOf(owner, source) }),
   );
@@ -121,35 +210,40 @@ export async function planMigration(
     ({ objects, bytes }) => `${objects} objects, ${gigabytes(bytes)} GB`,
   );
   const egress = await control.priceEgress({ from: source, bytes: holds.bytes });
-  const warnings = [
-    ...planned.plan.warnings,
-    ...fenceWarnings(fence),
-    ...notMoved(type),
-    ...readAgain(estate.migration.digest, to),
-  ];
-  const { followMs, fenceMs } = await op.waits();
-  for (const one of others) op.achieved(service, one);
+  const warnings = [...fenceWarnings(fence), ...notMoved(type), ...readAgain(estate.migration.digest, to)];
   return {
-    service,
-    type,
-    owner,
-    holder: taken ? { workflowId: taken.workflowId, runId: taken.runId } : op.holder,
-    source,
-    to: { provider: to, generation },
-    ...(taken && { stage: taken.stage }),
-    sourceOnly: 0,
-    target,
     holds,
-    plan: withEgress({ ...planned.plan, warnings }, service, from, egress),
-    hash: hashed(planned),
-    approvals,
-    soakMs: durationMs(input.soak ?? estate.migration.soak),
-    retentionMs: durationMs(input.source_retention ?? estate.migration.source_retention),
-    digest: estate.migration.digest,
-    followMs,
-    fenceMs: Math.min(fence.settles.longestMs ?? 0, fenceMs),
+    fenceMs: fence.settles.longestMs ?? 0,
     escapes: fence.escapes.map(({ identity }) => identity),
-    traffic,
+    plan: (plan) => withEgress({ ...plan, warnings: [...plan.warnings, ...warnings] }, service, from, egress),
+  };
+}
+
+/** Counts the devices, and tells who cannot go: nothing else of a fleet has to be carried. */
+async function lookAtFleet(
+  op: Operation,
+  { owner, source, target }: { owner: Omit<Owner, 'generation'>; source: RecordedPlacement; target: Placement },
+): Promise<Carried> {
+  const { service } = owner;
+  const resources = source.resources.filter(({ key }) => registryParts[source.providerType].includes(key));
+  const census = await op.board.step(
+    'census',
+    () =>
+      op.held(service, () =>
+        watch(`devices of ${service} on ${source.provider}`).censusDevices({
+          placement: placementRef(owner, { ...source, resources }),
+          keptAt: { ...target, resources: [] },
+          census: `preflight-${wf.uuid4().slice(0, 8)}`,
+          to: target.providerType,
+          callsPerSecond: registryCallsPerSecond[source.providerType],
+        }),
+      ),
+    censusText,
+  );
+  const warnings = fleetWarnings(census, source.providerType, target.providerType);
+  return {
+    ...{ holds: { objects: 0, bytes: 0, largest: 0 }, fenceMs: 0, escapes: [] },
+    plan: (plan) => ({ ...plan, warnings: [...plan.warnings, ...warnings] }),
   };
 }
 

@@ -30,7 +30,7 @@ export function cutoverText(move: Move, target: RecordedPlacement, plan: EstateP
   );
 }
 
-const hours = (ms: number): string =>
+export const hours = (ms: number): string =>
   ms >= 3_600_000 ? `${Math.round(ms / 3_600_000)} h` : `${Math.round(ms / 1000)} s`;
 
 export const objectsText = (failed: number, shards: readonly CopiedObjects[]): string =>

@@ -9,7 +9,7 @@ import { cloud, failure } from './calls.ts';
 import { planEndpoints } from './endpoints.ts';
 import { carryOut } from './migrate-service.ts';
 import { Migration } from './migration.ts';
-import { type Move, planMigration } from './migration-plan.ts';
+import { fleetMove, type Move, planMigration } from './migration-plan.ts';
 import type { Operation } from './operation.ts';
 
 export async function recoverMigration(
@@ -59,6 +59,7 @@ export async function recoverMigration(
     escapes: [],
     sourceOnly: begun.sourceOnly,
     ...(endpoint && { traffic: { ...endpoint, others } }),
+    ...(begun.fleet && { fleet: fleetMove(estate.migration, {}, record) }),
   };
   const migration = new Migration(op, move);
   migration.resume(target, stage);

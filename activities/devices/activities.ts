@@ -1,9 +1,4 @@
-/**
- * The activities that move a fleet's registry. A census lists a registry into files, which are what is copied and compared;
- * the registries themselves are asked for pages, and for the devices of one file at a time.
- */
-import { hash } from 'node:crypto';
-import { ApplicationFailure, Context } from '@temporalio/activity';
+import { Context } from '@temporalio/activity';
 import { z } from 'zod';
 import { CloudError, type CloudErrorKind } from '../../model/errors.ts';
 import {
@@ -11,7 +6,6 @@ import {
   CensusDevicesInput,
   type CopiedDevices,
   CopyDevicesInput,
-  comparable,
   copyMark,
   Device,
   type DeviceActivities,
@@ -21,35 +15,32 @@ import {
   type DiffedDevices,
   deviceRow,
   firstRows,
-  fleetFields,
   Outcome,
   ReadDevicesInput,
   RemoveCopiedDevicesInput,
   shardDevices,
+  withoutRedirect,
 } from '../../model/fleet.ts';
 import { judgeDevice } from '../../model/fleet-mapping.ts';
-import { recordsPlacement } from '../../model/records.ts';
 import { csvRow } from '../../model/text.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
-import type { ProviderDependencies } from '../providers/activities.ts';
-import { cellOf, ofPlacement, paceOf, providerCalls } from '../providers/calls.ts';
+import { ofPlacement, providerCalls } from '../providers/calls.ts';
 import type { DeviceRegistry, Put } from '../providers/device-registry.ts';
-import type { Provider } from '../providers/driver.ts';
-import { recordsBuckets } from '../records/bucket.ts';
 import { allOrFirstError } from '../transfer/copy-object.ts';
-import {
-  type Files,
-  filesOf,
-  fromLines,
-  LineFiles,
-  ordinal,
-  packLines,
-  toLines,
-  unpackLines,
-} from '../transfer/files.ts';
+import { type Files, fromLines, LineFiles, ordinal, packLines, toLines, unpackLines } from '../transfer/files.ts';
 import { asker } from './ask.ts';
+import {
+  batches,
+  type DeviceDependencies,
+  devicesFile,
+  devicesIn,
+  devicesOf,
+  digestsOf,
+  fieldsBetween,
+  fleetFiles,
+  parsed,
+} from './files.ts';
 
-const devicesFile = (shard: number): string => `devices/${ordinal(shard)}.jsonl.gz`;
 const outcomeFile = (shard: number, attempt: number): string =>
   `outcomes/${ordinal(shard)}${attempt > 0 ? `-${ordinal(attempt)}` : ''}`;
 
@@ -70,22 +61,14 @@ const unsettled: readonly Outcome['outcome'][] = ['failed', 'differs'];
 /** First of what is left, in an answer. */
 const mostLeft = 5;
 
-function parsed<S extends z.ZodType>(schema: S, input: unknown): z.output<S> {
-  const { data, error } = schema.safeParse(input);
-  if (error) throw ApplicationFailure.nonRetryable(z.prettifyError(error), 'InvalidInput');
-  return data as z.output<S>;
-}
-
 const add = <K extends string>(counts: Partial<Record<K, number>>, key: K): void => {
   counts[key] = (counts[key] ?? 0) + 1;
 };
 
-type DeviceDependencies = Pick<ProviderDependencies, 'pool' | 'pollMs' | 'callDeadlineMs' | 'recordsDays'>;
-
 export function createDeviceActivities(dependencies: DeviceDependencies): DeviceActivities {
-  const { pool, pollMs, callDeadlineMs, recordsDays = 400 } = dependencies;
-  const { atEach, requireAccount } = providerCalls({ pool, callDeadlineMs });
-  const ensureBucket = recordsBuckets({ cellOf, pace: paceOf(pollMs), retentionDays: recordsDays, repair: false });
+  const { callDeadlineMs } = dependencies;
+  const { atEach, requireAccount } = providerCalls(dependencies);
+  const filesAt = fleetFiles(dependencies);
 
   /** With the registry of one placement, and the files of a census that are kept at another. */
   function atRegistry<T>(
@@ -113,12 +96,6 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
       },
       details,
     );
-  }
-
-  async function filesAt(provider: Provider, keptAt: PlacementRef, name: string, signal: AbortSignal): Promise<Files> {
-    await requireAccount(provider, ofPlacement(keptAt), signal);
-    await ensureBucket(provider, recordsPlacement(keptAt.owner, keptAt), signal);
-    return filesOf(provider, { target: keptAt, transfer: name }, signal);
   }
 
   return {
@@ -172,15 +149,26 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
     },
 
     copyDevices(raw): Promise<CopiedDevices> {
-      const { target, transfer, startedAt, shard, attempt, callsPerSecond } = parsed(CopyDevicesInput, raw);
-      const mark = copyMark({ transfer, startedAt });
+      const {
+        target,
+        transfer,
+        startedAt,
+        mark: named,
+        shard,
+        attempt,
+        callsPerSecond,
+      } = parsed(CopyDevicesInput, raw);
+      const mark = copyMark({ transfer: named ?? transfer, startedAt });
       let done = 0;
       const at = { placement: target, keptAt: target, name: transfer, callsPerSecond };
       return atRegistry(
         at,
         () => ({ done }),
         async ({ registry, files }) => {
-          const all = await devicesOf(files, shard);
+          const all = (await devicesOf(files, shard)).map((device) => ({
+            ...device,
+            desired: withoutRedirect(device.desired),
+          }));
           const again = attempt > 0 ? await unsettledOf(files, shard, attempt - 1) : undefined;
           const devices = all.filter(({ id }) => again?.has(id) ?? true);
           const outcomes = new Map<string, Outcome>();
@@ -216,8 +204,8 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
     },
 
     removeCopiedDevices(raw) {
-      const { target, transfer, startedAt, shard, callsPerSecond } = parsed(RemoveCopiedDevicesInput, raw);
-      const mark = copyMark({ transfer, startedAt });
+      const { target, transfer, startedAt, mark: named, shard, callsPerSecond } = parsed(RemoveCopiedDevicesInput, raw);
+      const mark = copyMark({ transfer: named ?? transfer, startedAt });
       let removed = 0;
       const at = { placement: target, keptAt: target, name: transfer, callsPerSecond };
       return atRegistry(
@@ -312,43 +300,17 @@ const rowsOf: Record<ReadDevicesInput['report'], { files: RegExp; rows: (bytes: 
   },
 };
 
-async function devicesOf(files: Files, shard: number): Promise<Device[]> {
-  const bytes = await files.read(devicesFile(shard));
-  if (!bytes)
-    throw ApplicationFailure.nonRetryable(
-      `shard ${shard} is not in the census ${files.key('devices/')}`,
-      'InvalidInput',
-    );
-  return unpackLines(bytes).map((line) => Device.parse(line));
-}
-
-async function* devicesIn(files: Files): AsyncGenerator<Device> {
-  const { length } = await files.list('devices/');
-  for (let shard = 0; shard < length; shard++) yield* await devicesOf(files, shard);
-}
-
 async function unsettledOf(files: Files, shard: number, attempt: number): Promise<Set<string>> {
   const bytes = await files.read(`${outcomeFile(shard, attempt)}.jsonl`);
   const outcomes = bytes ? fromLines(bytes).map((line) => Outcome.parse(line)) : [];
   return new Set(outcomes.filter(({ outcome }) => unsettled.includes(outcome)).map(({ id }) => id));
 }
 
-function* slices<T>(all: readonly T[], size: number): Generator<T[]> {
-  for (let at = 0; at < all.length; at += size) yield all.slice(at, at + size);
-}
-const batches = <T>(all: readonly T[], size: number): T[][] => [...slices(all, size)];
-
 const reasonOf = (put: Put): string => {
   if (put.how === 'failed') return put.why;
   if (put.how !== 'differs') return '';
   return put.fields.length > 0 ? put.fields.join(' ') : 'its name is taken by something else';
 };
-
-/** Eight hex digits a field, in their order: enough to tell what differs, and small where there are many devices. */
-const digestsOf = (device: Device): string =>
-  fleetFields.map((field) => hash('sha256', comparable(device, field)).slice(0, 8)).join('');
-const fieldsBetween = (a: string, b: string): string[] =>
-  fleetFields.filter((_, at) => a.slice(8 * at, 8 * at + 8) !== b.slice(8 * at, 8 * at + 8));
 
 async function report(files: Files, name: string, outcomes: readonly Outcome[]): Promise<CopiedDevices> {
   const rows = outcomes.map(({ id, outcome, why, without }) => [id, outcome, why, without.join(' ')]);

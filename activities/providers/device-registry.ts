@@ -40,4 +40,6 @@ export interface DeviceRegistry {
   put(devices: readonly Device[], mark: string): Promise<Put[]>;
   /** Removes those that bear the mark, begun ones included, at most `atOnce` at a time; tells how many it has removed. */
   remove(devices: readonly Device[], mark: string): Promise<number>;
+  /** Puts a text into the desired state of a device, as its `redirectProperty`, or takes it away; false where there is no such device. */
+  redirect(id: string, text: string | null): Promise<boolean>;
 }

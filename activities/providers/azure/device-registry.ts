@@ -5,6 +5,7 @@
  */
 import type { Registry } from 'azure-iothub';
 import { z } from 'zod';
+import { redirectProperty } from '../../../model/device-redirect.ts';
 import { type Credential, type Device, fleetDifferences, withoutNulls } from '../../../model/fleet.ts';
 import { fromTwinTags, toTwinTags } from '../../../model/fleet-mapping.ts';
 import type { JsonObject } from '../../../model/service.ts';
@@ -178,6 +179,12 @@ export function hubDevices(registry: Registry, host: string, ask: Ask): DeviceRe
       const exact = ours.map((row) => ({ deviceId: row?.deviceId ?? '', eTag: row?.deviceEtag }));
       const failed = await bulk('Microsoft.Devices/IotHubs/devices/delete', () => registry.removeDevices(exact, false));
       return ours.length - failed.size;
+    },
+
+    async redirect(id, text) {
+      const patch = { properties: { desired: { [redirectProperty]: text } } };
+      const update = () => found(() => registry.updateTwin(id, patch, '*'));
+      return (await ask('Microsoft.Devices/IotHubs/twins/write', id, update)) !== undefined;
     },
   };
 }

@@ -1,9 +1,10 @@
 /** The devices of our own registry: one JSON object each in the placement's bucket. One call lists a thousand, one reads or writes one. */
 import { crc32 } from 'node:zlib';
-import { type Device, fleetDifferences, withoutNulls } from '../../../model/fleet.ts';
+import { redirectProperty } from '../../../model/device-redirect.ts';
+import { type Device, fleetDifferences, withoutNulls, withoutRedirect } from '../../../model/fleet.ts';
 import { deviceObject, deviceOfObject, devicesPrefix, RegisteredDevice } from '../../../model/registered-device.ts';
 import type { Ask, DeviceRegistry, Put } from '../device-registry.ts';
-import { md5Of, type ObjectStore, type StoredObject } from '../object-store.ts';
+import { type Expected, md5Of, type ObjectStore, type StoredObject } from '../object-store.ts';
 import { textOf } from '../pooled-http.ts';
 import { ifFound, isKind } from './errors.ts';
 
@@ -53,20 +54,41 @@ function toStored(device: Device, mark: string): RegisteredDevice {
 }
 
 /** A malformed object counts as none, as it does for the broker. */
-function parse(text: string, id: string): Device | undefined {
+function parse(text: string, id: string): RegisteredDevice | undefined {
   try {
     const { data } = RegisteredDevice.safeParse(JSON.parse(text));
-    return data?.id === id ? toDevice(data) : undefined;
+    return data?.id === id ? data : undefined;
   } catch {
     return undefined;
   }
 }
 
+/** Tries to write over what somebody else has changed meanwhile. */
+const mostConflicts = 5;
+
 export function bucketDevices(store: ObjectStore, ask: Ask, signal: AbortSignal): DeviceRegistry {
-  async function contentOf(object: StoredObject, id: string): Promise<Device | undefined> {
+  async function storedIn(object: StoredObject, id: string): Promise<RegisteredDevice | undefined> {
     const range = { from: 0, bytes: object.size };
     const answer = await ask('storage.objects.get', id, () => ifFound(store.read(object, range, signal)));
     return answer && parse(textOf(answer.piece), id);
+  }
+
+  async function contentOf(object: StoredObject, id: string): Promise<Device | undefined> {
+    const stored = await storedIn(object, id);
+    return stored && toDevice(stored);
+  }
+
+  async function save(stored: RegisteredDevice, expected: Expected): Promise<void> {
+    const bytes = Buffer.from(JSON.stringify(stored));
+    const piece = { chunks: [bytes], bytes: bytes.length };
+    const object = {
+      key: deviceObject(stored.id),
+      size: bytes.length,
+      attributes: { headers: { 'content-type': 'application/json' }, metadata: {}, tags: {} },
+      expected,
+      md5: md5Of(piece),
+    };
+    await ask('storage.objects.create', stored.id, () => store.write(object, piece, crc32(bytes), signal));
   }
 
   async function find(id: string): Promise<{ object: StoredObject; device: Device | undefined } | undefined> {
@@ -75,17 +97,8 @@ export function bucketDevices(store: ObjectStore, ask: Ask, signal: AbortSignal)
   }
 
   async function put(device: Device, mark: string): Promise<Put> {
-    const bytes = Buffer.from(JSON.stringify(toStored(device, mark)));
-    const piece = { chunks: [bytes], bytes: bytes.length };
-    const object = {
-      key: deviceObject(device.id),
-      size: bytes.length,
-      attributes: { headers: { 'content-type': 'application/json' }, metadata: {}, tags: {} },
-      expected: { absent: true as const },
-      md5: md5Of(piece),
-    };
     try {
-      await ask('storage.objects.create', device.id, () => store.write(object, piece, crc32(bytes), signal));
+      await save(toStored(device, mark), { absent: true });
       return { how: 'moved' };
     } catch (error) {
       if (!isKind(error, 'PreconditionFailed')) throw error;
@@ -122,6 +135,22 @@ export function bucketDevices(store: ObjectStore, ask: Ask, signal: AbortSignal)
     async remove(devices, mark) {
       const removed = await Promise.all(devices.map((device) => remove(device, mark)));
       return removed.reduce((sum, one) => sum + one, 0);
+    },
+    async redirect(id, text) {
+      for (let conflicts = 0; ; conflicts++) {
+        const object = await ask('storage.objects.get', id, () => store.head(deviceObject(id), signal));
+        const stored = object && (await storedIn(object, id));
+        if (!stored) return false;
+        const rest = withoutRedirect(stored.desired ?? {});
+        if ((stored.desired?.[redirectProperty] ?? null) === text) return true;
+        const desired = text === null ? rest : { ...rest, [redirectProperty]: text };
+        try {
+          await save({ ...stored, desired }, { version: object.version });
+          return true;
+        } catch (error) {
+          if (!isKind(error, 'PreconditionFailed') || conflicts >= mostConflicts) throw error;
+        }
+      }
     },
   };
 }

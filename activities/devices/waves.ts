@@ -1,0 +1,143 @@
+/** Who goes in a wave, and whether they have arrived: from two censuses, and from what telemetry streams show of devices. */
+import { hash } from 'node:crypto';
+import { Context } from '@temporalio/activity';
+import type { Device } from '../../model/fleet.ts';
+import { shardDevices } from '../../model/fleet.ts';
+import { judgeDevice } from '../../model/fleet-mapping.ts';
+import type { ProviderType } from '../../model/service.ts';
+import type { Sightings } from '../../model/telemetry-pump.ts';
+import { judgeArrival } from '../../model/wave-gate.ts';
+import type { Wave } from '../../model/wave-settings.ts';
+import {
+  type JudgedWave,
+  JudgeWaveInput,
+  type PlannedWave,
+  PlanWaveInput,
+  SelectDevicesInput,
+  type WaveActivities,
+} from '../../model/waves.ts';
+import { providerCalls } from '../providers/calls.ts';
+import { readSightings } from '../telemetry/sightings.ts';
+import { packLines, telemetryFiles } from '../transfer/files.ts';
+import {
+  type DeviceDependencies,
+  devicesFile,
+  devicesIn,
+  digestsOf,
+  fieldsBetween,
+  fleetFiles,
+  parsed,
+} from './files.ts';
+import { idsIn, nameDevices, waveFiles } from './wave-files.ts';
+
+/** What its cloud may change at any time, so that the copy does not have to be the same. */
+const volatile = 'reported';
+/** Names in an answer. */
+const mostNamed = 5;
+
+export function createWaveActivities(dependencies: DeviceDependencies): WaveActivities {
+  const { atEach } = providerCalls(dependencies);
+  const filesAt = fleetFiles(dependencies);
+
+  return {
+    selectDevices(raw) {
+      const { keptAt, census, before, into } = parsed(SelectDevicesInput, raw);
+      return atEach({ kept: keptAt.provider }, async ({ kept }, signal) => {
+        const known = new Set<string>();
+        if (before !== null)
+          for await (const { id } of devicesIn(await filesAt(kept, keptAt, before, signal))) known.add(id);
+        const files = await filesAt(kept, keptAt, into, signal);
+        const answer = { devices: 0, shards: 0 };
+        let some: Device[] = [];
+        const flush = async (): Promise<void> => {
+          if (some.length > 0) await files.write(devicesFile(answer.shards++), packLines(some));
+          some = [];
+        };
+        for await (const device of devicesIn(await filesAt(kept, keptAt, census, signal))) {
+          if (known.has(device.id)) continue;
+          answer.devices++;
+          some.push(device);
+          if (some.length === shardDevices) await flush();
+        }
+        await flush();
+        return answer;
+      });
+    },
+
+    planWave(raw): Promise<PlannedWave> {
+      const { keptAt, name, wave, first, who, source, target, to } = parsed(PlanWaveInput, raw);
+      return atEach({ kept: keptAt.provider }, async ({ kept }, signal) => {
+        const at = (of: string) => filesAt(kept, keptAt, of, signal);
+        const there = new Map<string, string>();
+        for await (const device of devicesIn(await at(target))) there.set(device.id, digestsOf(device));
+        const cannot: PlannedWave['cannot'] = {};
+        const able: Device[] = [];
+        for await (const device of devicesIn(await at(source))) {
+          const why = whyNot(device, there.get(device.id), to);
+          if (why === undefined) able.push(device);
+          else cannot[why] = (cannot[why] ?? 0) + 1;
+        }
+        const files = await at(name);
+        const told = new Set<string>();
+        for (let earlier = first; earlier < wave; earlier++)
+          for (const id of await idsIn(files, waveFiles(files, earlier).folder)) told.add(id);
+        const chosen = choose(able, told, who, name);
+        const shards = await waveFiles(files, wave).write(chosen);
+        return { devices: chosen.length, shards, able: able.length, cannot };
+      });
+    },
+
+    judgeWave(raw): Promise<JudgedWave> {
+      const input = parsed(JudgeWaveInput, raw);
+      const { keptAt, name, waves, without, sightings, from, to, untilAt, everyMs, report } = input;
+      const context = Context.current();
+      return atEach({ kept: keptAt.provider }, async ({ kept }, signal) => {
+        const files = await filesAt(kept, keptAt, name, signal);
+        const left = new Set((await Promise.all(without.map((prefix) => idsIn(files, prefix)))).flat());
+        const ids: string[] = [];
+        for (const { wave, shards } of waves)
+          for (let shard = 0; shard < shards; shard++) ids.push(...(await waveFiles(files, wave).of(shard)));
+        const devices = ids.filter((id) => !left.has(id));
+        const seenFiles = telemetryFiles(kept, keptAt, sightings, signal);
+        for (let first: Sightings | undefined; ; ) {
+          const seen = await readSightings(seenFiles);
+          const at = { from: seen.get(from), to: seen.get(to) };
+          const verdict = judgeArrival(devices, at, first, { ...input, now: Date.now() });
+          first = verdict.measuredFrom;
+          const { missing, measuredFrom: _, ...counts } = verdict;
+          if (counts.passed || Date.now() >= Date.parse(untilAt)) {
+            const named = await nameDevices(files, `${report}-`, missing);
+            return { ...counts, devices: devices.length, missing: named, first: missing.slice(0, mostNamed) };
+          }
+          await context.sleep(everyMs);
+        }
+      });
+    },
+  };
+}
+
+/** Why a device cannot go, or undefined. */
+function whyNot(device: Device, there: string | undefined, to: ProviderType): string | undefined {
+  const { refusal } = judgeDevice(device, to);
+  if (refusal) return refusal;
+  if (device.status === 'disabled') return 'disabled';
+  if (there === undefined) return 'not registered';
+  const differs = fieldsBetween(digestsOf(device), there).filter((field) => field !== volatile);
+  return differs.length > 0 ? `differs: ${differs.join(' ')}` : undefined;
+}
+
+/** Of those that can go and were not told: a share in an order that nobody chooses, or a cohort. */
+function choose(able: readonly Device[], told: ReadonlySet<string>, who: Wave | 'rest', salt: string): string[] {
+  const open = able.filter(({ id }) => !told.has(id));
+  if (who === 'rest') return open.map(({ id }) => id);
+  if (typeof who === 'number') {
+    const wanted = Math.ceil((able.length * who) / 100) - (able.length - open.length);
+    const order = open.map(({ id }) => ({ id, key: hash('sha256', `${salt}/${id}`) }));
+    order.sort((a, b) => (a.key < b.key ? -1 : 1));
+    return order.slice(0, Math.max(0, wanted)).map(({ id }) => id);
+  }
+  if ('group' in who) return open.filter(({ groups }) => groups.includes(who.group)).map(({ id }) => id);
+  if ('devices' in who) return open.filter(({ id }) => who.devices.includes(id)).map(({ id }) => id);
+  const [name = '', value = ''] = who.attribute.split(/=(.*)/s);
+  return open.filter(({ attributes }) => attributes[name] === value).map(({ id }) => id);
+}

@@ -1,0 +1,90 @@
+/** What a run tells of a fleet. Pure. */
+import type { Census, DiffedDevices, FleetField } from '../model/fleet.ts';
+import { gapsBetween } from '../model/fleet-mapping.ts';
+import type { EstatePlan } from '../model/operations.ts';
+import type { RecordedPlacement } from '../model/record.ts';
+import type { ProviderType } from '../model/service.ts';
+import { type Wave, waveText } from '../model/wave-settings.ts';
+import type { JudgedWave, PlannedWave, SentRedirects } from '../model/waves.ts';
+import type { FleetMove, Move } from './migration-plan.ts';
+import { hours, waitingCost } from './migration-text.ts';
+
+const counted = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts)
+    .map(([what, count]) => `${count} × ${what}`)
+    .join(', ');
+
+export function censusText({ devices, refused, refusedFiles }: Census): string {
+  const cannot = counted(refused);
+  return `${devices} devices${cannot ? `; cannot go: ${cannot} (${refusedFiles})` : ''}`;
+}
+
+export const differences = ({ different }: Pick<DiffedDevices, 'different'>): string => counted(different);
+
+/** Devices change it at any time, so that a copy of a moment ago may differ in it. */
+export const volatileField = 'reported' satisfies FleetField;
+
+/** Before anything exists: who cannot go, and what does not go along. */
+export function fleetWarnings(
+  { devices, refused, refusedFiles, partly }: Census,
+  from: ProviderType,
+  to: ProviderType,
+): string[] {
+  const gaps = gapsBetween(from, to);
+  const textOf = (name: string): string => gaps.find((gap) => gap.name === name)?.text ?? name;
+  return [
+    ...Object.entries(refused).map(
+      ([why, count]) =>
+        `${count} of ${devices} devices cannot go (${why}): ${textOf(why)}; they are named in ${refusedFiles}`,
+    ),
+    ...Object.entries(partly).map(
+      ([what, count]) => `${count} of ${devices} devices go without ${what}: ${textOf(what)}`,
+    ),
+    ...gaps
+      .filter(({ becomes }) => becomes === 'changed')
+      .map(({ name, text }) => `arrives in another form (${name}): ${text}`),
+    'what is asked of a cloud while devices move costs no egress: their messages go to the target by themselves, and what is forwarded meanwhile is not in the estimate',
+  ];
+}
+
+export function fleetCutoverText(
+  { service, source, fleet, soakMs }: Pick<Move, 'service' | 'source' | 'soakMs'> & { fleet?: FleetMove | undefined },
+  target: RecordedPlacement,
+  _plan: EstatePlan,
+  { moved, there, refused }: { moved: number; there: number; refused: number },
+): string {
+  const waves = fleet?.waves.map(waveText).join(', ') ?? '';
+  return (
+    `Move the fleet of ${service} from ${source.provider} to ${target.provider}? ` +
+    `${moved + there} devices are registered there; ${refused} cannot go and stay. ` +
+    `Each day of waiting costs $${waitingCost([source, target]).toFixed(2)} for both. ` +
+    `On approve devices are told to go in waves (${waves}), each judged after ${hours(fleet?.windowMs ?? 0)} at the most; one that does not arrive goes back, and is asked about. ` +
+    `Then ${service} is on ${target.provider}; for ${hours(soakMs)} all can go back. On reject everything is taken back.`
+  );
+}
+
+export const waveQuestion = (service: string, at: number, who: Wave | 'rest'): string =>
+  `Wave ${at} of ${service} has arrived. Tell the next ones to go: ${waveText(who)}? On reject all devices come home, and everything is taken back.`;
+
+const perMinute = (rate: number): string => rate.toFixed(1);
+
+export const wavedText = (
+  { devices }: PlannedWave,
+  { told, gone, failed }: SentRedirects,
+  { awake, arrived, rateBefore, rateAfter }: JudgedWave,
+): string =>
+  `${arrived} of ${awake} that were awake have arrived, of ${devices} devices (${told} told, ${gone} gone, ${failed} could not be told); ` +
+  `${perMinute(rateAfter)} messages a device and minute, ${perMinute(rateBefore)} before`;
+
+const named = ({ missing, first }: JudgedWave): string =>
+  missing ? `: ${first.join(', ')}${first.length < 5 ? '' : ', …'}; all stand in the records bucket: ${missing}*` : '';
+
+export const waveFailedText = (wave: number, judged: JudgedWave, back: JudgedWave): string =>
+  `Wave ${wave + 1} did not arrive as it has to and went back: ${judged.arrived} of ${judged.awake} that were awake were seen there, ` +
+  `${perMinute(judged.rateAfter)} messages a device and minute, ${perMinute(judged.rateBefore)} before. ` +
+  `${judged.devices - judged.arrived} were not seen${named(judged)}. ` +
+  `${back.passed ? 'Those that had arrived are back.' : `Not back yet: ${back.awake - back.arrived}${named(back)}.`} ` +
+  'retry tells the wave to go again, skip tells those that had arrived and leaves the others where they are, undo brings all home and takes everything back.';
+
+export const notHomeText = (provider: string, back: JudgedWave): string =>
+  `${back.awake - back.arrived} devices were last seen on ${provider}, and need it until they are home${named(back)}`;
