@@ -26,6 +26,7 @@ import {
   workflowIds,
 } from '../model/operations.ts';
 import { type EstateRecord, type ServiceRecord, ServiceSummary } from '../model/record.ts';
+import type { Wave } from '../model/wave-settings.ts';
 import { OperationHandle } from './operation-handle.ts';
 
 export type { Endpoint, EndpointRecord } from '../model/endpoint-record.ts';
@@ -137,6 +138,14 @@ export class EstateClient {
     to: string;
     soak?: string | undefined;
     source_retention?: string | undefined;
+    /** How a fleet goes: percentages, or cohorts. */
+    waves?: Wave[] | undefined;
+    approve_waves?: boolean | undefined;
+    devices_per_second?: number | undefined;
+    /** How long a wave has to arrive: `10m`. */
+    wave_window?: string | undefined;
+    wave_seen?: number | undefined;
+    wave_rate?: number | undefined;
     by?: string | undefined;
   }): Promise<OperationHandle> {
     return this.#start('migrateService', workflowIds.migrateService(this.name, input.service), input);

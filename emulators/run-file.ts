@@ -27,6 +27,8 @@ export const RunFile = z.object({
   credentials: z.record(z.string(), z.string()),
   /** Accounts that exist, by cloud. */
   accounts: z.record(z.string(), z.string()),
+  /** Public keys of those who may redirect devices: the one in use, and the next. */
+  redirectPins: z.tuple([z.string(), z.string()]).optional(),
   estateFile: z.string(),
   logs: z.string(),
 });

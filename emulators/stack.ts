@@ -10,6 +10,7 @@ import { type CloudName, type Clouds, cloudNames, nameServers, programSettings, 
 import { accounts, baseEnvironment, localCredentials } from './environment.ts';
 import { checkPorts, defaultBase, type Ports, portsFrom, portsPerCloud } from './ports.ts';
 import { startOf } from './process-identity.ts';
+import { type RedirectKeys, redirectKeys } from './redirect-keys.ts';
 import { dropRunFile, type RunFile, writeRunFile } from './run-file.ts';
 import { temporalServer } from './temporal-server.ts';
 
@@ -158,6 +159,7 @@ export class LocalStack {
       temporal: { address: `127.0.0.1:${this.#ports.temporal}`, namespace: 'default' },
       sheets: join(root, 'config'),
       deviceCa: join(state, 'device-ca', 'ca.pem'),
+      redirectKeyFile: this.#keys().keyFile,
       brokerTarball: join(root, '.local/broker/broker.tar.gz'),
       pollMs,
       // The local clouds obey a change of rights within a second, and are looked at more often than it is polite elsewhere.
@@ -178,6 +180,10 @@ export class LocalStack {
       },
       onSpawn: this.#save,
     });
+  }
+
+  #keys(): RedirectKeys {
+    return redirectKeys(join(this.#settings.state, 'redirect-keys'));
   }
 
   #settingsFile(): string {
@@ -207,6 +213,7 @@ export class LocalStack {
       dns: nameServers({ port: ports.clouds, portsPerCloud, clouds: this.#settings.clouds }),
       credentials: localCredentials(state),
       accounts: { ...accounts },
+      redirectPins: this.#keys().pins,
       estateFile,
       logs: join(state, 'logs'),
     };

@@ -5,6 +5,8 @@ import { parseArgs, parseEnv } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { createDeviceActivities } from '../activities/devices/activities.ts';
+import { createSenderActivities } from '../activities/devices/redirects.ts';
+import { createWaveActivities } from '../activities/devices/waves.ts';
 import { createEstateActivities } from '../activities/estate/load.ts';
 import { createPlacementActivities } from '../activities/estate/place.ts';
 import { createProviderActivities } from '../activities/providers/activities.ts';
@@ -16,6 +18,7 @@ import { createBalancerActivities } from '../activities/traffic/weights.ts';
 import { createTransferActivities } from '../activities/transfer/activities.ts';
 import { loadPermissions, loadSheets } from '../config/load.ts';
 import { bulkQueue, providerQueue, taskQueue, urgentQueue, watchQueue } from '../model/operations.ts';
+import { senderQueue } from '../model/waves.ts';
 import { encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
 import { followApiKey, temporalAccess } from '../temporal/connection.ts';
 import { workflowBundle } from './bundle.ts';
@@ -23,7 +26,7 @@ import { checkSearchAttributes } from './search-attributes.ts';
 import { readSettings } from './settings.ts';
 
 const root = resolve(import.meta.dirname, '..');
-const roles = ['control', 'providers', 'provision', 'undo', 'bulk', 'watch'] as const;
+const roles = ['control', 'providers', 'provision', 'undo', 'bulk', 'watch', 'sender'] as const;
 
 const { values } = parseArgs({
   options: { settings: { type: 'string' }, role: { type: 'string', multiple: true }, help: { type: 'boolean' } },
@@ -37,7 +40,9 @@ if (values.help) {
       '  provision  what creates, repairs and verifies, with the credentials of the identity "control"\n' +
       '  undo       what takes back, removes and fences, with those of the identity "undo"\n' +
       '  bulk       moving data from each cloud of the estate file to each other, with those of the identity "bulk"\n' +
-      '  watch      following what changes in one cloud, to keep another in step, with the same ones\n',
+      '  watch      following what changes in one cloud, to keep another in step, with the same ones\n' +
+      '  sender     telling devices where to go, with the same ones and the key of the setting "redirectKeyFile"; left out\n' +
+      '             where no role is given and the setting is not there\n',
   );
   process.exit(0);
 }
@@ -140,9 +145,17 @@ if (chosen.includes('watch'))
         ...createFollowActivities({ ...providerDependencies, ...transfers }),
         ...createTelemetryActivities(providerDependencies),
         ...devices,
+        ...createWaveActivities(providerDependencies),
       },
     }),
   );
+const { redirectKeyFile } = settings;
+if (chosen.includes('sender') && (redirectKeyFile !== undefined || values.role)) {
+  if (redirectKeyFile === undefined) throw new Error('The role sender needs the setting redirectKeyFile.');
+  const key = readFileSync(redirectKeyFile, 'utf8').trim();
+  const activities = createSenderActivities({ ...providerDependencies, key });
+  workers.push(await Worker.create({ ...common, taskQueue: senderQueue, activities }));
+}
 
 process.stdout.write(`ready ${workers.map(({ options }) => options.taskQueue).join(' ')}\n`);
 try {

@@ -20,6 +20,11 @@ export const WorkerSettings = z.strictObject({
   sheets: z.string().default('config'),
   /** PEM file of the certificate authority that signs device certificates. */
   deviceCa: z.string().optional(),
+  /**
+   * File with the private key that redirects of devices are signed by, 32 bytes in base64: for the role `sender` alone. Its public
+   * key is built into the devices.
+   */
+  redirectKeyFile: z.string().optional(),
   /** Tarball of the MQTT broker that GCP's `iot_core` runs. */
   brokerTarball: z.string().optional(),
   /** How often a long-running operation of a cloud is looked at, milliseconds. */

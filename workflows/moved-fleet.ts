@@ -301,7 +301,7 @@ export class MovedFleet implements Moved {
       const sent = await this.#tell(files, { on: source, to: made });
       const judged = await this.#judge({
         ...{ waves: [files], from: source, to: made, what: 'arrived', toldAt, forMs: windowMs, seen, rate },
-        report: `waves/${wave}-missing-${this.#fleet.sequence}`,
+        report: `missing-${wave}-${this.#fleet.sequence}`,
       });
       const detail = wavedText(planned, sent, judged);
       if (judged.passed) {

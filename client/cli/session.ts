@@ -27,6 +27,7 @@ const LocalRun = z.object({
   network: z.string(),
   settings: z.string(),
   codecKeys: z.string().optional(),
+  redirectPins: z.tuple([z.string(), z.string()]).optional(),
   credentials: z.record(z.string(), z.string()),
 });
 export const stateFolder = (): string => resolve(root, process.env.MULTI_CLOUD_STATE ?? '.local');

@@ -14,6 +14,8 @@ import {
   Worker,
 } from '@temporalio/worker';
 import { createDeviceActivities } from '../../activities/devices/activities.ts';
+import { createSenderActivities } from '../../activities/devices/redirects.ts';
+import { createWaveActivities } from '../../activities/devices/waves.ts';
 import { createEstateActivities, type Waits } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import type { BulkActivities } from '../../activities/index.ts';
@@ -21,11 +23,13 @@ import { createProviderActivities } from '../../activities/providers/activities.
 import { ProviderPool } from '../../activities/providers/pool.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
 import { createFollowActivities } from '../../activities/replication/follow.ts';
+import { createTelemetryActivities } from '../../activities/telemetry/follow.ts';
 import { createBalancerActivities } from '../../activities/traffic/weights.ts';
 import { createTransferActivities } from '../../activities/transfer/activities.ts';
 import { loadPermissions, loadSheets } from '../../config/load.ts';
 import { bulkQueue, providerQueue, taskQueue, urgentQueue, watchQueue } from '../../model/operations.ts';
 import type { Identity } from '../../model/permissions.ts';
+import { senderQueue } from '../../model/waves.ts';
 import { type CodecKeys, encryptedConverter } from '../../temporal/codec.ts';
 import { workflowBundle } from '../../workers/bundle.ts';
 import { searchAttributes } from '../../workflows/search-attributes.ts';
@@ -68,7 +72,7 @@ export async function ownWorker(
   const dataConverter = codecKeys && encryptedConverter(codecKeys);
   const client = new Client({ connection, namespace, ...(dataConverter && { dataConverter }) });
   const native = await NativeConnection.connect({ address });
-  const { deviceCa, brokerTarball, pollMs } = JSON.parse(readFileSync(run.settings, 'utf8'));
+  const { deviceCa, brokerTarball, pollMs, redirectKeyFile } = JSON.parse(readFileSync(run.settings, 'utf8'));
   const poolOf = (own: Readonly<Record<string, string>>): ProviderPool =>
     new ProviderPool({
       estateFile,
@@ -116,10 +120,18 @@ export async function ownWorker(
         workers.push(
           await Worker.create({ ...common, taskQueue: bulkQueue(source, target), activities: { ...transfers } }),
         );
-    const activities = { ...createFollowActivities({ ...dependencies, ...transfers }), ...devices };
+    const activities = {
+      ...createFollowActivities({ ...dependencies, ...transfers }),
+      ...createTelemetryActivities(dependencies),
+      ...devices,
+      ...createWaveActivities(dependencies),
+    };
     workers.push(
       await Worker.create({ ...common, taskQueue: watchQueue, maxHeartbeatThrottleInterval: '200ms', activities }),
     );
+    const key = readFileSync(redirectKeyFile, 'utf8');
+    const sender = createSenderActivities({ ...dependencies, key });
+    workers.push(await Worker.create({ ...common, taskQueue: senderQueue, activities: sender }));
   }
   const running = Promise.all(workers.map((worker) => worker.run()));
   return {

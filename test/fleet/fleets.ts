@@ -150,7 +150,7 @@ async function fillAws(placement: PlacementRef, devices: readonly Wanted[]): Pro
     const attributePayload = { attributes: attributes as Record<string, string> };
     await iot.send(new CreateThingCommand({ thingName, thingTypeName, attributePayload }));
     for (let n = credential === 'three' ? 3 : credential === 'none' ? 0 : 1; n > 0; n--) {
-      const { pem: certificatePem } = await identity(thingName);
+      const { pem: certificatePem } = device.identity ?? (await identity(thingName));
       const active = status === 'enabled' ? 'ACTIVE' : 'INACTIVE';
       const { certificateArn: principal } = await iot.send(
         new RegisterCertificateWithoutCACommand({ certificatePem, status: active }),
@@ -207,7 +207,7 @@ async function fillAzure(placement: PlacementRef, devices: readonly Wanted[]): P
 async function fillGcp(placement: PlacementRef, devices: readonly Wanted[]): Promise<void> {
   const bucket = bucketOf(placement);
   await each(devices, async ({ id, status = 'enabled', credential = 'der', attributes = {}, ...device }) => {
-    const { thumbprint, der } = await identity(id);
+    const { thumbprint, der } = device.identity ?? (await identity(id));
     const stored: RegisteredDevice = {
       v: 1,
       id,

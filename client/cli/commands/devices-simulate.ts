@@ -41,7 +41,10 @@ export const simulate = (): Command =>
     .option('--every <duration>', 'a message of each device so often', '1s')
     .option('--rate <devices>', 'devices that connect in a second', '50')
     .option('--for <duration>', 'ends after that; else it runs until Ctrl-C')
-    .option('--pins <keys...>', 'public keys (base64) whose redirects they follow: the current and the next; else none')
+    .option(
+      '--pins <keys...>',
+      'public keys (base64) whose redirects they follow: the current and the next; default: those of the local clouds, else none',
+    )
     .option('--suffixes <suffixes...>', 'ends of the hosts that they may be sent to', [
       '.amazonaws.com',
       '.azure-devices.net',
@@ -83,7 +86,9 @@ async function endpointOf({ estate }: Session, service: string, provider: string
 async function run({ estate, json, ui }: Session, endpoint: DeviceEndpoint, options: Options): Promise<void> {
   const count = positive('--count', options.count);
   const forMs = options.for === undefined ? undefined : duration('--for', options.for);
-  const { pins = ['', ''] } = options;
+  // Of the local clouds, where the service is theirs.
+  const local = ui === undefined ? undefined : localRun();
+  const pins = options.pins ?? local?.redirectPins ?? ['', ''];
   const [current, next] = pins;
   if (current === undefined || next === undefined || pins.length !== 2)
     throw wrong(`--pins takes two keys, the current and the next; found ${pins.length}`);
@@ -92,8 +97,7 @@ async function run({ estate, json, ui }: Session, endpoint: DeviceEndpoint, opti
   const folder = mkdtempSync(join(tmpdir(), 'multi-cloud-devices-'));
   try {
     const state = options.state === undefined ? join(folder, 'state') : resolve(options.state);
-    // Of the local clouds, where the service is theirs.
-    const network = ui === undefined ? undefined : localRun()?.network;
+    const network = local?.network;
     const authoritiesFile = options.authorities ?? authoritiesOf(network, folder);
     const certificates = resolve(options.certificates);
     const agents = devicesIn(certificates, count).map((device) => ({

@@ -1,5 +1,7 @@
 import { Command } from 'commander';
+import { Wave } from '../../../model/wave-settings.ts';
 import { confirm, mustBeAsked, recordedAccounts } from '../confirm.ts';
+import { Exit, exitCodes } from '../exit.ts';
 import { leaveOrFollow } from '../follow.ts';
 import { defaultName, type GlobalOptions, inSession } from '../session.ts';
 import { rehearsalText } from '../tables.ts';
@@ -10,6 +12,10 @@ interface Options extends GlobalOptions {
   soak?: string;
   retention?: string;
   rehearse?: string;
+  waves?: string;
+  approveWaves?: boolean;
+  rate?: string;
+  window?: string;
   detach?: boolean;
   wait?: boolean;
   yes?: boolean;
@@ -34,17 +40,25 @@ export const migrate = (): Command =>
       '--rehearse <share>',
       'move only a sample, such as 1%, under another name, with the switch and the way back; then tell what the whole takes',
     )
+    .option(
+      '--waves <list>',
+      "how a fleet goes: percentages such as 1,10,50,100, and cohorts such as group:pumps or site=north; default: the file's migration.waves",
+    )
+    .option('--approve-waves', 'ask before each wave but the first')
+    .option('--rate <devices>', 'devices that are told to go in a second; default: half of what the target takes')
+    .option('--window <duration>', "how long a wave has to arrive; default: the file's migration.wave_window")
     .option('--detach', 'start it and leave')
     .option('--wait', 'stay when it waits for a person or is blocked')
     .option('--by <name>', 'who asks, for the audit trail', defaultName())
     .option('-y, --yes', 'do not ask before it starts (the cutover is asked about all the same)')
     .addHelpText(
       'after',
-      '\nThe target is made, filled and kept in step; then the run waits for approve or reject (exit 3 unless --wait). Until\nthe soak is over everything can be taken back.\n\nExamples:\n  npx multi-cloud migrate firmware --from aws --to gcp --rehearse 1%\n  npx multi-cloud migrate firmware --from aws --to gcp\n  npx multi-cloud approve migrate/multi-cloud/firmware\n  npx multi-cloud undo firmware            # before the switch\n  npx multi-cloud approve firmware         # in the soak: takes the switch back',
+      '\nThe target is made, filled and kept in step; then the run waits for approve or reject (exit 3 unless --wait). Until\nthe soak is over everything can be taken back.\n\nExamples:\n  npx multi-cloud migrate firmware --from aws --to gcp --rehearse 1%\n  npx multi-cloud migrate firmware --from aws --to gcp\n  npx multi-cloud migrate iot_core --from aws --to gcp --waves 1,group:pumps,50,100 --approve-waves\n  npx multi-cloud approve migrate/multi-cloud/firmware\n  npx multi-cloud undo firmware            # before the switch\n  npx multi-cloud approve firmware         # in the soak: takes the switch back',
     )
     .action((service: string, _: unknown, command: Command) =>
       inSession(command, async (session) => {
-        const { from, to, soak, retention, rehearse, detach, wait, yes, by } = command.optsWithGlobals<Options>();
+        const { from, to, soak, retention, rehearse, detach, wait, yes, by, ...fleet } =
+          command.optsWithGlobals<Options>();
         mustBeAsked(yes);
         if (rehearse !== undefined) {
           const what = `Rehearse the migration of ${service} from ${from} to ${to} with ${rehearse} of its objects`;
@@ -53,7 +67,39 @@ export const migrate = (): Command =>
           return leaveOrFollow(session, handle, { detach, wait, text: rehearsalText });
         }
         await confirm(session, `Migrate ${service} from ${from} to ${to}`, yes, await recordedAccounts(session));
-        const handle = await session.estate.migrate({ service, from, to, soak, source_retention: retention, by });
+        const moving = { service, from, to, soak, source_retention: retention, by };
+        const handle = await session.estate.migrate({ ...moving, ...wavesOf(fleet) });
         await leaveOrFollow(session, handle, { detach, wait });
       }),
     );
+
+/** What is said of a fleet; what is not said, the estate file says. */
+function wavesOf({ waves, approveWaves, rate, window }: Pick<Options, 'waves' | 'approveWaves' | 'rate' | 'window'>) {
+  const devices_per_second = rate === undefined ? undefined : Number(rate);
+  if (devices_per_second !== undefined && !(devices_per_second > 0))
+    throw wrong(`--rate must be devices a second, for instance 50; found ${rate}`);
+  return {
+    ...(waves !== undefined && { waves: waves.split(',').map(waveOf) }),
+    ...(approveWaves && { approve_waves: true }),
+    ...(devices_per_second !== undefined && { devices_per_second }),
+    ...(window !== undefined && { wave_window: window }),
+  };
+}
+
+/** `10` or `10%`, `group:<name>`, `<attribute>=<value>`. */
+function waveOf(text: string): Wave {
+  const share = /^(\d+(\.\d+)?)%?$/.exec(text.trim());
+  const found = share
+    ? Number(share[1])
+    : text.startsWith('group:')
+      ? { group: text.slice('group:'.length) }
+      : { attribute: text };
+  const { data, error } = Wave.safeParse(found);
+  if (error)
+    throw wrong(
+      `--waves: ${text} is no wave; allowed: a percentage such as 10, group:<name>, <attribute>=<value>. A list of devices is given to the workflow itself.`,
+    );
+  return data;
+}
+
+const wrong = (text: string): Exit => new Exit(exitCodes.wrongUsage, text, 'InvalidInput');
