@@ -1,0 +1,496 @@
+/**
+ * The story of a fleet that moves, against clouds that do what they are told: who is told to go when, what becomes of a wave that
+ * does not arrive, and that nothing is taken away from devices that are still there. The engine has suites of its own.
+ */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { CancelledFailure, Context } from '@temporalio/activity';
+import { ApplicationFailure, Client, Connection, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import { createEstateActivities } from '../../activities/estate/load.ts';
+import { createPlacementActivities } from '../../activities/estate/place.ts';
+import { loadSheets } from '../../config/load.ts';
+import type { EndpointRecord } from '../../model/endpoint-record.ts';
+import {
+  bulkQueue,
+  type OperationResult,
+  providerQueue,
+  taskQueue,
+  urgentQueue,
+  watchQueue,
+} from '../../model/operations.ts';
+import type { Progress } from '../../model/progress.ts';
+import { applyChange, type RecordChange, type RecordedPlacement, ServiceRecord } from '../../model/record.ts';
+import type { Placement, ResourceSpec } from '../../model/service.ts';
+import type { FollowTelemetryInput } from '../../model/telemetry-pump.ts';
+import {
+  type JudgedWave,
+  type JudgeWaveInput,
+  type PlanWaveInput,
+  type SendRedirectsInput,
+  senderQueue,
+} from '../../model/waves.ts';
+import { workflowBundle } from '../../workers/bundle.ts';
+import { createNamespace, quietTemporal } from '../e2e/own-worker.ts';
+import { localRun } from '../local/stack.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+const outputs: Record<string, Record<string, string>> = {
+  group: { endpoint: 'a1b2-ats.iot.us-west-2.amazonaws.com', group: 'g' },
+  'server-key-pair': { serverName: 'core.broker.internal', certificate: 'PEM' },
+};
+const keys: Record<string, string> = { aws: 'group', gcp: 'server-key-pair' };
+const spec = (provider: string): ResourceSpec => ({
+  ...{ key: keys[provider] ?? '', kind: `${provider}.part`, name: `part-on-${provider}` },
+  ...{ needs: [], desired: {}, holdsData: true },
+});
+const { desired: _, ...resource } = spec('aws');
+const source: RecordedPlacement = {
+  ...{ provider: 'aws', providerType: 'aws', type: 'iot_core', region: 'us-west-2', account: 'account-of-aws' },
+  ...{ generation: 1, configuration: {}, role: 'current', monthlyCostUsd: 2.3 },
+  resources: [{ ...resource, id: 'part-on-aws', outputs: outputs.group ?? {} }],
+  ...{ endpoint: 'https://aws.test', health: 'healthy: answers', settlesAt: '' },
+};
+const devices = Array.from({ length: 10 }, (_, n) => `d${n}`);
+
+/** Two clouds with a fleet between them, and everything that was done, in order. */
+class World {
+  readonly done: string[] = [];
+  record: ServiceRecord = ServiceRecord.parse({
+    ...{ v: 1, estate: 'fleets', service: 'iot_core', type: 'iot_core', status: 'running' },
+    ...{ generations: { aws: 1 }, placements: [source] },
+  });
+  endpoint: EndpointRecord | null = {
+    ...{ uid: '0'.repeat(32), service: 'iot_core', ttlSeconds: 1 },
+    endpoints: [{ provider: 'aws', region: 'us-west-2', url: 'https://aws.test' }],
+  };
+  readonly fleet = new Map(devices.map((device) => [device, 'aws']));
+  readonly registered = new Set<string>();
+  /** Devices that go nowhere, whatever they are told. */
+  readonly stuck = new Set<string>();
+  readonly waves: string[][] = [];
+  readonly sequences: number[] = [];
+  readonly followers = new Set<string>();
+  readonly instead = new Map<string, () => unknown>();
+
+  async note<T>(what: string, answer: T): Promise<T> {
+    this.done.push(what);
+    const other = this.instead.get(what);
+    return other ? ((await other()) as T) : answer;
+  }
+
+  at(provider: string): string[] {
+    return [...this.fleet].flatMap(([device, where]) => (where === provider ? [device] : []));
+  }
+
+  readonly registry = {
+    openEstate: async () => ({ uid: '0'.repeat(32), controller: 'test' }),
+    readServices: async () => ({ iot_core: this.record }),
+    readApplied: async () => undefined,
+    acquireService: async () => ({ granted: true, revision: this.record.revision }),
+    releaseService: async () => ({ revision: this.record.revision }),
+    writeService: async ({ request: { change } }: { request: { change: RecordChange } }) => {
+      const before = this.record.migration?.stage;
+      this.record = applyChange(this.record, change);
+      if (change.kind !== 'migration') return;
+      const stage = change.migration?.stage ?? 'over';
+      const parts = change.roles.map((one) => `${one.provider} ${one.role}`);
+      if (stage !== before || parts.length > 0) await this.note(`record ${[stage, ...parts].join(', ')}`, undefined);
+    },
+  };
+
+  on(provider: string) {
+    const at = ({ provider: of }: Placement) => of;
+    return {
+      account: async () => `account-of-${provider}`,
+      inspectPlacement: async ({ placement }: { placement: Placement }) => ({
+        specs: [spec(at(placement))],
+        changes: [{ ...spec(at(placement)), action: 'create', drift: [] }],
+        missing: [],
+      }),
+      ensureResource: async ({ placement }: { placement: Placement }) =>
+        this.note(`create on ${at(placement)}`, {
+          ...{ outcome: 'created', id: `part-on-${at(placement)}`, outputs: outputs[spec(at(placement)).key] },
+          ...{ drift: [], unsettled: false, repeatable: true },
+        }),
+      removeResource: async ({ placement }: { placement: Placement }) => {
+        expectNobody(this, at(placement));
+        return this.note(`remove on ${at(placement)}`, 'gone');
+      },
+      verifyPlacement: async ({ placement }: { placement: Placement }) => ({
+        ...{ failed: [], healthy: true, health: 'answers', endpoint: `https://${at(placement)}.test` },
+      }),
+      findStrays: async () => [],
+      removeStrays: async () => [],
+      appendAudit: async () => {},
+      keepRecord: async () => {},
+      ensureTelemetryFollower: async ({ placement }: { placement: Placement }) => {
+        this.followers.add(at(placement));
+        return { outcome: 'created' };
+      },
+      removeTelemetryFollower: async ({ placement }: { placement: Placement }) => {
+        this.followers.delete(at(placement));
+        return 'removed';
+      },
+      readEndpointRecord: async () => this.endpoint,
+      inspectEndpointRecords: async () => ({ found: { iot_core: this.endpoint }, problems: [] }),
+      writeEndpointRecord: async ({ record }: { record: EndpointRecord }) => {
+        this.endpoint = record;
+        return this.note(`endpoint ${record.endpoints.map((one) => one.provider)} ttl ${record.ttlSeconds}`, {
+          ...{ before: null, changed: true },
+        });
+      },
+    };
+  }
+
+  readonly devices = {
+    censusDevices: async () => {
+      const seen = this.fleet.size;
+      return {
+        devices: seen,
+        disabled: 0,
+        credentials: {},
+        refused: {},
+        partly: {},
+        shards: 1,
+        files: 'f',
+        refusedFiles: '',
+        first: [],
+      };
+    },
+    copyDevices: async () => {
+      const fresh = [...this.fleet.keys()].filter((one) => !this.registered.has(one));
+      for (const one of fresh) this.registered.add(one);
+      return this.note(`register ${fresh.length}`, {
+        ...{ moved: fresh.length, there: 0, differs: 0, refused: 0, failed: 0, left: [], outcome: 'o', table: 't' },
+      });
+    },
+    removeCopiedDevices: async () => {
+      expectNobody(this, 'gcp');
+      const removed = this.registered.size;
+      this.registered.clear();
+      return removed > 0 ? this.note('unregister', { removed }) : { removed };
+    },
+    diffDevices: async () => this.note('compare', { same: this.registered.size, different: {}, report: '', first: [] }),
+  };
+
+  readonly watching = {
+    censusDevices: this.devices.censusDevices,
+    selectDevices: async () => {
+      const fresh = [...this.fleet.keys()].filter((one) => !this.registered.has(one)).length;
+      return { devices: fresh, shards: fresh > 0 ? 1 : 0 };
+    },
+    planWave: async ({ wave, who }: PlanWaveInput) => {
+      const told = new Set(this.waves.flat());
+      const open = [...this.registered].filter((one) => !told.has(one)).sort();
+      const wanted = typeof who === 'number' ? Math.ceil((this.registered.size * who) / 100) - told.size : open.length;
+      this.waves[wave] = open.slice(0, wanted);
+      return { devices: this.waves[wave]?.length ?? 0, shards: 1, able: this.registered.size, cannot: {} };
+    },
+    judgeWave: async ({ waves, what, to, without = [] }: JudgeWaveInput): Promise<JudgedWave> => {
+      const all = waves.flatMap(({ wave }) => this.waves[wave] ?? []);
+      const ids = all.filter((one) => !(without.length > 0 && this.stuck.has(one)));
+      const there = ids.filter((one) => this.fleet.get(one) === to);
+      const missing = ids.length - there.length;
+      await this.note(`judge ${what} ${there.length} of ${ids.length}`, undefined);
+      return {
+        ...{ passed: missing === 0, devices: ids.length, awake: ids.length, arrived: there.length },
+        ...{ rateBefore: 1, rateAfter: 1, missing: missing > 0 ? 'transfers/missing-' : '', first: [] },
+      };
+    },
+    followTelemetry: async ({ from, to, forMs }: FollowTelemetryInput) => {
+      const answer = { forwarded: 0, messages: 7, devices: 1, newestAt: '', lagMs: 0 };
+      if (forMs <= 5000) return this.note(`drain ${from.provider} to ${to?.provider}`, answer);
+      if (to) this.done.push(`pump ${from.provider} to ${to.provider}`);
+      const { heartbeat, cancelled } = Context.current();
+      const beat = setInterval(() => heartbeat(), 50);
+      await cancelled.catch(() => {});
+      clearInterval(beat);
+      throw new CancelledFailure('told to stop');
+    },
+  };
+
+  readonly sender = {
+    sendRedirects: async ({ wave, without = [], on, to, sequence }: SendRedirectsInput) => {
+      this.sequences.push(sequence);
+      const told = (this.waves[wave] ?? []).filter((one) => !(without.length > 0 && this.stuck.has(one)));
+      for (const device of told)
+        if (this.fleet.get(device) === on.provider && !this.stuck.has(device)) this.fleet.set(device, to.provider);
+      return this.note(`tell wave ${wave} to ${to.provider}: ${told.length}`, {
+        told: told.length,
+        gone: 0,
+        failed: 0,
+      });
+    },
+  };
+}
+
+/** Whatever a device needs where it is must not be taken away. */
+function expectNobody(world: World, provider: string): void {
+  if (world.at(provider).length > 0) throw ApplicationFailure.nonRetryable(`devices are on ${provider}`, 'Stranded');
+}
+
+const estateFile = join(mkdtempSync(join(tmpdir(), 'fleets-')), 'estate.json');
+writeFileSync(
+  estateFile,
+  JSON.stringify({
+    name: 'fleets',
+    providers: [
+      { name: 'aws', type: 'aws', region: 'us-west-2' },
+      { name: 'gcp', type: 'gcp', region: 'us-central1' },
+    ],
+    services: { iot_core: { type: 'iot_core', redundancy: 1 } },
+    traffic: { zone: 'iot.example.com', dns: 'aws', ttl: '1s' },
+    migration: { soak: '2s', source_retention: '7d', waves: [20, 100], wave_window: '5s' },
+  }),
+);
+
+let world = new World();
+const ofWorld = (of: (present: World) => object): Record<string, (input: unknown) => unknown> =>
+  Object.fromEntries(
+    Object.keys(of(world)).map((name) => [
+      name,
+      (input: unknown) => (of(world) as Record<string, (input: unknown) => unknown>)[name]?.(input),
+    ]),
+  );
+
+let client: Client;
+let stop: () => Promise<void>;
+const namespace = `fleet-story-${Date.now()}`;
+beforeAll(async () => {
+  quietTemporal();
+  const { address } = localRun().temporal;
+  const connection = await Connection.connect({ address });
+  await createNamespace(connection, namespace);
+  client = new Client({ connection, namespace });
+  const native = await NativeConnection.connect({ address });
+  const common = { connection: native, namespace };
+  const waits = { callDeadlineMs: 1000, settleMs: 1000, blockedMs: 300_000, followMs: 100, fenceMs: 300 };
+  const queue = (name: string, activities: object) =>
+    Worker.create({ ...common, taskQueue: name, activities, maxHeartbeatThrottleInterval: '50ms' });
+  const workers = await Promise.all([
+    Worker.create({
+      ...{ ...common, taskQueue, workflowBundle: await workflowBundle(root, join(root, '.local/bundles')) },
+      activities: {
+        ...ofWorld(({ registry }) => registry),
+        ...createEstateActivities({ estateFile, waits }),
+        ...createPlacementActivities({ sheets: loadSheets(join(root, 'config')) }),
+      },
+    }),
+    ...['aws', 'gcp'].flatMap((name) =>
+      [providerQueue, urgentQueue].map((of) =>
+        queue(
+          of(name),
+          ofWorld((present) => present.on(name)),
+        ),
+      ),
+    ),
+    queue(
+      bulkQueue('aws', 'gcp'),
+      ofWorld((present) => present.devices),
+    ),
+    queue(
+      watchQueue,
+      ofWorld((present) => present.watching),
+    ),
+    queue(
+      senderQueue,
+      ofWorld((present) => present.sender),
+    ),
+  ]);
+  const running = workers.map((worker) => worker.run());
+  stop = async () => {
+    for (const worker of workers) worker.shutdown();
+    await Promise.all(running);
+    await connection.close();
+    await native.close();
+  };
+}, 60_000);
+afterAll(() => stop(), 60_000);
+
+async function start(present: World, input: object = {}, type = 'migrateService'): Promise<WorkflowHandle> {
+  world = present;
+  const move = type === 'migrateService' ? { from: 'aws', to: 'gcp' } : {};
+  const args = [{ service: 'iot_core', ...move, ...input }];
+  return client.workflow.start(type, { workflowId: `${type}-${Math.random()}`, taskQueue, args });
+}
+async function asked(handle: WorkflowHandle, question: string): Promise<Progress['waitingFor'][number]> {
+  for (;;) {
+    const one = (await handle.query<Progress>('progress')).waitingFor.find((each) => each.question === question);
+    if (one) return one;
+    const { status } = await handle.describe();
+    if (status.name !== 'RUNNING')
+      throw new Error(`it has ended without asking about ${question}: ${await endOf(handle)}`);
+    await setTimeout(50);
+  }
+}
+const answer = async (handle: WorkflowHandle, question: string, given: string) =>
+  handle.executeUpdate('decide', {
+    args: [{ question, answer: given, by: 'ann', plan: (await asked(handle, question)).plan }],
+  });
+const endOf = (handle: WorkflowHandle): Promise<string> =>
+  handle.result().then(
+    ({ outcome }: OperationResult) => outcome,
+    (error: unknown) =>
+      error instanceof WorkflowFailedError && error.cause instanceof ApplicationFailure
+        ? (error.cause.type ?? '')
+        : String(error instanceof WorkflowFailedError ? error.cause?.name : error),
+  );
+
+/** The source alone with all devices, as if nothing had ever been tried. */
+function expectAsBefore({ record, fleet, registered, followers, endpoint }: World): void {
+  const { placements, intents, migration } = record;
+  expect({ placements, intents, migration }).toEqual({ placements: [source], intents: [], migration: undefined });
+  expect(new Set(fleet.values())).toEqual(new Set(['aws']));
+  expect([registered.size, followers.size]).toEqual([0, 0]);
+  expect(endpoint).toMatchObject({ ttlSeconds: 1, endpoints: [{ provider: 'aws' }] });
+}
+const acts = ({ done }: World): string[] => done.filter((what) => !what.startsWith('pump'));
+
+describe('a fleet', () => {
+  it('goes in waves once its registry is the same at both; who came meanwhile goes last', async () => {
+    const world = new World();
+    const handle = await start(world);
+    const { text } = await asked(handle, 'cutover');
+    expect(text).toContain('10 devices are registered there; 0 cannot go');
+    world.fleet.set('late', 'aws');
+    await answer(handle, 'cutover', 'approve');
+    while (!world.done.includes('tell wave 0 to gcp: 3')) await setTimeout(20);
+    world.fleet.set('later', 'aws');
+    expect(await endOf(handle)).toBe('done');
+    expect(acts(world)).toEqual([
+      'record copying',
+      'create on gcp',
+      'register 10',
+      'register 1',
+      'compare',
+      'endpoint aws ttl 5',
+      'record moving',
+      'tell wave 0 to gcp: 3',
+      'judge arrived 3 of 3',
+      'register 1',
+      'compare',
+      'tell wave 1 to gcp: 9',
+      'judge arrived 9 of 9',
+      'record switched, gcp current, aws retained',
+      'endpoint gcp ttl 5',
+      'judge arrived 12 of 12',
+      'endpoint gcp ttl 1',
+      'drain aws to gcp',
+      'drain aws to gcp',
+      'record over, aws retained',
+    ]);
+    expect(world.done.filter((what) => what.startsWith('pump'))).toEqual(['pump gcp to aws', 'pump aws to gcp']);
+    expect(world.at('gcp')).toHaveLength(12);
+    expect(
+      world.record.placements.map(({ provider, role, removeAt }) => [provider, role, removeAt !== undefined]),
+    ).toEqual([
+      ['aws', 'retained', true],
+      ['gcp', 'current', false],
+    ]);
+    expect(world.sequences).toEqual(world.sequences.toSorted((a, b) => a - b));
+    expect(world.record.lastRedirect).toBe(world.sequences.at(-1));
+  }, 60_000);
+
+  it('whose wave does not arrive comes back, and people decide: again, then without those', async () => {
+    const world = new World();
+    world.stuck.add('d1');
+    const handle = await start(world, { wave_seen: 1 });
+    await answer(handle, 'cutover', 'approve');
+    const { text, answers } = await asked(handle, 'devices');
+    expect(text).toMatch(/Wave 1 did not arrive .* 1 of 2 .*transfers\/missing-\*/);
+    expect(answers).toEqual(['retry', 'skip', 'undo']);
+    expect(world.at('gcp')).toEqual([]);
+    await answer(handle, 'devices', 'retry');
+    await setTimeout(300);
+    await answer(handle, 'devices', 'skip');
+    expect(await endOf(handle)).toBe('done');
+    const told = acts(world).filter((what) => /^tell wave 0/.test(what));
+    expect(told).toEqual([
+      ...Array(2).fill(['tell wave 0 to gcp: 2', 'tell wave 0 to aws: 2']).flat(),
+      'tell wave 0 to gcp: 1',
+    ]);
+    expect(world.at('aws')).toEqual(['d1']);
+    // The one that was left keeps its registry.
+    const [kept] = world.record.placements;
+    expect([kept?.provider, kept?.role, kept?.removeAt]).toEqual(['aws', 'retained', undefined]);
+  }, 60_000);
+
+  it.each(['reject', 'undo'] as const)(
+    'comes home when somebody says %s between two waves',
+    async (how) => {
+      const world = new World();
+      const handle = await start(world, { approve_waves: true });
+      await answer(handle, 'cutover', 'approve');
+      await asked(handle, 'wave-2');
+      expect(world.at('gcp')).toHaveLength(2);
+      if (how === 'reject') await answer(handle, 'wave-2', 'reject');
+      else await handle.signal('undo', { by: 'ann' });
+      expect(await endOf(handle)).toBe(how === 'reject' ? 'ApprovalRejected' : 'UndoRequested');
+      expectAsBefore(world);
+      const back = acts(world).slice(acts(world).indexOf('tell wave 0 to aws: 2'));
+      expect(back).toEqual([
+        'tell wave 0 to aws: 2',
+        'judge left 2 of 2',
+        'drain gcp to aws',
+        'drain gcp to aws',
+        'endpoint aws ttl 1',
+        'unregister',
+        'remove on gcp',
+        'record over',
+      ]);
+    },
+    60_000,
+  );
+
+  it('comes home in the soak before the service goes back', async () => {
+    const world = new World();
+    const handle = await start(world, { soak: '1h' });
+    await answer(handle, 'cutover', 'approve');
+    await answer(handle, 'undo', 'approve');
+    expect(await endOf(handle)).toBe('UndoRequested');
+    expectAsBefore(world);
+    const after = acts(world).slice(acts(world).indexOf('endpoint gcp ttl 5') + 1);
+    expect(after.slice(0, 5)).toEqual([
+      'tell wave 0 to aws: 2',
+      'tell wave 1 to aws: 8',
+      'judge left 10 of 10',
+      'endpoint aws ttl 5',
+      'record moving, aws current, gcp target',
+    ]);
+  }, 60_000);
+
+  it('keeps the target as long as one of its devices is still there', async () => {
+    const world = new World();
+    const handle = await start(world, { soak: '1h', wave_window: '1s' });
+    await answer(handle, 'cutover', 'approve');
+    await asked(handle, 'undo');
+    world.stuck.add('d3');
+    await answer(handle, 'undo', 'approve');
+    for (;;) {
+      const { blocked } = await handle.query<Progress>('progress');
+      if (blocked?.includes('1 devices were last seen on gcp')) break;
+      await setTimeout(50);
+    }
+    expect(world.done).not.toContain('remove on gcp');
+    expect(world.done).not.toContain('unregister');
+    world.stuck.clear();
+    await handle.signal('retryCompensation', { by: 'ann' });
+    expect(await endOf(handle)).toBe('UndoRequested');
+    expectAsBefore(world);
+  }, 60_000);
+
+  it('is brought home by recover --undo where its run was terminated between two waves', async () => {
+    const world = new World();
+    const handle = await start(world, { approve_waves: true });
+    await answer(handle, 'cutover', 'approve');
+    await asked(handle, 'wave-2');
+    await handle.terminate();
+    const recovery = await start(world, { direction: 'undo' }, 'recoverService');
+    expect(await endOf(recovery)).toBe('done');
+    expectAsBefore(world);
+  }, 60_000);
+});
