@@ -142,7 +142,7 @@ export class Migration {
         const on = cloud(provider, `verify ${service}`);
         const { healthy, health, failed } = await this.#op.held(service, async () => {
           const { specs } = await on.inspectPlacement({ placement, existing: true });
-          return on.verifyPlacement({ placement, specs });
+          return on.verifyPlacement({ placement, specs, ...(this.#moved.proven && { tried: true }) });
         });
         if (!healthy || failed.length > 0)
           throw failure('VerificationFailed', `${service} on ${provider}: ${health}; traffic goes back.`);

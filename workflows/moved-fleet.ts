@@ -39,6 +39,7 @@ const answers: [string, ...string[]] = ['retry', 'skip', 'undo'];
 
 export class MovedFleet implements Moved {
   readonly handing = 'moving';
+  readonly proven = true;
   readonly #course: Course;
   readonly #op: Operation;
   readonly #move: Move;

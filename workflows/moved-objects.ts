@@ -47,6 +47,7 @@ const fenceSlackMs = 86_400_000;
 
 export class MovedObjects implements Moved {
   readonly handing = 'fenced';
+  readonly proven = false;
   readonly #course: Course;
   readonly #op: Operation;
   readonly #move: Move;

@@ -8,6 +8,8 @@ import type { Migration as MigrationRecord } from '../model/record.ts';
 export interface Moved {
   /** What the record says once writers begin to be kept from the source. */
   readonly handing: Exclude<MigrationRecord['stage'], 'copying' | 'switched'>;
+  /** Whether what has been handed over has shown that the target works. */
+  readonly proven: boolean;
   /** What is only at the source, in words; said where it is kept for that. */
   readonly leftText: string;
   /** Takes back that an earlier run has begun to hand over. */

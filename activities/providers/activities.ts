@@ -207,8 +207,19 @@ export function createProviderActivities(dependencies: ProviderDependencies) {
       });
     },
 
-    /** Judges what really exists: compliance, health, and for what can be tried out, that it works. */
-    verifyPlacement({ placement, specs }: { placement: Placement; specs: ResourceSpec[] }): Promise<Verified> {
+    /**
+     * Judges what really exists: compliance, health, and for what can be tried out, that it works. `tried`: it is known to work,
+     * and among what comes out of it already, what is tried out would not be found.
+     */
+    verifyPlacement({
+      placement,
+      specs,
+      tried = false,
+    }: {
+      placement: Placement;
+      specs: ResourceSpec[];
+      tried?: boolean;
+    }): Promise<Verified> {
       return atPlacement(placement, async (provider, signal) => {
         const { cell, observed } = await observeAll(provider, placement, specs, signal);
         const missing = specs.filter(({ key }) => observed[key]?.state !== 'ready');
@@ -226,7 +237,7 @@ export function createProviderActivities(dependencies: ProviderDependencies) {
           cell.health(placement, observed, signal),
         );
         const canary =
-          cell.canary && health.healthy
+          cell.canary && health.healthy && !tried
             ? await guarded(
                 provider,
                 'canary',

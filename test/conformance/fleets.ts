@@ -51,6 +51,11 @@ export async function isRegistered(
     expect(put).toEqual([{ how: 'moved' }, { how: 'moved' }]);
     for (const census of ['first', 'second'])
       expect(await run('censusDevices', { ...files, census })).toMatchObject({ devices: before + 2, shards: 1 });
+    // Who moves a fleet tells devices where to go, and takes that away again; it is no part of the device.
+    for (const text of ['there', 'elsewhere', null]) {
+      expect(await registry.redirect(devices[0]?.id ?? '', text)).toBe(true);
+      expect(await registry.redirect('nobody', text)).toBe(false);
+    }
     const again = { target, startedAt, shard: 0, callsPerSecond };
     expect(await run('copyDevices', { ...again, transfer: 'second' })).toMatchObject({
       moved: 0,

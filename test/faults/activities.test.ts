@@ -14,6 +14,8 @@ import { setTimeout } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { ApplicationFailure, Client, Connection, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { createDeviceActivities } from '../../activities/devices/activities.ts';
+import { createSenderActivities } from '../../activities/devices/redirects.ts';
+import { createWaveActivities } from '../../activities/devices/waves.ts';
 import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { createProviderActivities } from '../../activities/providers/activities.ts';
@@ -88,6 +90,8 @@ const types = Object.keys({
   ...createFollowActivities({ ...dependencies, ...transfers }),
   ...createTelemetryActivities(dependencies),
   ...createDeviceActivities(dependencies),
+  ...createWaveActivities(dependencies),
+  ...createSenderActivities({ ...dependencies, key: '' }),
 }).sort();
 /** Those that these lives do not reach, by the suite that has them. */
 const elsewhere = {
@@ -97,6 +101,7 @@ const elsewhere = {
   'test/e2e/verify': ['repairTransfer'],
   'test/telemetry/pump': ['ensureTelemetryFollower', 'followTelemetry', 'removeTelemetryFollower'],
   'test/e2e/devices': ['censusDevices', 'copyDevices', 'diffDevices', 'readDevices', 'removeCopiedDevices'],
+  'test/e2e/migrate-fleet': ['selectDevices', 'planWave', 'judgeWave', 'sendRedirects'],
 };
 
 let temporal: OwnTemporal;
