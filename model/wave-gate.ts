@@ -45,7 +45,8 @@ export function judgeArrival(
   const messagesOf = (sightings: Sightings | undefined): number =>
     there.reduce((sum, device) => sum + (sightings?.devices.get(device)?.messages ?? 0), 0);
   // Until they were told; what they have said there since then is little.
-  const minutesBefore = from ? Math.max(0, told - Date.parse(from.head.since)) / 60_000 : 0;
+  const msBefore = from ? told - Date.parse(from.head.since) : 0;
+  const minutesBefore = msBefore >= measureMs ? msBefore / 60_000 : 0;
   const rateBefore = perDevice(messagesOf(from), minutesBefore, there.length);
   if (!enough || !to || !measuredFrom)
     return {

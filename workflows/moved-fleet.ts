@@ -22,6 +22,7 @@ import {
   waveFailedText,
   waveQuestion,
 } from './fleet-text.ts';
+import { untilGateCloses } from './following.ts';
 import type { FleetMove, Move } from './migration-plan.ts';
 import type { Moved } from './moved.ts';
 import type { Operation } from './operation.ts';
@@ -123,13 +124,14 @@ export class MovedFleet implements Moved {
     this.undoable('begun');
     await this.#pumps.prepare([this.#course.source, this.#course.made]);
     if (this.#away) await this.#allHome();
+    // From the beginning, so that it is known what devices say before they are told to go.
+    await this.#follow();
     await this.#registerNew();
   }
 
-  /** Ends when a census finds few devices that are new. From here on both streams are watched. */
+  /** Ends when a census finds few devices that are new. */
   async follow(): Promise<void> {
     this.#op.board.phase('following the source');
-    await this.#follow();
     let found = Number.POSITIVE_INFINITY;
     for (let left = mostCensuses; found > fewNew && left > 0; left--) found = await this.#registerNew();
     this.#op.board.mark('follow', { status: 'done', detail: `the last census found ${found} new devices` });
@@ -289,6 +291,7 @@ export class MovedFleet implements Moved {
     this.#fleet.told[wave] = planned.shards;
     const { disabled: _, ...cannot } = planned.cannot;
     this.#stay = Object.values(cannot).reduce((sum, count) => sum + count, 0);
+    this.#course.sourceOnly = this.#stay;
     if (planned.devices === 0) {
       this.#op.board.mark(step, { status: 'skipped', detail: 'nobody is left for it' });
       return;
@@ -336,7 +339,7 @@ export class MovedFleet implements Moved {
     const endpoint = deviceEndpoint({ placement: to, ...owner });
     if (!endpoint) throw failure('VerificationFailed', `${service} on ${to.provider} has no endpoint for devices.`);
     const { sequence, name } = this.#fleet;
-    return this.#op.held(service, () =>
+    return this.#atSafePoints(() =>
       redirecting(`wave ${files.wave + 1} to ${to.provider}`, (sender) =>
         sender.sendRedirects({
           ...{ keptAt: this.#keptAt, name, ...files, without: this.#without, sequence, endpoint, estate: owner.estate },
@@ -358,15 +361,27 @@ export class MovedFleet implements Moved {
     forMs: number;
   }): Promise<JudgedWave> {
     const { name } = this.#fleet;
-    for (const end = Date.now() + forMs; ; ) {
-      const untilAt = new Date(Math.min(end, Date.now() + longestLookMs)).toISOString();
-      const judged = await this.#op.held(this.#move.service, () =>
-        watch(`who is at ${to.provider}`).judgeWave({
+    let end = 0;
+    for (;;) {
+      const judged = await this.#atSafePoints((again) => {
+        // The time that a pause has taken is none of theirs.
+        if (end === 0 || again) end = Date.now() + forMs;
+        const untilAt = new Date(Math.min(end, Date.now() + longestLookMs)).toISOString();
+        return watch(`who is at ${to.provider}`).judgeWave({
           ...{ keptAt: this.#keptAt, name, sightings: name, without: this.#without, ...more },
           ...{ from: from.provider, to: to.provider, windowMs: this.#how.windowMs, untilAt, everyMs: lookMs },
-        }),
-      );
+        });
+      });
       if (judged.passed || Date.now() >= end) return judged;
+    }
+  }
+
+  /** What takes long stops where the run has to stop, and is done again once it goes on: all of it may be repeated. */
+  async #atSafePoints<T>(act: (again: boolean) => Promise<T>): Promise<T> {
+    for (let again = false; ; again = true) {
+      const done = await this.#op.held(this.#move.service, () => untilGateCloses(this.#op, () => act(again)));
+      if (done === 'told to end') throw new wf.CancelledFailure('it is not to go on');
+      if (done !== 'gate closed') return done;
     }
   }
 

@@ -55,7 +55,7 @@ class Device {
       onEvent: (event) => this.events.push({ at: Date.now(), ...event }),
     });
     this.#running = this.#agent.run();
-    this.#timer = setInterval(() => this.#agent.send({ temperature: 21.5 }), 500);
+    this.#timer = setInterval(() => this.#agent.send({ temperature: 21.5 }), 1000);
   }
 
   /** Where it is connected now. */
