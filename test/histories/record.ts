@@ -218,6 +218,19 @@ async function recordAll(): Promise<void> {
   const { copy } = (await copied.result()) as CopiedFleet;
   const written = { what: 'rows', service: 'fleet', provider: 'gcp', name: copy?.name, report: 'outcomes' };
   await (await start('checkDevices', 'read', written)).result();
+  // A fleet of which nobody is awake: each of its waves goes back and is asked about.
+  const going = { service: 'fleet', from: 'azure', to: 'aws', waves: [50, 100], wave_window: '4s' };
+  const homeward = await start('migrateService', 'fleet-returned', going);
+  await answer(homeward, 'cutover', 'approve');
+  await answer(homeward, 'devices', 'retry');
+  await answer(homeward, 'devices', 'undo');
+  await homeward.result().catch(() => {});
+  const gone = await start('migrateService', 'fleet-moved', { ...going, soak: '2s', approve_waves: true });
+  await answer(gone, 'cutover', 'approve');
+  await answer(gone, 'devices', 'skip');
+  await answer(gone, 'wave-2', 'approve');
+  await answer(gone, 'devices', 'skip');
+  await gone.result();
 
   // A database that was lost is a namespace that knows nothing.
   const fresh = await ownWorker('histories-2', file);
