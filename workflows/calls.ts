@@ -67,11 +67,11 @@ export const bulk = (source: string, target: string, summary: string): BulkActiv
     summary,
   });
 
-/** Follows a store for minutes; told to stop, it ends within seconds. */
-export const watch = (summary: string): WatchActivities =>
+/** Follows for minutes; told to stop, it ends within seconds. */
+export const watch = (summary: string, longestMs = 3_600_000): WatchActivities =>
   wf.proxyActivities<WatchActivities>({
     taskQueue: watchQueue,
-    startToCloseTimeout: '1h',
+    startToCloseTimeout: longestMs,
     heartbeatTimeout: '30s',
     cancellationType: wf.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 10 },

@@ -43,7 +43,7 @@ export function fleetWarnings(
     ...gaps
       .filter(({ becomes }) => becomes === 'changed')
       .map(({ name, text }) => `arrives in another form (${name}): ${text}`),
-    'what is asked of a cloud while devices move costs no egress: their messages go to the target by themselves, and what is forwarded meanwhile is not in the estimate',
+    'nothing leaves a cloud but what devices say: what is forwarded between the two while they move is not in the estimate',
   ];
 }
 

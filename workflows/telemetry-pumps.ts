@@ -15,6 +15,8 @@ import { placementOf } from './removal.ts';
 const pumpMs = 1_800_000;
 /** Before one that failed is begun again. */
 const againMs = 15_000;
+/** One that has not returned so long after it should have hangs. */
+const slackMs = 30_000;
 /** How long is looked for what is still in a stream, and how often at the most. */
 const drainMs = 5000;
 const mostDrains = 20;
@@ -124,7 +126,7 @@ export class TelemetryPumps {
     const { service, name, epoch, keptAt } = this.#what;
     const pump = this.#pumps.get(from.provider) ?? 0;
     this.#pumps.set(from.provider, pump + 1);
-    return watch(`telemetry of ${service} on ${from.provider}`).followTelemetry({
+    return watch(`telemetry of ${service} on ${from.provider}`, forMs + slackMs).followTelemetry({
       ...{ from, to, keptAt: keptAt(), name, epoch, pump, forMs, since: this.#since },
     });
   }

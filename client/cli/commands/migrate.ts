@@ -66,9 +66,9 @@ export const migrate = (): Command =>
           const handle = await session.estate.rehearse({ service, from, to, sample: rehearse, by });
           return leaveOrFollow(session, handle, { detach, wait, text: rehearsalText });
         }
+        const moving = { service, from, to, soak, source_retention: retention, by, ...wavesOf(fleet) };
         await confirm(session, `Migrate ${service} from ${from} to ${to}`, yes, await recordedAccounts(session));
-        const moving = { service, from, to, soak, source_retention: retention, by };
-        const handle = await session.estate.migrate({ ...moving, ...wavesOf(fleet) });
+        const handle = await session.estate.migrate(moving);
         await leaveOrFollow(session, handle, { detach, wait });
       }),
     );
