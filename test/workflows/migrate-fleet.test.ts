@@ -183,8 +183,8 @@ class World {
       const fresh = [...this.fleet.keys()].filter((one) => !this.registered.has(one)).length;
       return { devices: fresh, shards: fresh > 0 ? 1 : 0 };
     },
-    planWave: async ({ wave, who }: PlanWaveInput) => {
-      const told = new Set(this.waves.flat());
+    planWave: async ({ wave, who, first = 0 }: PlanWaveInput) => {
+      const told = new Set(this.waves.slice(first).flat());
       const open = [...this.registered].filter((one) => !told.has(one)).sort();
       const wanted = typeof who === 'number' ? Math.ceil((this.registered.size * who) / 100) - told.size : open.length;
       this.waves[wave] = open.slice(0, wanted);
@@ -492,5 +492,23 @@ describe('a fleet', () => {
     const recovery = await start(world, { direction: 'undo' }, 'recoverService');
     expect(await endOf(recovery)).toBe('done');
     expectAsBefore(world);
+  }, 60_000);
+
+  it('is brought to the end by recover, with another approval, after its devices have come home', async () => {
+    const world = new World();
+    const handle = await start(world, { approve_waves: true });
+    await answer(handle, 'cutover', 'approve');
+    await asked(handle, 'wave-2');
+    await handle.terminate();
+    const before = world.done.length;
+    const recovery = await start(world, { direction: 'finish' }, 'recoverService');
+    await asked(recovery, 'cutover');
+    expect(world.at('gcp')).toEqual([]);
+    await answer(recovery, 'cutover', 'approve');
+    expect(await endOf(recovery)).toBe('done');
+    const told = world.done.slice(before).filter((what) => what.startsWith('tell'));
+    expect(told).toEqual(['tell wave 0 to aws: 2', 'tell wave 1 to gcp: 2', 'tell wave 2 to gcp: 8']);
+    expect(world.at('gcp')).toHaveLength(devices.length);
+    expect(world.sequences).toEqual([...new Set(world.sequences)].sort((a, b) => a - b));
   }, 60_000);
 });
