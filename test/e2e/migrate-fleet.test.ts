@@ -16,17 +16,23 @@ import type { ProviderType } from '../../model/service.ts';
 import { type PlacementRef, placementRef } from '../../model/transfer.ts';
 import { until } from '../device-agent/keys.ts';
 import { authoritiesFile, suffixes } from '../device-agent/places.ts';
-import { chosen } from '../faults/choice.ts';
+import { chosen, whole } from '../faults/choice.ts';
 import { fill, type Identity, identity, type Wanted } from '../fleet/fleets.ts';
 import { localRun } from '../local/stack.ts';
 import { FleetReader } from './fleet-readers.ts';
 import { type OwnWorker, ownWorker, quietTemporal, writeEstate } from './own-worker.ts';
 
 const clouds: ProviderType[] = ['azure', 'gcp', 'aws'];
-const directions = clouds.flatMap((from) =>
-  clouds.filter((to) => to !== from).map((to) => ({ id: `${from} to ${to}`, from, to, service: `f_${from}_${to}` })),
+/** The second takes minutes, and is for the whole matrix alone. */
+const ends = ['undone in the soak', ...(whole ? ['done after a wave that came back'] : [])];
+const cases = clouds.flatMap((from) =>
+  clouds
+    .filter((to) => to !== from)
+    .flatMap((to) =>
+      ends.map((end, at) => ({ id: `${from} to ${to}, ${end}`, from, to, end, service: `f${at}_${from}_${to}` })),
+    ),
 );
-const mine = chosen(directions, () => 'direction');
+const mine = chosen(cases, ({ end }) => end);
 const count = 12;
 const name = 'fleets';
 const suffix = randomBytes(3).toString('hex');
@@ -124,30 +130,65 @@ async function placed(service: string, provider: string): Promise<{ ref: Placeme
   return { ref: placementRef({ estate: name, service, uid, controller: namespaceInfo?.id ?? '' }, found), endpoint };
 }
 
-it.each(mine)(
-  'from $id and back by an undo in the soak: what was acknowledged arrives once',
-  async ({ service, from, to }) => {
-    const deployed = await estate.deployService(service, { file: { services: { [service]: serviceOn([from]) } } });
-    expect(await deployed.result()).toMatchObject({ outcome: 'done', placements: [{ provider: from }] });
-    const source = await placed(service, from);
-    const identities = await Promise.all(Array.from({ length: count }, (_, n) => identity(`${service}-${n}`)));
-    const wanted = identities.map((own, n): Wanted => ({ id: `${service}-${n}`, identity: own, groups: ['pumps'] }));
-    const disabled: Wanted = { id: `${service}-off`, status: 'disabled' };
-    await fill[from](source.ref, [...wanted, disabled]);
-    const fleet = wanted.map(({ id }, n) => new Device(id, identities[n] as Identity, source.endpoint));
-    const reader = new FleetReader(estate, service);
-    open.push(reader, ...fleet);
-    await until('all talk', () => fleet.every(({ acknowledged }) => acknowledged.length > 3));
+interface Running {
+  source: { ref: PlacementRef; endpoint: DeviceEndpoint };
+  identities: Identity[];
+  fleet: Device[];
+  reader: FleetReader;
+}
 
+/** The service on its source, with a fleet that talks, and somebody who reads what it says. */
+async function running(service: string, from: ProviderType): Promise<Running> {
+  const deployed = await estate.deployService(service, { file: { services: { [service]: serviceOn([from]) } } });
+  expect(await deployed.result()).toMatchObject({ outcome: 'done', placements: [{ provider: from }] });
+  const source = await placed(service, from);
+  const identities = await Promise.all(Array.from({ length: count }, (_, n) => identity(`${service}-${n}`)));
+  const wanted = identities.map((own, n): Wanted => ({ id: `${service}-${n}`, identity: own, groups: ['pumps'] }));
+  await fill[from](source.ref, [...wanted, { id: `${service}-off`, status: 'disabled' }]);
+  const fleet = wanted.map(({ id }, n) => new Device(id, identities[n] as Identity, source.endpoint));
+  const reader = new FleetReader(estate, service);
+  open.push(reader, ...fleet);
+  await until('all talk', () => fleet.every(({ acknowledged }) => acknowledged.length > 3));
+  return { source, identities, fleet, reader };
+}
+
+/** Each message that a cloud has acknowledged came once, and each device was on one cloud at a time. */
+async function expectAll({ fleet, reader }: Running, others: readonly Device[] = []): Promise<void> {
+  await Promise.all(fleet.map((device) => device.end()));
+  const keys = [...fleet, ...others].flatMap(({ acknowledged }) => acknowledged);
+  await until('all has arrived', () => keys.every((key) => reader.delivered.has(key)));
+  expect(keys.filter((key) => reader.delivered.get(key) !== 1)).toEqual([]);
+  await reader.stop();
+  for (const { events } of fleet) {
+    const moves = events.flatMap(({ event }) => (event === 'connected' || event === 'closed' ? [event] : []));
+    expect(moves).toEqual(moves.map((_, n) => (n % 2 === 0 ? 'connected' : 'closed')));
+    expect(events.filter(({ event }) => event === 'refused')).toEqual([]);
+  }
+}
+
+const placesOf = (fleet: readonly Device[]): string[] => [...new Set(fleet.map(({ dialect }) => dialect))];
+
+async function remove(service: string): Promise<void> {
+  const removed = await estate.remove({ service, confirm: `${name}/${service}` });
+  expect(await removed.result()).toMatchObject({ outcome: 'done', orphans: [] });
+}
+
+const select = (end: string) => mine.filter((one) => one.end === end);
+
+it.each(select('undone in the soak'))(
+  'from $id: what was acknowledged arrives once',
+  async ({ service, from, to }) => {
+    const run = await running(service, from);
+    const { fleet } = run;
     const migration = await estate.migrate({
       ...{ service, from, to, soak: '1h', by: 'ann' },
       ...{ waves: [10, 100], wave_window: '60s', wave_seen: 1, wave_rate: 0 },
     });
     const cutover = await asked(migration, 'cutover');
-    expect(fleet.map(({ dialect }) => dialect)).toEqual(Array(count).fill(from));
+    expect(placesOf(fleet)).toEqual([from]);
     await migration.approve({ by: 'ann', plan: cutover.plan });
     const back = await asked(migration, 'undo');
-    expect(fleet.map(({ dialect }) => dialect)).toEqual(Array(count).fill(to));
+    expect(placesOf(fleet)).toEqual([to]);
     const { steps } = await migration.progress();
     expect(steps.filter((one) => one.name.startsWith('wave')).map(({ detail }) => detail)).toEqual([
       expect.stringMatching(/^2 of 2 that were awake/),
@@ -157,21 +198,51 @@ it.each(mine)(
     await migration.approve({ by: 'ann', plan: back.plan });
     const ended = await migration.result().catch((error: unknown) => error);
     expect(ended instanceof OperationFailed && [ended.type, ended.result?.orphans]).toEqual(['UndoRequested', []]);
-    expect(fleet.map(({ dialect }) => dialect)).toEqual(Array(count).fill(from));
+    expect(placesOf(fleet)).toEqual([from]);
     expect((await estate.service(service))?.placements.map(({ provider }) => provider)).toEqual([from]);
-
-    await Promise.all(fleet.map((device) => device.end()));
-    const keys = fleet.flatMap(({ acknowledged }) => acknowledged);
-    await until('all has arrived', () => keys.every((key) => reader.delivered.has(key)));
-    expect(keys.filter((key) => reader.delivered.get(key) !== 1)).toEqual([]);
-    await reader.stop();
-    for (const { events } of fleet) {
-      const moves = events.flatMap(({ event }) => (event === 'connected' || event === 'closed' ? [event] : []));
-      expect(moves).toEqual(moves.map((_, n) => (n % 2 === 0 ? 'connected' : 'closed')));
-      expect(events.filter(({ event }) => event === 'refused')).toEqual([]);
-    }
-    const removed = await estate.remove({ service, confirm: `${name}/${service}` });
-    expect(await removed.result()).toMatchObject({ outcome: 'done', orphans: [] });
+    await expectAll(run);
+    await remove(service);
   },
   240_000,
 );
+
+const failing = select('done after a wave that came back');
+if (failing.length > 0)
+  it.each(failing)(
+    'from $id: what was acknowledged arrives once',
+    async ({ service, from, to }) => {
+      const run = await running(service, from);
+      const { fleet, source, identities } = run;
+      const migration = await estate.migrate({
+        ...{ service, from, to, soak: '5s', source_retention: '1h', by: 'ann' },
+        ...{ waves: [100], wave_window: '60s', wave_seen: 1, wave_rate: 0 },
+      });
+      const cutover = await asked(migration, 'cutover');
+      // It was awake a moment ago, and is not heard of again.
+      const [first] = fleet as [Device];
+      await first.stop();
+      await migration.approve({ by: 'ann', plan: cutover.plan });
+      const failed = await asked(migration, 'devices');
+      expect(failed.text).toContain('11 of 12 that were awake');
+      expect(failed.text).toContain(`1 were not seen: ${first.id}`);
+      expect(failed.text).toContain('Those that had arrived are back');
+      expect(placesOf(fleet.slice(1))).toEqual([from]);
+      const again = new Device(first.id, identities[0] as Identity, source.endpoint);
+      open.push(again);
+      fleet[0] = again;
+      await until('it talks again', () => again.acknowledged.length > 3);
+      await migration.decide({ question: 'devices', answer: 'retry', by: 'ann', plan: failed.plan });
+      expect(await migration.result()).toMatchObject({ outcome: 'done', placements: [{ provider: to }], orphans: [] });
+      expect(placesOf(fleet)).toEqual([to]);
+      const { placements = [] } = (await estate.service(service)) ?? {};
+      expect(placements.map(({ provider, role, removeAt }) => [provider, role, removeAt !== undefined]).sort()).toEqual(
+        [
+          [from, 'retained', true],
+          [to, 'current', false],
+        ].sort(),
+      );
+      await expectAll(run, [first]);
+      await remove(service);
+    },
+    400_000,
+  );
