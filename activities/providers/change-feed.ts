@@ -4,10 +4,22 @@
  */
 import type { Placement, ResourceSpec } from '../../model/service.ts';
 
+export interface ToldChange {
+  key: string;
+  /** When it happened, as the cloud tells; ISO time. */
+  at: string;
+  /** The version that it has made, as a store shows it (`StoredObject.version`), where the event tells that much. */
+  version?: string | undefined;
+  /** Whether it has left nothing under the key. */
+  deleted?: boolean | undefined;
+  /** The cloud's own order of the changes of one key. */
+  sequence?: string | undefined;
+}
+
 /** One message of a feed. */
 export interface Notice {
   /** Of the keys that it is about; empty where it is about none, as what a cloud sends to try the way. */
-  changes: readonly { key: string /** When it happened, as the cloud tells; ISO time. */; at: string }[];
+  changes: readonly ToldChange[];
   /** By which it is acknowledged. */
   receipt: string;
 }

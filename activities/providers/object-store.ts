@@ -204,6 +204,8 @@ export interface ObjectStore {
    */
   stream(object: FlowingObject, flow: Flow, signal: AbortSignal): Promise<Written>;
   readonly uploads: Uploads;
+  /** Whether a write is answered with the version that a look shows, and not with less. */
+  readonly tellsVersion: boolean;
   /** Whether an object in this version is what a write was answered with, which may say less. */
   isAnswered(written: string, version: string): boolean;
   /** Deletes this very version where the cloud can tell; what is gone is fine. */

@@ -62,6 +62,8 @@ export interface Pairing {
   /** Whether each object gets a SHA-256 as well. */
   sha256: boolean;
   signal: AbortSignal;
+  /** What a copy is written as, where it is not under the name of its original and without a stamp. */
+  as?: { key: string; stamp: string | undefined };
 }
 
 export type Outcome =
@@ -117,6 +119,45 @@ export async function inStep(
     return known === 'unsure' ? gate.call(() => copy.receipts.tells(key, version, original.version)) : known;
   };
   return (await copies(target, there, source, here)) || copies(source, here, target, there);
+}
+
+/** Why an object cannot be at the target as it is at the source, whoever tries. */
+export class Refusal extends Error {
+  readonly reason: string;
+
+  constructor(reason: string, detail: string) {
+    super(detail);
+    this.reason = reason;
+  }
+}
+
+/**
+ * This very version of an object, where the target is still what was expected. Undefined where one of the two has changed; then
+ * nothing was written. Whoever asks looks again, also after an answer that was lost.
+ */
+export async function copyExactly(
+  pairing: Pairing,
+  object: StoredObject,
+  expected: Expected,
+): Promise<Written | undefined> {
+  const { target, as } = pairing;
+  const named = { key: as?.key ?? object.key, size: object.size };
+  const refused = object.refusal === 'held' ? undefined : object.refusal;
+  const reason = refused ?? (target.store.refusal(named) as Refused | undefined) ?? tooLarge(target.store, object.size);
+  if (reason) throw new Refusal(reason, detailOf(reason, target.store));
+  const copy = object.size <= partBytes ? whole : object.size <= pairing.callBytes ? flowing : inParts;
+  try {
+    const { digest, written } = await copy(pairing, object, expected);
+    if (!digest || !standsFor(target.store, digest, object.size))
+      await target.receipts.keep({ key: named.key, of: object.version, written: written.version });
+    return written;
+  } catch (error) {
+    if (error instanceof SourceMoved || error instanceof TargetMoved) return undefined;
+    if (error instanceof NotTheSame) throw new Refusal('content', error.message);
+    if (error instanceof CloudError && (ownKinds.includes(error.kind) || (await isItsOwn(pairing, object, error))))
+      throw new Refusal(error.kind, error.message);
+    throw error;
+  }
 }
 
 /** Brings the target's object to what the source has. `known`: what the target holds, as far as a listing has told. */
@@ -202,7 +243,7 @@ async function read(
   // There is no range of nothing.
   if (bytes === 0) {
     const now = await headOf(pairing, source, object.key);
-    if (!now || now.size > 0) throw new SourceMoved();
+    if (!now || now.size > 0 || (pairing.as && now.version !== object.version)) throw new SourceMoved();
     return { object: now, piece: { chunks: [], bytes: 0, crc32: 0, release: () => {} } };
   }
   return orSourceMoved(
@@ -258,8 +299,8 @@ async function whole(pairing: Pairing, listed: StoredObject, expected: Expected)
     kind: target.store.digest,
     value: (target.store.digest === 'md5' && md5) || crcBase64(crc32),
   };
-  const { attributes, unnative } = attributesAt(target.store, source.store.id, object, digest);
-  const asked: NewObject = { key, size, attributes, expected, md5 };
+  const { attributes, unnative } = attributesAt(target.store, source.store.id, object, digest, pairing.as?.stamp);
+  const asked: NewObject = { key: pairing.as?.key ?? key, size, attributes, expected, md5 };
   try {
     const written = await toTarget(pairing, 'write', asked, () => target.store.write(asked, piece, crc32, signal));
     const sha256 = pairing.sha256 ? sha256Of(piece) : undefined;
@@ -276,10 +317,11 @@ async function whole(pairing: Pairing, listed: StoredObject, expected: Expected)
 /** From socket to socket. Reading and writing are one call: where one of them breaks, both are done again. */
 function flowing(pairing: Pairing, listed: StoredObject, expected: Expected): Promise<Copied> {
   const { source, target, gate, signal } = pairing;
-  const { key, size } = listed;
+  const { key: from, size } = listed;
+  const key = pairing.as?.key ?? from;
   const once = async (): Promise<Copied> => {
     const range = { from: 0, bytes: size };
-    const opening = guarded(source.provider, 'read', key, () => source.store.open(listed, range, signal));
+    const opening = guarded(source.provider, 'read', from, () => source.store.open(listed, range, signal));
     const { object, flow } = await orSourceMoved(opening);
     try {
       if (flow.bytes !== size) throw new SourceMoved();
@@ -290,7 +332,7 @@ function flowing(pairing: Pairing, listed: StoredObject, expected: Expected): Pr
       });
       const md5 = digest || target.store.digest !== 'md5' ? undefined : flow.hash('md5');
       const sha256 = pairing.sha256 ? flow.hash('sha256') : undefined;
-      const { attributes, unnative } = attributesAt(target.store, source.store.id, object, digest);
+      const { attributes, unnative } = attributesAt(target.store, source.store.id, object, digest, pairing.as?.stamp);
       const asked: FlowingObject = { key, size, attributes, expected, known };
       const writing = guarded(target.provider, 'write', key, () => target.store.stream(asked, flow, signal));
       const written = await orTargetMoved('write', asked, writing).catch((error: unknown) => {
@@ -334,13 +376,14 @@ const noteName = (key: string): string => `uploads/${createHash('sha256').update
 async function inParts(pairing: Pairing, listed: StoredObject, expected: Expected): Promise<Copied> {
   const { source, target, files, gate, signal } = pairing;
   const { uploads } = target.store;
-  const { key, size } = listed;
+  const { size } = listed;
+  const key = pairing.as?.key ?? listed.key;
   const noted = size > notedParts * partBytes;
   const known = noted ? await readNote(files, key) : undefined;
   // Attributes come with bytes: those of an object that was listed without them are asked for.
-  const object = listed.attributes ? listed : await headOf(pairing, source, key);
+  const object = listed.attributes ? listed : await headOf(pairing, source, listed.key);
   if (!object || object.size !== size || object.version !== listed.version) throw new SourceMoved();
-  const { attributes, unnative } = attributesAt(target.store, source.store.id, object, undefined);
+  const { attributes, unnative } = attributesAt(target.store, source.store.id, object, undefined, pairing.as?.stamp);
   const { md5 } = vouched(source, listed, object);
   const asked: NewObject = { key, size, attributes, expected, md5 };
 

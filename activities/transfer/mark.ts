@@ -9,6 +9,8 @@ import type { Attributes, Checksums, ObjectStore, StoredObject } from '../provid
 /** Letters only: the one kind of name that all three clouds keep as it is. */
 const markName = 'multicloudsource';
 const keptName = 'multicloudkept';
+/** The change that a copy is of (`model/copy-stamp.ts`), where several sides of a service are kept in step. */
+export const stampName = 'multicloudchange';
 
 export interface Mark {
   /** `ObjectStore.id` of the store that it is a copy from. */
@@ -42,7 +44,7 @@ export function markOf({ attributes }: StoredObject): Mark | undefined {
 
 /** Attributes without what the engine has added, and with what an earlier copy had kept for the way back. */
 function originalAttributes({ headers, metadata, tags }: Attributes): Attributes {
-  const { [markName]: _mark, [keptName]: kept, ...own } = metadata;
+  const { [markName]: _mark, [keptName]: kept, [stampName]: _stamp, ...own } = metadata;
   if (!kept) return { headers, metadata: own, tags };
   const restored = Kept.parse(JSON.parse(Buffer.from(kept, 'base64url').toString('utf8')));
   return {
@@ -61,11 +63,12 @@ export function attributesAt(
   from: string,
   source: StoredObject,
   digest: Digest | undefined,
+  stamp?: string,
 ): { attributes: Attributes; unnative: Unnative[] } {
   const original = originalAttributes(source.attributes ?? { headers: {}, metadata: {}, tags: {} });
   const { native, rest } = target.fit(original);
   const words = [from, source.version, source.modified, ...(digest ? [`${digest.kind}:${digest.value}`] : [])];
-  const mark = { [markName]: words.join(' ') };
+  const mark = { [markName]: words.join(' '), ...(stamp !== undefined && { [stampName]: stamp }) };
   const unnative: Unnative[] = (['headers', 'metadata', 'tags'] as const).filter(
     (what) => Object.keys(rest[what] ?? {}).length > 0,
   );

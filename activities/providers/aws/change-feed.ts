@@ -30,6 +30,7 @@ import { type FeedDriver, feedName, type Notice } from '../change-feed.ts';
 import type { Call, ResourceDriver } from '../driver.ts';
 import type { Clients } from './clients.ts';
 import { gone, ifFound, isKind } from './errors.ts';
+import { versionOf } from './object-store.ts';
 import { bucketName } from './s3-bucket.ts';
 import { queueArn, queueUrl } from './sqs-queue.ts';
 import { allPages, desiredTags, eachOf, foundBy, ownership, tagsOf } from './tags.ts';
@@ -49,16 +50,30 @@ const nameOf = (placement: Placement): string => resourceName(placement, { limit
 
 const Body = z.looseObject({
   Records: z
-    .array(z.looseObject({ eventTime: z.string(), s3: z.looseObject({ object: z.looseObject({ key: z.string() }) }) }))
+    .array(
+      z.looseObject({
+        eventTime: z.string(),
+        eventName: z.string().default(''),
+        s3: z.looseObject({
+          object: z.looseObject({ key: z.string(), eTag: z.string().optional(), sequencer: z.string().optional() }),
+        }),
+      }),
+    )
     .default([]),
 });
 
 /** Keys are written as in a form: a space is `+`. */
 export function noticeOf(body: string, receipt: string): Notice {
-  const changes = Body.parse(JSON.parse(body)).Records.map(({ eventTime, s3 }) => ({
-    key: decodeURIComponent(s3.object.key.replaceAll('+', ' ')),
-    at: eventTime,
-  }));
+  const changes = Body.parse(JSON.parse(body)).Records.map(({ eventTime, eventName, s3: { object } }) => {
+    const deleted = eventName.includes('ObjectRemoved');
+    return {
+      key: decodeURIComponent(object.key.replaceAll('+', ' ')),
+      at: eventTime,
+      deleted,
+      ...(object.eTag && !deleted && { version: versionOf(object.eTag, new Date(eventTime)) }),
+      ...(object.sequencer && { sequence: object.sequencer }),
+    };
+  });
   return { changes, receipt };
 }
 

@@ -38,7 +38,7 @@ const archived = ['GLACIER', 'DEEP_ARCHIVE'];
 
 const unquoted = (etag = ''): string => etag.replaceAll('"', '');
 /** The ETag alone does not change with a copy onto itself that changes metadata. Seconds: a header has no more. */
-const versionOf = (etag: string, modified: Date): string =>
+export const versionOf = (etag: string, modified: Date): string =>
   `${unquoted(etag)}@${Math.floor(modified.getTime() / 1000)}`;
 const etagOf = (version: string): string => `"${version.split('@')[0]}"`;
 
@@ -415,6 +415,7 @@ export function s3Store(
       },
     },
 
+    tellsVersion: false,
     isAnswered: (written, version) => etagOf(version) === etagOf(written),
 
     async remove({ key, version }, abortSignal) {

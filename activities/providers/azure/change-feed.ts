@@ -35,13 +35,22 @@ const assignmentName = ({ name }: ResourceSpec, role: Role): string => guid(`${n
 
 const nameOf = (placement: Placement): string => resourceName(placement, { limit: 50, suffix: feedName.suffix });
 
-const Event = z.looseObject({ subject: z.string(), eventTime: z.string() });
+const Event = z.looseObject({
+  subject: z.string(),
+  eventTime: z.string(),
+  eventType: z.string().default(''),
+  data: z.looseObject({ eTag: z.string().optional(), sequencer: z.string().optional() }).default({}),
+});
 
 /** Names in a subject are as they are, not encoded. */
 export function noticeOf(text: string, receipt: string, container: string): Notice {
-  const { subject, eventTime } = Event.parse(JSON.parse(Buffer.from(text, 'base64').toString('utf8')));
+  const { subject, eventTime, eventType, data } = Event.parse(JSON.parse(Buffer.from(text, 'base64').toString('utf8')));
   const before = `${subjectOf(container)}blobs/`;
-  return { changes: subject.startsWith(before) ? [{ key: subject.slice(before.length), at: eventTime }] : [], receipt };
+  if (!subject.startsWith(before)) return { changes: [], receipt };
+  const deleted = eventType === 'Microsoft.Storage.BlobDeleted';
+  const version = deleted ? undefined : data.eTag?.replaceAll('"', '');
+  const { sequencer: sequence } = data;
+  return { changes: [{ key: subject.slice(before.length), at: eventTime, deleted, version, sequence }], receipt };
 }
 const subjectOf = (container: string): string => `/blobServices/default/containers/${container}/`;
 

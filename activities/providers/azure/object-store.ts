@@ -310,6 +310,7 @@ export function blobStore(
       abandon: async () => {},
     },
 
+    tellsVersion: true,
     isAnswered: (written, version) => version === written,
 
     async remove({ key, version }, abortSignal) {

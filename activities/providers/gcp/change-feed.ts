@@ -33,13 +33,19 @@ const nameOf = (placement: Placement): string => resourceName(placement, { limit
 const Attributes = z.object({
   objectId: z.string(),
   eventTime: z.string(),
+  eventType: z.string().default(''),
+  objectGeneration: z.string().optional(),
   overwrittenByGeneration: z.string().optional(),
 });
 
 function noticeOf(attributes: unknown, receipt: string): Notice {
   const { data } = Attributes.safeParse(attributes);
   if (!data || data.overwrittenByGeneration !== undefined) return { changes: [], receipt };
-  return { changes: [{ key: data.objectId, at: data.eventTime }], receipt };
+  const { objectId: key, eventTime: at, eventType, objectGeneration: generation } = data;
+  // A new generation begins with the metageneration 1; of later ones the event does not tell.
+  const version = eventType === 'OBJECT_FINALIZE' && generation ? `${generation}.1` : undefined;
+  const deleted = ['OBJECT_DELETE', 'OBJECT_ARCHIVE'].includes(eventType);
+  return { changes: [{ key, at, deleted, version, ...(!deleted && { sequence: generation }) }], receipt };
 }
 
 export function bucketFeed({ project, pubsub }: Pick<Clients, 'project' | 'pubsub'>): FeedDriver {

@@ -292,6 +292,7 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
       },
     },
 
+    tellsVersion: true,
     isAnswered: (written, version) => version === written,
 
     async remove({ key, version }, signal) {

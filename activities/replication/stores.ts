@@ -1,0 +1,139 @@
+/** The sides of a replicated service as a pump works on them: their stores, their records buckets, their books. */
+import { createHash } from 'node:crypto';
+import { bookPrefix } from '../../model/book.ts';
+import type { Look } from '../../model/capture.ts';
+import { readCopyStamp } from '../../model/copy-stamp.ts';
+import { recordsPlacement } from '../../model/records.ts';
+import type { PlacementRef } from '../../model/transfer.ts';
+import type { ToldChange } from '../providers/change-feed.ts';
+import type { Provider } from '../providers/driver.ts';
+import type { StoredObject } from '../providers/object-store.ts';
+import { guarded } from '../providers/provision.ts';
+import type { EnsureBucket } from '../records/bucket.ts';
+import { ask, type Side } from '../transfer/copy-object.ts';
+import { copiesIn, type Files, filesOf } from '../transfer/files.ts';
+import type { Gate } from '../transfer/gate.ts';
+import { markOf, stampName, standsFor } from '../transfer/mark.ts';
+import { Receipts } from '../transfer/receipts.ts';
+import type { BookFiles } from './book.ts';
+
+export interface SideStore extends Side {
+  name: string;
+  placement: PlacementRef;
+  /** The records bucket of its place, as a store. */
+  records: Side;
+  files: BookFiles;
+  /** Notes of uploads in parts to this side. */
+  uploads: Files;
+  /** Writes into the records bucket what must not be there yet. */
+  create(key: string, bytes: Uint8Array): Promise<void>;
+  /** Writes there over whatever it is. */
+  put(key: string, bytes: Uint8Array): Promise<void>;
+}
+
+export async function openSide(
+  provider: Provider,
+  placement: PlacementRef,
+  { gate, signal, ensureBucket }: { gate: Gate; signal: AbortSignal; ensureBucket: EnsureBucket },
+): Promise<SideStore> {
+  const bucket = recordsPlacement(placement.owner, placement);
+  const resources = [...(await ensureBucket(provider, bucket, signal))];
+  const at = (of: PlacementRef): Side => {
+    const store = provider.store(of);
+    return { provider, store, receipts: new Receipts(copiesIn(provider, placement, signal), store) };
+  };
+  const records = at({ ...bucket, resources });
+  const prefix = bookPrefix(placement.owner.service, {
+    provider: placement.provider,
+    generation: placement.owner.generation,
+  });
+  const call = <T>(operation: string, name: string, step: () => Promise<T>): Promise<T> =>
+    gate.call(() => guarded(provider, operation, prefix + name, step));
+  const files: BookFiles = {
+    async list(start) {
+      const keys = await call('list', start, () => provider.objects.list(bucket, prefix + start, signal));
+      return keys.map((key) => key.slice(prefix.length)).sort();
+    },
+    read: async (name) => (await call('read', name, () => provider.objects.get(bucket, prefix + name, signal)))?.bytes,
+    async create(name, bytes) {
+      await call('write', name, () => provider.objects.put(bucket, prefix + name, bytes, { absent: true }, signal));
+    },
+    async remove(start, before) {
+      for (let token: string | undefined; ; ) {
+        const page = await ask({ gate }, records, 'list', prefix + start, () =>
+          records.store.page({ after: prefix + start, token }, signal),
+        );
+        const over = page.objects.filter(({ key }) => key.startsWith(prefix + start) && key < prefix + before);
+        await Promise.all(
+          over.map((object) =>
+            gate.run(0, () => ask({ gate }, records, 'remove', object.key, () => records.store.remove(object, signal))),
+          ),
+        );
+        if (over.length < page.objects.length || page.next === undefined) return;
+        token = page.next;
+      }
+    },
+  };
+  const put = async (key: string, bytes: Uint8Array, condition?: { absent: true }): Promise<void> => {
+    await gate.call(() =>
+      guarded(provider, 'write', key, () => provider.objects.put(bucket, key, bytes, condition, signal)),
+    );
+  };
+  return {
+    ...at(placement),
+    name: placement.provider,
+    placement,
+    records,
+    files,
+    uploads: filesOf(provider, { target: placement, transfer: 'replication' }, signal),
+    create: (key, bytes) => put(key, bytes, { absent: true }),
+    put,
+  };
+}
+
+/** What stands under a key, and what the cloud shows of it. `told`: by an event of this side. */
+export async function lookAt(
+  side: SideStore,
+  object: StoredObject | undefined,
+  told: ToldChange | undefined,
+  listedAt: number | undefined,
+): Promise<Look> {
+  if (!object) {
+    const deletion = told?.deleted ? told : undefined;
+    return {
+      object: undefined,
+      time: deletion ? Date.parse(deletion.at) : listedAt,
+      sequence: sequenceOf(deletion?.sequence),
+      cause: 'user',
+    };
+  }
+  const { version, modified } = object;
+  const ofThis = told?.version === version ? told : undefined;
+  return {
+    object: {
+      version,
+      time: ofThis ? Date.parse(ofThis.at) : Date.parse(modified),
+      sequence: sequenceOf(ofThis?.sequence),
+      copyOf: await copyOf(side, object),
+    },
+  };
+}
+
+/** As a stamp takes it; what does not fit there is told by a hash that keeps no order. */
+const sequenceOf = (sequence = ''): string =>
+  /^[0-9A-Za-z._:-]{0,128}$/.test(sequence)
+    ? sequence
+    : createHash('sha256').update(sequence).digest('hex').slice(0, 32);
+
+/** The change that an object is a copy of: only while its bytes are those that were copied. */
+async function copyOf({ store, receipts }: Side, object: StoredObject) {
+  const text = object.attributes?.metadata[stampName];
+  const mark = markOf(object);
+  if (text === undefined || !mark) return undefined;
+  const change = readCopyStamp(object.key, text);
+  if (!change) return undefined;
+  const { digest } = mark;
+  const now = digest && standsFor(store, digest, object.size) ? object.checksums[digest.kind] : undefined;
+  const same = now ? now === digest?.value : await receipts.tells(object.key, object.version, mark.version);
+  return same ? change : undefined;
+}

@@ -1,0 +1,136 @@
+/** Keeping the sides of a service in step: what its run is asked, and what its pumps are asked and answer. */
+import { z } from 'zod';
+import { SideName } from './conflict.ts';
+import { Duration } from './duration.ts';
+import { Replication } from './replication-wish.ts';
+import type { Edge } from './routes.ts';
+import { PlacementRef } from './transfer.ts';
+
+export const topologies = ['mesh', 'ring'] as const;
+
+/** What of the estate file's wish a run may be asked otherwise. */
+const Wish = Replication.pick({
+  mode: true,
+  source: true,
+  conflict_resolution: true,
+  latency_threshold_ms: true,
+  max_deletes: true,
+  partition: true,
+  tombstones: true,
+});
+export type Wish = z.infer<typeof Wish>;
+
+const Length = Duration.default('10m');
+
+/** Handed on from run to run. */
+const Carried = z.strictObject({
+  epoch: z.int().min(0),
+  failures: z.int().min(0),
+  /** Limits of the brake that answers have raised, by side. */
+  raised: z.record(SideName, z.int()),
+});
+
+export const ReplicateServiceInput = z.strictObject({
+  v: z.literal(1).default(1),
+  estate: z.string().optional(),
+  service: z.string(),
+  mode: Wish.shape.mode.optional(),
+  source: SideName.optional(),
+  conflict_resolution: Wish.shape.conflict_resolution.unwrap().optional(),
+  max_deletes: Wish.shape.max_deletes,
+  /** How three sides and more are connected: each with all others, or each with the next one. */
+  topology: z.enum(topologies).default('mesh'),
+  /** How long one pump runs before the next one takes over. */
+  pump: Length,
+  /** From the begin of one comparison of all sides to that of the next; between them the clouds tell of changes. */
+  compare: Length,
+  by: z.string().max(200).default(''),
+  carried: Carried.optional(),
+});
+export type ReplicateServiceInput = z.infer<typeof ReplicateServiceInput>;
+
+/** Each side's changes go to the next one in a ring, which is told by their names; else to all. */
+export function edgesOf(
+  sides: readonly string[],
+  { mode, source, topology }: { mode: Wish['mode']; source: string; topology: (typeof topologies)[number] },
+): Edge[] {
+  const [names, next] = [[...sides].sort(), (at: number) => (at + 1) % sides.length];
+  if (mode === 'active-passive') return names.filter((to) => to !== source).map((to) => ({ from: source, to }));
+  if (topology === 'ring') return names.map((from, at) => ({ from, to: names[next(at)] ?? from }));
+  return names.flatMap((from) => names.filter((to) => to !== from).map((to) => ({ from, to })));
+}
+
+export const directionName = ({ from, to }: Edge): string => `${from}>${to}`;
+
+export const ReplicateSidesInput = z.strictObject({
+  sides: z.array(PlacementRef).min(2).max(8),
+  edges: z.array(z.strictObject({ from: SideName, to: SideName })).min(1),
+  rule: Wish.shape.conflict_resolution.unwrap(),
+  source: SideName,
+  tombstoneMs: z.number().min(0),
+  maxDeletes: z.int().min(1).optional(),
+  /** Added to the limit of a side. */
+  raised: z.record(SideName, z.int()).default({}),
+  /** Directions that the brake holds until somebody answers. */
+  held: z.array(z.string()).default([]),
+  /** Sides whose recent deletes are taken back: what others still have stands against them. */
+  restore: z.array(SideName).default([]),
+  /** Sides whose cloud tells of changes. */
+  feeds: z.array(SideName).default([]),
+  epoch: z.int().min(0),
+  forMs: z.int().min(0),
+  compareMs: z.int().min(10),
+  reportMs: z.int().min(10).default(10_000),
+});
+export type ReplicateSidesInput = z.input<typeof ReplicateSidesInput>;
+
+/** How far behind one direction is, and what it has done since its pump began. */
+export const DirectionLag = z.strictObject({
+  from: SideName,
+  to: SideName,
+  /** Age of the oldest change that is known and not there yet. */
+  seconds: z.number().min(0),
+  /** Changes that are known and not there yet. */
+  behind: z.int().min(0),
+  applied: z.int().min(0),
+  conflicts: z.int().min(0),
+  /** Keys that cannot be there as they are; the file in the records bucket names them. */
+  errors: z.int().min(0),
+  /** ISO time; empty before the first. */
+  lastAppliedAt: z.string(),
+  held: z.boolean(),
+});
+export type DirectionLag = z.infer<typeof DirectionLag>;
+
+export const PumpReport = z.strictObject({
+  epoch: z.int().min(0),
+  directions: z.array(DirectionLag),
+  /** When the last comparison of all sides began, ISO: what was written before is everywhere. Empty before the first has ended. */
+  inStepAt: z.string(),
+});
+export type PumpReport = z.infer<typeof PumpReport>;
+
+export interface Held {
+  direction: Edge;
+  /** Where what it holds was changed. */
+  origin: string;
+  does: 'delete' | 'overwrite';
+  limit: number;
+}
+
+export interface PumpedSides extends PumpReport {
+  held: Held[];
+  /** Sides that could not be reached, and why. */
+  away: Record<string, string>;
+  /** Stamps that were held to this worker's clock: side and by how far its cloud's clock is ahead, ms. */
+  clamped: Record<string, number>;
+  /** Sides that are in step by comparisons alone, and why. */
+  unheard: Record<string, string>;
+}
+
+const bands = [1, 5, 30, 120, 600, 3600];
+/** The lag as it is shown in lists: the upper end of its band, so that it is written when it matters. */
+export const lagBand = (seconds: number): number => bands.find((band) => seconds <= band) ?? 86_400;
+
+export const worstLag = (directions: readonly DirectionLag[]): number =>
+  directions.reduce((worst, { seconds }) => Math.max(worst, seconds), 0);

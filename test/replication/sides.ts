@@ -1,0 +1,177 @@
+/** Users of several sides of a service, its pump, and what must be true of them in the end. */
+import { randomUUID } from 'node:crypto';
+import { crc32 } from 'node:zlib';
+import { MockActivityEnvironment } from '@temporalio/testing';
+import { createFeedActivities } from '../../activities/providers/feed.ts';
+import { md5Of, type StoredObject } from '../../activities/providers/object-store.ts';
+import { createReplicateActivities } from '../../activities/replication/replicate.ts';
+import { conflictsPrefix, isConflictLine } from '../../model/conflict-log.ts';
+import { edgesOf, type PumpedSides, type ReplicateSidesInput, type topologies } from '../../model/replicate.ts';
+import type { PlacementRef } from '../../model/transfer.ts';
+import { calls } from '../local/stack.ts';
+import { placed, pool, recordsUnder, signal, storeOf } from '../transfer/stores.ts';
+
+export type Cloud = 'aws' | 'gcp' | 'azure';
+
+const { replicateSides } = createReplicateActivities({ pool, pollMs: 25, callDeadlineMs: 20_000 });
+const { ensureFeed } = createFeedActivities({
+  atPlacement: async (placement, act) => act(await pool.get(placement.provider), signal),
+  pace: () => ({ pollMs: 25, heartbeat: () => {} }),
+});
+
+/** What stands under each key: the write that it is. */
+type Content = Map<string, string>;
+
+export class Sides {
+  readonly placements: PlacementRef[];
+  readonly names: Cloud[];
+  /** Every write that was made, and those that somebody who knew them has replaced or deleted. */
+  readonly writes = new Map<string, Cloud>();
+  readonly replaced = new Set<string>();
+  #epoch = 0;
+
+  private constructor(placements: PlacementRef[], names: Cloud[]) {
+    this.placements = placements;
+    this.names = names;
+  }
+
+  static async of(names: Cloud[]): Promise<Sides> {
+    const placements = await Promise.all(names.map((name) => placed(name)));
+    await Promise.all(placements.map((placement) => ensureFeed({ placement })));
+    return new Sides(placements, names);
+  }
+
+  at(name: Cloud): PlacementRef {
+    const found = this.placements.find(({ provider }) => provider === name);
+    if (!found) throw new Error(`no side ${name}`);
+    return found;
+  }
+
+  /** Starts the next pump; `stop` is as when its worker is gone. */
+  pump(input: Partial<ReplicateSidesInput> & { topology?: (typeof topologies)[number] } = {}) {
+    const { topology = 'mesh', ...rest } = input;
+    const environment = new MockActivityEnvironment();
+    const ended = environment.run(() =>
+      replicateSides({
+        sides: this.placements,
+        edges: edgesOf(this.names, { mode: 'active-active', source: '', topology }),
+        rule: 'last-write-wins',
+        source: this.names[0] ?? '',
+        tombstoneMs: 3_600_000,
+        feeds: this.names,
+        epoch: ++this.#epoch,
+        forMs: 600_000,
+        compareMs: 60_000,
+        ...rest,
+      }),
+    ) as Promise<PumpedSides>;
+    ended.catch(() => {}); // waited for where it matters
+    return {
+      ended,
+      kill: () => environment.cancel('WORKER_SHUTDOWN'),
+      async stop() {
+        environment.cancel('CANCELLED');
+        await ended.catch(() => {});
+      },
+    };
+  }
+
+  /** One change as a user makes it who has just looked: a write, or a delete. Somebody else may be faster. */
+  async change(name: Cloud, key: string, does: 'write' | 'delete'): Promise<void> {
+    const store = await storeOf(this.at(name));
+    const now = await store.head(key, signal);
+    try {
+      if (does === 'delete') {
+        if (!now) return;
+        await store.remove(now, signal);
+      } else {
+        const id = randomUUID();
+        const bytes = Buffer.from(id);
+        const piece = { chunks: [bytes], bytes: bytes.length };
+        const attributes = { headers: { 'content-type': 'text/plain' }, metadata: { writer: id }, tags: {} };
+        const expected = now ? { version: now.version } : { absent: true as const };
+        this.writes.set(id, name);
+        try {
+          await store.write(
+            { key, size: bytes.length, attributes, expected, md5: md5Of(piece) },
+            piece,
+            crc32(bytes),
+            signal,
+          );
+        } catch (error) {
+          this.writes.delete(id);
+          throw error;
+        }
+      }
+      if (now) this.replaced.add(writerOf(now));
+    } catch (error) {
+      const { kind } = (await pool.get(name)).classify(error);
+      if (!['PreconditionFailed', 'AlreadyExists', 'NotFound'].includes(kind)) throw error;
+    }
+  }
+
+  async content(name: Cloud): Promise<Content> {
+    const store = await storeOf(this.at(name));
+    const found: Content = new Map();
+    for (let token: string | undefined; ; ) {
+      const page = await store.page({ after: '', token }, signal);
+      const heads = page.objects.map(async (object) => (object.attributes ? object : store.head(object.key, signal)));
+      for (const object of await Promise.all(heads)) if (object) found.set(object.key, writerOf(object));
+      if (page.next === undefined) return found;
+      token = page.next;
+    }
+  }
+
+  /** Waits until all sides hold the same; how long it took, ms. */
+  async equal(withinMs: number): Promise<number> {
+    const began = Date.now();
+    for (;;) {
+      const [first = new Map(), ...others] = await Promise.all(this.names.map((name) => this.content(name)));
+      const differing = others.flatMap((other, at) =>
+        [...new Set([...first.keys(), ...other.keys()])]
+          .filter((key) => first.get(key) !== other.get(key))
+          .map((key) => `${key}: ${this.names[0]} ${first.get(key)}, ${this.names[at + 1]} ${other.get(key)}`),
+      );
+      if (differing.length === 0) return Date.now() - began;
+      if (Date.now() - began > withinMs) throw new Error(`the sides differ: ${differing.slice(0, 5).join('; ')}`);
+      await new Promise((wake) => setTimeout(wake, 100));
+    }
+  }
+
+  /** Writes that are gone though nobody who knew them has replaced them, and that no log has. */
+  async silentlyLost(): Promise<string[]> {
+    const logged = new Set<string>();
+    for (const placement of this.placements)
+      for (const [key, bytes] of await recordsUnder(placement, conflictsPrefix(placement.owner.service)))
+        if (!isConflictLine(key)) logged.add(Buffer.from(bytes).toString());
+    const present = new Set((await this.content(this.names[0] as Cloud)).values());
+    return [...this.writes.keys()].filter((id) => !present.has(id) && !this.replaced.has(id) && !logged.has(id));
+  }
+
+  /** Writes and deletes that the clouds have carried out on the stores since a call. */
+  async mutations(since: number): Promise<Record<string, number>> {
+    const stores = await Promise.all(
+      this.placements.map(async (one) => [one.provider, (await storeOf(one)).id] as const),
+    );
+    const all = await calls({ since, mutating: true });
+    return Object.fromEntries(
+      stores.map(([name, id]) => {
+        const bucket = id.slice(id.indexOf(':') + 1);
+        const own = all.filter(
+          (call) => (call.status ?? 0) < 300 && isOn(`${call.host}${call.path}`, name as Cloud, bucket),
+        );
+        return [name, own.length];
+      }),
+    );
+  }
+}
+
+const writerOf = ({ attributes }: StoredObject): string => attributes?.metadata.writer ?? '';
+
+/** Whether a call is about an object of this store. */
+function isOn(url: string, cloud: Cloud, bucket: string): boolean {
+  if (cloud === 'aws') return url.startsWith(`${bucket}.s3.`);
+  if (cloud === 'gcp') return url.includes(`/b/${bucket}/o`);
+  const [account, container] = bucket.split('/');
+  return url.startsWith(`${account}.blob.core.windows.net/${container}/`);
+}
