@@ -9,6 +9,7 @@ import type { FeedActivities } from './providers/feed.ts';
 import type { FenceActivities } from './providers/fence.ts';
 import type { createRegistryActivities } from './registry/registry.ts';
 import type { createFollowActivities } from './replication/follow.ts';
+import type { ReplicateActivities } from './replication/replicate.ts';
 import type { EndpointActivities } from './traffic/endpoint-records.ts';
 import type { BalancerActivities, WeightActivities } from './traffic/weights.ts';
 import type { createTransferActivities } from './transfer/activities.ts';
@@ -33,6 +34,7 @@ export type BulkActivities = ReturnType<typeof createTransferActivities> & Devic
 /** On the queue of what follows. */
 export type WatchActivities = ReturnType<typeof createFollowActivities> &
   TelemetryActivities &
+  ReplicateActivities &
   DeviceActivities &
   WaveActivities;
 

@@ -277,6 +277,7 @@ export const workflowIds = {
   steerService: (estate: string, service: string) => `steer/${estate}/${service}`,
   rehearseMigration: (estate: string, service: string) => `rehearse/${estate}/${service}`,
   removeService: (estate: string, service: string) => `remove/${estate}/${service}`,
+  replicateService: (estate: string, service: string) => `replicate/${estate}/${service}`,
   recoverService: (estate: string, service: string) => `recover/${estate}/${service}`,
   checkEstate: (estate: string, id: string) => `check/${estate}-${id}`,
   copyFleet: (estate: string, service: string) => `copy-fleet/${estate}/${service}`,

@@ -127,6 +127,16 @@ export type RetainedStore = z.infer<typeof RetainedStore>;
 export const Place = RecordedPlacement.pick({ provider: true, providerType: true, region: true, account: true });
 export type Place = z.infer<typeof Place>;
 
+/** The run that keeps the sides of a service in step. It holds no lock, so what it says of itself counts no revision. */
+export const Replicating = z.strictObject({
+  workflowId: z.string(),
+  /** The upper end of the band that the worst direction's lag is in, seconds. */
+  lagSeconds: z.number().min(0),
+  /** Why it stands still, or what it asks; empty where it goes on. */
+  waitingFor: z.string().max(300).default(''),
+});
+export type Replicating = z.infer<typeof Replicating>;
+
 export const ServiceRecord = z.strictObject({
   v: z.literal(1),
   estate: z.string(),
@@ -142,6 +152,7 @@ export const ServiceRecord = z.strictObject({
   migration: Migration.optional(),
   /** Sequence of the last redirect that its devices were told: the next one is higher. */
   lastRedirect: z.number().int().optional(),
+  replication: Replicating.optional(),
   retained: z.array(RetainedStore).default([]),
   /** What could not be taken back, or was found by a scan and is nobody's. */
   orphans: z.array(Orphan).default([]),
@@ -205,6 +216,7 @@ export const ServiceSummary = z.strictObject({
   ),
   operation: z.strictObject({ operation: z.string(), workflowId: z.string() }).optional(),
   waitingFor: z.string(),
+  replication: Replicating.optional(),
   monthlyCostUsd: z.number(),
   retained: z.array(RetainedStore),
   orphans: z.array(Orphan).default([]),
@@ -227,6 +239,7 @@ export function summarise(record: ServiceRecord): ServiceSummary {
     })),
     operation: record.holder && { operation: record.holder.operation, workflowId: record.holder.workflowId },
     waitingFor: record.waitingFor.slice(0, 300),
+    ...(record.replication && { replication: record.replication }),
     monthlyCostUsd: monthlyCost(record),
     retained: record.retained.slice(0, 5),
     orphans: record.orphans.slice(0, 5).map((orphan) => ({ ...orphan, reason: orphan.reason.slice(0, 100) })),

@@ -22,12 +22,42 @@ export type Wish = z.infer<typeof Wish>;
 
 const Length = Duration.default('10m');
 
+/** How far behind one direction is, and what it has done. */
+export const DirectionLag = z.strictObject({
+  from: SideName,
+  to: SideName,
+  /** Age of the oldest change that is known and not there yet. */
+  seconds: z.number().min(0),
+  /** Changes that are known and not there yet. */
+  behind: z.int().min(0),
+  applied: z.int().min(0),
+  conflicts: z.int().min(0),
+  /** Keys that cannot be there as they are; the file in the records bucket names them. */
+  errors: z.int().min(0),
+  /** ISO time; empty before the first. */
+  lastAppliedAt: z.string(),
+  held: z.boolean(),
+});
+export type DirectionLag = z.infer<typeof DirectionLag>;
+
+/** A direction that the brake holds, and what it was that was too much. */
+const Held = z.strictObject({
+  direction: z.strictObject({ from: SideName, to: SideName }),
+  /** Where what it holds was changed. */
+  origin: SideName,
+  does: z.enum(['delete', 'overwrite']),
+  limit: z.int(),
+});
+export type Held = z.infer<typeof Held>;
+
 /** Handed on from run to run. */
 const Carried = z.strictObject({
   epoch: z.int().min(0),
   failures: z.int().min(0),
-  /** Limits of the brake that answers have raised, by side. */
-  raised: z.record(SideName, z.int()),
+  /** Until when an answer has released the brake, by side; ms since 1970. */
+  released: z.record(SideName, z.number()),
+  held: z.array(Held),
+  directions: z.array(DirectionLag),
 });
 
 export const ReplicateServiceInput = z.strictObject({
@@ -44,6 +74,8 @@ export const ReplicateServiceInput = z.strictObject({
   pump: Length,
   /** From the begin of one comparison of all sides to that of the next; between them the clouds tell of changes. */
   compare: Length,
+  /** Pumps of one history: far below what it may hold. */
+  rotate: z.int().min(1).max(1000).default(300),
   by: z.string().max(200).default(''),
   carried: Carried.optional(),
 });
@@ -69,8 +101,8 @@ export const ReplicateSidesInput = z.strictObject({
   source: SideName,
   tombstoneMs: z.number().min(0),
   maxDeletes: z.int().min(1).optional(),
-  /** Added to the limit of a side. */
-  raised: z.record(SideName, z.int()).default({}),
+  /** Until when the brake of a side lets everything through, ms since 1970. */
+  released: z.record(SideName, z.number()).default({}),
   /** Directions that the brake holds until somebody answers. */
   held: z.array(z.string()).default([]),
   /** Sides whose recent deletes are taken back: what others still have stands against them. */
@@ -84,24 +116,6 @@ export const ReplicateSidesInput = z.strictObject({
 });
 export type ReplicateSidesInput = z.input<typeof ReplicateSidesInput>;
 
-/** How far behind one direction is, and what it has done since its pump began. */
-export const DirectionLag = z.strictObject({
-  from: SideName,
-  to: SideName,
-  /** Age of the oldest change that is known and not there yet. */
-  seconds: z.number().min(0),
-  /** Changes that are known and not there yet. */
-  behind: z.int().min(0),
-  applied: z.int().min(0),
-  conflicts: z.int().min(0),
-  /** Keys that cannot be there as they are; the file in the records bucket names them. */
-  errors: z.int().min(0),
-  /** ISO time; empty before the first. */
-  lastAppliedAt: z.string(),
-  held: z.boolean(),
-});
-export type DirectionLag = z.infer<typeof DirectionLag>;
-
 export const PumpReport = z.strictObject({
   epoch: z.int().min(0),
   directions: z.array(DirectionLag),
@@ -109,14 +123,6 @@ export const PumpReport = z.strictObject({
   inStepAt: z.string(),
 });
 export type PumpReport = z.infer<typeof PumpReport>;
-
-export interface Held {
-  direction: Edge;
-  /** Where what it holds was changed. */
-  origin: string;
-  does: 'delete' | 'overwrite';
-  limit: number;
-}
 
 export interface PumpedSides extends PumpReport {
   held: Held[];
@@ -134,3 +140,26 @@ export const lagBand = (seconds: number): number => bands.find((band) => seconds
 
 export const worstLag = (directions: readonly DirectionLag[]): number =>
   directions.reduce((worst, { seconds }) => Math.max(worst, seconds), 0);
+
+/** What the query `lag` answers. */
+export interface ReplicationLag {
+  epoch: number;
+  /** Pumps that failed. */
+  failures: number;
+  /** Why it does not go on, or what is missing; empty where all is well. */
+  problem: string;
+  inStepAt: string;
+  directions: DirectionLag[];
+}
+
+/** What pumps have done in all: the counts add up, the rest is what the later one says. */
+export const addedLag = (before: readonly DirectionLag[], now: readonly DirectionLag[]): DirectionLag[] => {
+  const last = (one: DirectionLag) => before.find(({ from, to }) => from === one.from && to === one.to);
+  const later = now.map((one) => ({
+    ...one,
+    applied: one.applied + (last(one)?.applied ?? 0),
+    conflicts: one.conflicts + (last(one)?.conflicts ?? 0),
+    lastAppliedAt: one.lastAppliedAt || (last(one)?.lastAppliedAt ?? ''),
+  }));
+  return [...before.filter((one) => !now.some(({ from, to }) => from === one.from && to === one.to)), ...later];
+};

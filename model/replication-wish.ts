@@ -47,6 +47,8 @@ export const Replication = z.strictObject({
   transformations: z.array(Transformation).max(20).describe('list of at most 20 transformations').default([]),
 });
 
+export type Replication = z.infer<typeof Replication>;
+
 /** `providers`: names that `source` may be. */
 export function replicationProblems(
   replication: unknown,

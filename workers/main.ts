@@ -14,6 +14,7 @@ import { ProviderPool } from '../activities/providers/pool.ts';
 import { createRegistryActivities } from '../activities/registry/registry.ts';
 import { createFollowActivities } from '../activities/replication/follow.ts';
 import { createTelemetryActivities } from '../activities/telemetry/follow.ts';
+import { createReplicateActivities, reportsBy } from '../activities/replication/replicate.ts';
 import { createBalancerActivities } from '../activities/traffic/weights.ts';
 import { createTransferActivities } from '../activities/transfer/activities.ts';
 import { loadPermissions, loadSheets } from '../config/load.ts';
@@ -146,6 +147,7 @@ if (chosen.includes('watch'))
         ...createTelemetryActivities(providerDependencies),
         ...devices,
         ...createWaveActivities(providerDependencies),
+        ...createReplicateActivities({ ...providerDependencies, report: reportsBy(client) }),
       },
     }),
   );

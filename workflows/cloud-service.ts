@@ -12,6 +12,7 @@ import {
   nextRemoval,
   Orphan,
   RecordChange,
+  Replicating,
   restingStatus,
   ServiceRecord,
   type ServiceSummary,
@@ -31,6 +32,7 @@ export const acquire = wf.defineUpdate<Acquired, [Holder]>('acquire');
 export const release = wf.defineUpdate<{ revision: number }, [Pick<Holder, 'workflowId' | 'runId'>]>('release');
 export const write = wf.defineUpdate<{ revision: number }, [WriteRequest]>('write');
 export const noteOrphans = wf.defineUpdate<void, [Orphan[]]>('noteOrphans');
+export const noteReplication = wf.defineUpdate<void, [Replicating | null]>('noteReplication');
 export const rebuild = wf.defineUpdate<void, [ServiceRecord]>('rebuild');
 export const record = wf.defineQuery<ServiceRecord>('record');
 
@@ -49,6 +51,7 @@ export async function cloudService(input: ServiceRecord): Promise<void> {
   let state = ServiceRecord.parse(input);
   let updates = 0;
   let shown: ServiceSummary | undefined;
+  let lagShown = false;
   const turns = new Turns();
 
   const show = () => {
@@ -64,7 +67,11 @@ export async function cloudService(input: ServiceRecord): Promise<void> {
       { key: searchAttributes.serviceStatus, value: state.status },
       { key: searchAttributes.monthlyCostUsd, value: monthlyCost(state) },
       { key: searchAttributes.waitingForPerson, value: state.waitingFor !== '' },
+      ...(state.replication || lagShown
+        ? [{ key: searchAttributes.replicationLagSeconds, value: state.replication?.lagSeconds ?? null }]
+        : []),
     ]);
+    lagShown = state.replication !== undefined;
   };
 
   wf.setHandler(record, () => state);
@@ -133,6 +140,18 @@ export async function cloudService(input: ServiceRecord): Promise<void> {
         show();
       }),
     { validator: (orphans) => void z.array(Orphan).parse(orphans) },
+  );
+
+  wf.setHandler(
+    noteReplication,
+    (replicating) =>
+      turns.next(async () => {
+        updates++;
+        const { replication: _, ...rest } = state;
+        state = { ...rest, ...(replicating && { replication: Replicating.parse(replicating) }) };
+        show();
+      }),
+    { validator: (replicating) => void Replicating.nullable().parse(replicating) },
   );
 
   let removedLast = 0;

@@ -12,6 +12,7 @@ export { rebuildEstate } from './rebuild-estate.ts';
 export { recoverService } from './recover-service.ts';
 export { rehearseMigration } from './rehearse-migration.ts';
 export { removeService } from './remove-service.ts';
+export { replicateService } from './replicate-service.ts';
 export { steerService } from './steer-service.ts';
 export { verifyAudit } from './verify-audit.ts';
 export { verifyService } from './verify-service.ts';

@@ -67,9 +67,12 @@ export class Operation {
   #asked: string | undefined;
   /** Why the run must stop although nothing failed. */
   #stopped: wf.ApplicationFailure | undefined;
+  readonly #inRecord: boolean;
 
-  constructor(kind: OperationKind) {
+  /** `inRecord`: whether what holds the run is said in the record of its service; without its lock that is not the run's to say. */
+  constructor(kind: OperationKind, { inRecord = true }: { inRecord?: boolean } = {}) {
     this.kind = kind;
+    this.#inRecord = inRecord;
     this.locks = new Locks(kind, this.board, this.gate, (why) => this.#stop(failure('PlanChanged', why)));
     this.saga = new Saga({
       board: this.board,
@@ -175,7 +178,7 @@ export class Operation {
 
   /** What the record says of this run. One that is about no service, or not about one alone, shows it in its own details. */
   async #show(service: string | undefined): Promise<void> {
-    if (!service) return;
+    if (!service || !this.#inRecord) return;
     const { status, why } = this.#missing ?? { status: this.status, why: this.#asked ?? '' };
     await this.write(service, { kind: 'status', status, waitingFor: why.slice(0, 300) });
   }

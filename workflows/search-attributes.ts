@@ -9,4 +9,5 @@ export const searchAttributes = {
   serviceStatus: defineSearchAttributeKey('ServiceStatus', SearchAttributeType.KEYWORD),
   monthlyCostUsd: defineSearchAttributeKey('MonthlyCostUsd', SearchAttributeType.DOUBLE),
   waitingForPerson: defineSearchAttributeKey('WaitingForPerson', SearchAttributeType.BOOL),
+  replicationLagSeconds: defineSearchAttributeKey('ReplicationLagSeconds', SearchAttributeType.DOUBLE),
 } as const;

@@ -12,7 +12,14 @@ import {
 import type { Acquired, YieldRequest } from '../../model/lock.ts';
 import { type OperationResult, taskQueue, workflowIds } from '../../model/operations.ts';
 import { confirmCommand } from '../../model/rebuild.ts';
-import { EstateRecord, type Holder, type Orphan, ServiceRecord } from '../../model/record.ts';
+import {
+  EstateRecord,
+  type Holder,
+  type Orphan,
+  type Replicating,
+  ServiceRecord,
+  ServiceSummary,
+} from '../../model/record.ts';
 import * as estateRecord from '../../workflows/cloud-estate.ts';
 import * as serviceRecord from '../../workflows/cloud-service.ts';
 
@@ -215,6 +222,48 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       });
     },
 
+    /** Says in the record of a service that its sides are kept in step; `null`: no longer. */
+    async noteReplication({
+      estate,
+      service,
+      replication,
+    }: {
+      estate: string;
+      service: string;
+      replication: Replicating | null;
+    }): Promise<void> {
+      await client.workflow.executeUpdateWithStart(serviceRecord.noteReplication, {
+        args: [replication],
+        updateId: updateId('replication'),
+        startWorkflowOperation: startService(estate, service),
+      });
+    },
+
+    /**
+     * Waits until the record says something else than `known` of who works on the service and where it is; answers what it says.
+     * By its summary alone: that costs no worker anything.
+     */
+    async awaitRecord({ estate, service, known }: { estate: string; service: string; known: string }): Promise<string> {
+      for (;;) {
+        heartbeat();
+        const now = await shownOf(client, workflowIds.cloudService(estate, service));
+        if (now !== known) return now;
+        await Context.current().sleep(recordPollMs);
+      }
+    },
+
+    /** Begins to keep the sides of these services in step, where no run does so already. */
+    async startReplications({ estate, services }: { estate: string; services: readonly string[] }): Promise<void> {
+      for (const service of services)
+        await client.workflow.start('replicateService', {
+          workflowId: workflowIds.replicateService(estate, service),
+          taskQueue,
+          args: [{ v: 1, estate, service, by: 'the estate file' }],
+          workflowIdConflictPolicy: 'USE_EXISTING',
+          staticSummary: `keeps the sides of ${service} in step`,
+        });
+    },
+
     /** The records of all services that the estate has ever had. */
     async readServices({ estate }: { estate: string }): Promise<Record<string, ServiceRecord>> {
       const prefix = workflowIds.cloudService(estate, '');
@@ -274,6 +323,22 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       }
     },
   };
+}
+
+const recordPollMs = 1000;
+
+async function shownOf(client: Client, workflowId: string): Promise<string> {
+  try {
+    const { memo } = await client.workflow.getHandle(workflowId).describe();
+    const parsed = ServiceSummary.safeParse(memo?.summary);
+    if (!parsed.success) return 'unknown';
+    const { status, operation, placements } = parsed.data;
+    const where = placements.map(({ provider, region, role }) => [provider, region, role]);
+    return JSON.stringify([status === 'removed', operation?.operation, operation?.workflowId, where]);
+  } catch (error) {
+    if (error instanceof WorkflowNotFoundError) return 'none';
+    throw error;
+  }
 }
 
 /** What a record's own check refuses is final. */

@@ -40,7 +40,7 @@ export interface PumpOptions {
   source: string;
   tombstoneMs: number;
   maxDeletes: number | undefined;
-  raised: Readonly<Record<string, number>>;
+  released: Readonly<Record<string, number>>;
   held: readonly string[];
   compareMs: number;
 }
@@ -405,9 +405,10 @@ export class Pump {
       },
       admit: (key, does) => {
         const { to } = lane.edge;
-        const { maxDeletes, raised } = this.#options;
+        const { maxDeletes, released } = this.#options;
+        if (Date.now() < (released[to] ?? 0)) return true;
         const { book } = this.#side(to);
-        const limit = brakeLimit(maxDeletes, book.objects) + (raised[to] ?? 0);
+        const limit = brakeLimit(maxDeletes, book.objects);
         if (book.admit(key, does, limit)) return true;
         if (!lane.held) {
           lane.held = true;

@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ApplicationFailure, Context } from '@temporalio/activity';
+import type { Client } from '@temporalio/client';
 import { settle } from '../../model/capture.ts';
 import { conflictRule, successor } from '../../model/conflict.ts';
 import { CloudError, type CloudErrorKind } from '../../model/errors.ts';
@@ -24,6 +25,12 @@ export interface ReplicateActivities {
    */
   replicateSides(input: ReplicateSidesInput): Promise<PumpedSides>;
 }
+
+/** Tells the run of a pump by a signal. */
+export const reportsBy =
+  (client: Pick<Client, 'workflow'>): NonNullable<ReplicateDependencies['report']> =>
+  ({ workflowId, runId }, told) =>
+    client.workflow.getHandle(workflowId, runId).signal('report', told);
 
 export type ReplicateDependencies = TransferDependencies & {
   /** Tells the run that has started the pump how far it is. */
@@ -93,7 +100,7 @@ export function createReplicateActivities({
             }
           };
           for (const placement of input.sides) await tryOpen(placement);
-          const { edges, rule, source, tombstoneMs, maxDeletes, raised, held, compareMs } = input;
+          const { edges, rule, source, tombstoneMs, maxDeletes, released, held, compareMs } = input;
           if (!edges.some(({ from, to }) => sides.has(from) && sides.has(to)))
             throw ApplicationFailure.create({
               type: 'Unavailable',
@@ -101,7 +108,7 @@ export function createReplicateActivities({
             });
           for (const name of input.restore) await restore(name, sides, conflictRule(rule, source));
 
-          const options = { edges, rule, source, tombstoneMs, maxDeletes, raised, held, compareMs };
+          const options = { edges, rule, source, tombstoneMs, maxDeletes, released, held, compareMs };
           const running = new Pump(sides, options, { gate, signal });
           pump = running;
           const ended = new AbortController();

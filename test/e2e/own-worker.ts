@@ -24,6 +24,7 @@ import { ProviderPool } from '../../activities/providers/pool.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
 import { createFollowActivities } from '../../activities/replication/follow.ts';
 import { createTelemetryActivities } from '../../activities/telemetry/follow.ts';
+import { createReplicateActivities, reportsBy } from '../../activities/replication/replicate.ts';
 import { createBalancerActivities } from '../../activities/traffic/weights.ts';
 import { createTransferActivities } from '../../activities/transfer/activities.ts';
 import { loadPermissions, loadSheets } from '../../config/load.ts';
@@ -125,6 +126,7 @@ export async function ownWorker(
       ...createTelemetryActivities(dependencies),
       ...devices,
       ...createWaveActivities(dependencies),
+      ...createReplicateActivities({ ...dependencies, report: reportsBy(client) }),
     };
     workers.push(
       await Worker.create({ ...common, taskQueue: watchQueue, maxHeartbeatThrottleInterval: '200ms', activities }),

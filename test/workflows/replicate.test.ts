@@ -1,0 +1,310 @@
+/**
+ * How the pumps of a service are supervised: one after the other, again after a failure, not while somebody else has the stores,
+ * and not beyond the brake. What pumps do has a suite of its own.
+ */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { Context } from '@temporalio/activity';
+import { ApplicationFailure, Client, Connection, type WorkflowHandle } from '@temporalio/client';
+import { NativeConnection, Worker } from '@temporalio/worker';
+import { createEstateActivities } from '../../activities/estate/load.ts';
+import { providerQueue, taskQueue, urgentQueue, watchQueue } from '../../model/operations.ts';
+import type { Progress } from '../../model/progress.ts';
+import { type RecordedPlacement, ServiceRecord } from '../../model/record.ts';
+import {
+  directionName,
+  type PumpedSides,
+  type ReplicateSidesInput,
+  type ReplicationLag,
+} from '../../model/replicate.ts';
+import { workflowBundle } from '../../workers/bundle.ts';
+import { createNamespace, quietTemporal } from '../e2e/own-worker.ts';
+import { localRun } from '../local/stack.ts';
+
+const root = join(import.meta.dirname, '../..');
+
+const placement = (provider: 'aws' | 'gcp' | 'azure', generation = 1): RecordedPlacement => ({
+  provider,
+  providerType: provider,
+  type: 'storage',
+  region: 'somewhere',
+  account: `account-of-${provider}`,
+  generation,
+  configuration: {},
+  role: 'current',
+  resources: [],
+  monthlyCostUsd: 1,
+  endpoint: '',
+  health: '',
+  settlesAt: '',
+});
+
+type Pumped = (input: ReplicateSidesInput) => Promise<Partial<PumpedSides>>;
+
+/** A record, feeds and pumps, and what was asked of them. */
+class World {
+  record: ServiceRecord = ServiceRecord.parse({
+    v: 1,
+    estate: 'kept',
+    service: 'firmware',
+    type: 'storage',
+    status: 'running',
+    placements: [placement('aws'), placement('gcp')],
+  });
+  readonly pumps: ReplicateSidesInput[] = [];
+  readonly feeds = new Set<string>();
+  readonly noted: unknown[] = [];
+  /** Most that ran at once. */
+  most = 0;
+  running = 0;
+  /** What the next pumps do; then they run until they are told to stop. */
+  readonly next: Pumped[] = [];
+  always: Pumped = () => Context.current().cancelled;
+
+  async pump(input: ReplicateSidesInput): Promise<PumpedSides> {
+    this.pumps.push(input);
+    this.most = Math.max(this.most, ++this.running);
+    const beat = setInterval(() => Context.current().heartbeat(), 20);
+    try {
+      const told = await (this.next.shift() ?? this.always)(input);
+      const lag = { seconds: 0, behind: 0, conflicts: 0, errors: 0, lastAppliedAt: '', held: false };
+      const directions = input.edges.map((edge) => ({ ...edge, ...lag, applied: 1 }));
+      return {
+        ...{ epoch: input.epoch, directions, inStepAt: '', held: [], away: {}, clamped: {}, unheard: {} },
+        ...told,
+      };
+    } finally {
+      clearInterval(beat);
+      this.running--;
+    }
+  }
+
+  readonly registry = {
+    openEstate: async () => ({ uid: '0'.repeat(32), controller: 'test' }),
+    readServices: async () => ({ firmware: this.record }),
+    noteReplication: async ({ replication }: { replication: unknown }) => void this.noted.push(replication),
+    awaitRecord: async ({ known }: { known: string }) => {
+      for (;;) {
+        Context.current().heartbeat();
+        const now = JSON.stringify([this.record.holder, this.record.placements, this.record.status]);
+        if (now !== known) return now;
+        await Context.current().sleep(20);
+      }
+    },
+  };
+  readonly cloud = {
+    ensureFeed: async ({ placement: { provider } }: { placement: RecordedPlacement }) => {
+      this.feeds.add(provider);
+      return { outcome: 'created' };
+    },
+    removeFeed: async ({ placement: { provider } }: { placement: RecordedPlacement }) => {
+      this.feeds.delete(provider);
+      return 'removed';
+    },
+    appendAudit: async () => {},
+    keepRecord: async () => {},
+  };
+}
+
+let world = new World();
+let client: Client;
+let stop: () => Promise<void>;
+const namespace = `replication-${Date.now()}`;
+const regions: Record<string, string> = { aws: 'us-west-2', gcp: 'us-central1', azure: 'westus2' };
+const estateFile = join(mkdtempSync(join(tmpdir(), 'replication-')), 'estate.yaml');
+writeFileSync(
+  estateFile,
+  JSON.stringify({
+    name: 'kept',
+    providers: ['aws', 'gcp', 'azure'].map((name) => ({ name, type: name, region: regions[name] })),
+    services: { firmware: { type: 'storage', redundancy: 2, replication: { mode: 'active-active' } } },
+  }),
+);
+
+beforeAll(async () => {
+  quietTemporal();
+  const { address } = localRun().temporal;
+  const connection = await Connection.connect({ address });
+  await createNamespace(connection, namespace);
+  client = new Client({ connection, namespace });
+  const native = await NativeConnection.connect({ address });
+  const common = { connection: native, namespace, maxHeartbeatThrottleInterval: '20ms' as const };
+  const waits = { callDeadlineMs: 1000, settleMs: 1000, blockedMs: 300_000, followMs: 100, fenceMs: 300 };
+  const of = (pick: () => object, names: string[]) =>
+    Object.fromEntries(
+      names.map((name) => [
+        name,
+        (input: unknown) => (pick() as Record<string, (input: unknown) => unknown>)[name]?.(input),
+      ]),
+    );
+  const cloud = of(() => world.cloud, Object.keys(world.cloud));
+  const registry = of(() => world.registry, Object.keys(world.registry));
+  const workers = await Promise.all([
+    Worker.create({
+      ...common,
+      taskQueue,
+      workflowBundle: await workflowBundle(root, join(root, '.local/bundles')),
+      activities: { ...registry, ...createEstateActivities({ estateFile, waits }) },
+    }),
+    ...['aws', 'gcp', 'azure'].flatMap((name) =>
+      [providerQueue(name), urgentQueue(name)].map((queue) =>
+        Worker.create({ ...common, taskQueue: queue, activities: cloud }),
+      ),
+    ),
+    Worker.create({
+      ...common,
+      taskQueue: watchQueue,
+      activities: { replicateSides: (input: ReplicateSidesInput) => world.pump(input) },
+    }),
+  ]);
+  const running = workers.map((worker) => worker.run());
+  stop = async () => {
+    for (const worker of workers) worker.shutdown();
+    await Promise.all(running);
+    await connection.close();
+    await native.close();
+  };
+}, 60_000);
+afterAll(() => stop(), 60_000);
+
+async function replicating(
+  present: World,
+  act: (handle: WorkflowHandle) => Promise<void>,
+  input: object = {},
+): Promise<WorkflowHandle> {
+  world = present;
+  const workflowId = `replicate-${Math.random()}`;
+  const args = [{ service: 'firmware', ...input }];
+  await client.workflow.start('replicateService', { workflowId, taskQueue, args });
+  const handle = client.workflow.getHandle(workflowId);
+  try {
+    await act(handle);
+  } catch (error) {
+    await handle.terminate();
+    throw error;
+  }
+  if ((await handle.describe()).status.name === 'RUNNING') await handle.cancel();
+  await handle.result().catch(() => {});
+  expect(present.most).toBe(1);
+  expect([...present.feeds]).toEqual([]);
+  expect(present.noted.at(-1)).toBeNull();
+  const epochs = present.pumps.map(({ epoch }) => epoch);
+  expect(epochs).toEqual([...new Set(epochs)].sort((a, b) => a - b));
+  return handle;
+}
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + 30_000; !(await holds()); ) {
+    if (Date.now() > end) throw new Error(`waited in vain for ${holds}`);
+    await pause(20);
+  }
+}
+const lagOf = (handle: WorkflowHandle) => handle.query<ReplicationLag>('lag');
+
+it('follows one pump by the next, also from history to history, and adds up what they did', async () => {
+  const world = new World();
+  world.always = async () => ({});
+  const handle = await replicating(
+    world,
+    async (at) => {
+      await until(() => world.pumps.length >= 20);
+      const { directions, epoch } = await lagOf(at);
+      expect(directions).toHaveLength(2);
+      for (const { applied } of directions) expect(applied).toBeGreaterThan(15);
+      expect(epoch).toBeGreaterThan(world.pumps[0]?.epoch ?? 0);
+    },
+    { rotate: 8 },
+  );
+  expect((await handle.describe()).status.name).toBe('CANCELLED');
+  const runs: { historyLength: number }[] = [];
+  const query = `WorkflowId = "${handle.workflowId}"`;
+  await until(async () => {
+    runs.length = 0;
+    for await (const run of client.workflow.list({ query })) runs.push(run);
+    return runs.length >= 3;
+  });
+  for (const { historyLength } of runs) expect(historyLength).toBeLessThan(1000);
+}, 60_000);
+
+it('begins again after failures, counts them, and says what is missing', async () => {
+  const world = new World();
+  const fail: Pumped = async () => {
+    throw ApplicationFailure.create({ type: 'Unavailable', message: 'no two sides can be reached' });
+  };
+  world.next.push(fail, fail);
+  await replicating(world, async (handle) => {
+    await until(() => world.pumps.length === 3);
+    const { failures, problem } = await lagOf(handle);
+    expect([failures, problem]).toEqual([2, 'no two sides can be reached']);
+  });
+}, 60_000);
+
+it('stops its pump for a pause, and for an operation that has the stores, and goes on where the service is then', async () => {
+  const world = new World();
+  await replicating(world, async (handle) => {
+    await until(() => world.running === 1);
+    await handle.signal('pause', { by: 'ann' });
+    await until(() => world.running === 0);
+    await handle.signal('resume', { by: 'ann' });
+    await until(() => world.running === 1);
+
+    const holder = { workflowId: 'm', runId: 'r', operation: 'migrate' as const, planHash: '' };
+    world.record = { ...world.record, holder };
+    await until(() => world.running === 0);
+    const held = async () => (await handle.query<Progress>('progress')).held ?? '';
+    await until(async () => (await held()).includes('stands aside'));
+    const before = world.pumps.length;
+    await pause(300);
+    expect(world.pumps).toHaveLength(before);
+    const { holder: _, ...free } = world.record;
+    world.record = { ...free, placements: [placement('aws'), placement('azure')] };
+    await until(() => world.running === 1);
+    expect(world.pumps.at(-1)?.sides.map(({ provider }) => provider)).toEqual(['aws', 'azure']);
+    expect([...world.feeds].sort()).toEqual(['aws', 'azure']);
+    // A deployment that repairs has no need of the stores.
+    world.record = { ...world.record, holder: { ...holder, operation: 'deploy' } };
+    await pause(200);
+    await until(() => world.running === 1);
+  });
+}, 60_000);
+
+it.each(['continue', 'restore'] as const)(
+  'asks where the brake holds a direction, and obeys: %s',
+  async (given) => {
+    const world = new World();
+    const direction = { from: 'aws', to: 'gcp' };
+    world.next.push(async () => ({ held: [{ direction, origin: 'aws', does: 'delete', limit: 5 }] }));
+    await replicating(world, async (handle) => {
+      await until(() => world.pumps.length === 2);
+      expect(world.pumps[1]?.held).toEqual([directionName(direction)]);
+      const [question] = (await handle.query<Progress>('progress')).waitingFor;
+      expect(question).toMatchObject({ question: 'brake', answers: ['continue', 'restore'] });
+      await handle.signal('decide', { question: 'brake', answer: given, by: 'ann', plan: question?.plan });
+      await until(() => world.pumps.length === 3);
+      const { held, restore, released = {} } = world.pumps[2] as ReplicateSidesInput;
+      expect(held).toEqual([]);
+      expect(restore).toEqual(given === 'restore' ? ['aws'] : []);
+      expect(Object.keys(released)).toEqual(given === 'continue' ? ['gcp'] : []);
+    });
+  },
+  60_000,
+);
+
+it('ends when the service is gone', async () => {
+  const world = new World();
+  await replicating(world, async (handle) => {
+    await until(() => world.running === 1);
+    world.record = { ...world.record, status: 'removed', placements: [] };
+    expect(await handle.result()).toMatchObject({ outcome: 'done' });
+  });
+}, 60_000);
+
+it('refuses what no file wishes and nobody has asked for', async () => {
+  const handle = await client.workflow.start('replicateService', {
+    workflowId: `replicate-${Math.random()}`,
+    taskQueue,
+    args: [{ service: 'unknown' }],
+  });
+  await expect(handle.result()).rejects.toMatchObject({ cause: { type: 'ServiceNotFound' } });
+});

@@ -1,0 +1,438 @@
+/** `replicateService`: keeps the sides of a service in step for as long as it lives. Holds no lock, and stands aside for what does. */
+import * as wf from '@temporalio/workflow';
+import type { Activities, WatchActivities } from '../activities/index.ts';
+import { brakeWindowMs } from '../model/brake.ts';
+import { durationMs } from '../model/duration.ts';
+import type { Estate } from '../model/estate.ts';
+import { describeHolder } from '../model/lock.ts';
+import { type OperationResult, watchQueue } from '../model/operations.ts';
+import type { OperationKind, RecordedPlacement, ServiceRecord } from '../model/record.ts';
+import {
+  addedLag,
+  type DirectionLag,
+  directionName,
+  edgesOf,
+  type Held,
+  lagBand,
+  type PumpedSides,
+  PumpReport,
+  ReplicateServiceInput,
+  type ReplicateSidesInput,
+  type ReplicationLag,
+  worstLag,
+} from '../model/replicate.ts';
+import { Replication } from '../model/replication-wish.ts';
+import { type Owner, objectTypes } from '../model/service.ts';
+import { sha256Hex } from '../model/sha256.ts';
+import { placementRef } from '../model/transfer.ts';
+import { applicationFailure, control, failure } from './calls.ts';
+import { Feeds } from './feeds.ts';
+import { Operation } from './operation.ts';
+import { reason } from './progress.ts';
+import { placementOf } from './removal.ts';
+
+export const lag = wf.defineQuery<ReplicationLag>('lag');
+export const report = wf.defineSignal<[PumpReport]>('report');
+
+/** One try: this run counts the failures, and begins the next pump under another epoch. */
+const pumpOf = (summary: string): WatchActivities =>
+  wf.proxyActivities<WatchActivities>({
+    taskQueue: watchQueue,
+    startToCloseTimeout: '30 days',
+    heartbeatTimeout: '30s',
+    cancellationType: wf.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry: { maximumAttempts: 1 },
+    summary,
+  });
+/** Waits for a change of the record; as long as that takes. */
+const waiting = wf.proxyActivities<Activities>({ startToCloseTimeout: '30 days', heartbeatTimeout: '30s' });
+
+/** What moves placements or takes them away has the stores to itself. */
+const standsAsideFor: readonly OperationKind[] = ['migrate', 'failover', 'remove', 'recover'];
+/** A pump that failed is followed by the next one after so long, and twice as long after each further failure in a row. */
+const backoffMs = { first: 1000, most: 60_000 };
+/** Another run writes the same books, and does not stop. */
+const mostSuperseded = 4;
+
+export async function replicateService(raw: unknown): Promise<OperationResult> {
+  const op = new Operation('repair', { inRecord: false });
+  return op.run(async () => {
+    const input = op.parse(ReplicateServiceInput, raw);
+    op.board.phase('starting');
+    const { estate, approvals } = await control.loadEstate({ estate: input.estate });
+    op.decisions.obey(approvals);
+    op.about(estate.name, input.service, estate.services[input.service]?.type);
+    const wish = wishOf(estate, input);
+    const { uid, controller } = await control.openEstate({ estate: estate.name });
+    const owner = { estate: estate.name, service: input.service, uid, controller };
+    if (!input.carried) op.board.record(input.by || 'unnamed', 'keep in step', input.service);
+    await new Replicating(op, owner, input, wish).run();
+    return op.result('done');
+  });
+}
+
+/** What the estate file wishes, but for what this run is asked otherwise. */
+function wishOf(estate: Estate, input: ReplicateServiceInput): Replication {
+  const { service, mode, source, conflict_resolution, max_deletes } = input;
+  const known = estate.services[service];
+  if (!known) throw failure('ServiceNotFound', `The estate file has no service ${service}.`);
+  if (!objectTypes.includes(known.type))
+    throw failure(
+      'NotSupported',
+      `${service} is a ${known.type}; this release replicates ${objectTypes.join(' and ')}.`,
+    );
+  const wished = known.replication;
+  if (!wished && mode === undefined)
+    throw failure(
+      'InvalidInput',
+      `mode: the estate file wishes no replication of ${service}; say active-active or active-passive.`,
+    );
+  if (wished && wished.transformations.length > 0)
+    throw failure('NotSupported', `${service} has transformations; this release carries objects as they are.`);
+  return Replication.parse({
+    ...wished,
+    ...Object.fromEntries(
+      Object.entries({ mode, source, conflict_resolution, max_deletes }).filter(([, value]) => value !== undefined),
+    ),
+  });
+}
+
+class Replicating {
+  readonly #op: Operation;
+  readonly #owner: Omit<Owner, 'generation'>;
+  readonly #input: ReplicateServiceInput;
+  readonly #wish: Replication;
+  /** By provider and generation: the feed of a side belongs to what it was made for. */
+  readonly #feeds = new Map<string, { feeds: Feeds; store: RecordedPlacement }>();
+  #sides: RecordedPlacement[] = [];
+  #gone = false;
+  #epoch: number;
+  #failures: number;
+  #failedInARow = 0;
+  #superseded = 0;
+  #pumps = 0;
+  #problem = '';
+  readonly #released: Record<string, number>;
+  #held: Held[];
+  #restore: string[] = [];
+  /** Whether what the present pump was told no longer holds. */
+  #stale = true;
+  #asking = false;
+  #seen = '';
+  /** Of the pumps that have ended, and of the present one as it has told. */
+  #before: DirectionLag[];
+  #now: DirectionLag[] = [];
+  #inStepAt = '';
+  #noted = '';
+
+  constructor(op: Operation, owner: Omit<Owner, 'generation'>, input: ReplicateServiceInput, wish: Replication) {
+    this.#op = op;
+    this.#owner = owner;
+    this.#input = input;
+    this.#wish = wish;
+    const { epoch = 0, failures = 0, released = {}, held = [], directions = [] } = input.carried ?? {};
+    this.#epoch = epoch;
+    this.#failures = failures;
+    this.#released = { ...released };
+    this.#held = [...held];
+    this.#before = [...directions];
+    wf.setHandler(lag, () => this.#told(), { description: 'How far behind each direction is' });
+    wf.setHandler(report, (raw) => {
+      const parsed = PumpReport.safeParse(raw);
+      // Of a pump that has been given up there may still come a word.
+      if (!parsed.success || parsed.data.epoch !== this.#epoch) return;
+      this.#now = parsed.data.directions;
+      this.#inStepAt = parsed.data.inStepAt || this.#inStepAt;
+      this.#problem = '';
+    });
+  }
+
+  #told(): ReplicationLag {
+    return {
+      epoch: this.#epoch,
+      failures: this.#failures,
+      problem: this.#problem,
+      inStepAt: this.#inStepAt,
+      directions: this.#now.length > 0 ? addedLag(this.#before, this.#now) : this.#before,
+    };
+  }
+
+  async run(): Promise<void> {
+    await this.#lookAtRecord();
+    const beside = new wf.CancellationScope();
+    const watching = [this.#watchRecord, this.#note].map((act) => beside.run(() => act.call(this)).catch(ended));
+    try {
+      while (!this.#gone) {
+        if (this.#stale) await this.#situation();
+        if (this.#gone) break;
+        const { gate } = this.#op;
+        if (gate.isClosed || this.#sides.length < 2) {
+          this.#op.board.phase('stands still');
+          await wf.condition(() => this.#stale || (!gate.isClosed && this.#sides.length >= 2));
+          continue;
+        }
+        this.#ask();
+        await this.#pump();
+        const { continueAsNewSuggested } = wf.workflowInfo();
+        const full = continueAsNewSuggested || (this.#pumps >= this.#input.rotate && !this.#asking);
+        if (full && !gate.isClosed)
+          await this.#goOn();
+      }
+      await this.#closeFeeds(() => true);
+    } finally {
+      beside.cancel();
+      await wf.CancellationScope.nonCancellable(async () => {
+        await Promise.all(watching);
+        if (!this.#goesOn) await this.#tell(null);
+      });
+    }
+  }
+
+  #goesOn = false;
+
+  /** The same run under another history; between two pumps. */
+  async #goOn(): Promise<void> {
+    await wf.condition(wf.allHandlersFinished);
+    this.#goesOn = true;
+    this.#op.trail.end('goes on in the next run');
+    await this.#op.keepTrail('').catch(() => {});
+    const { directions, epoch, failures } = this.#told();
+    const carried = { epoch, failures, released: this.#released, held: this.#held, directions };
+    await wf.continueAsNew({ ...this.#input, carried });
+  }
+
+  // Where it is.
+
+  async #watchRecord(): Promise<void> {
+    for (;;) {
+      await this.#lookAtRecord();
+      this.#stale = true;
+    }
+  }
+
+  async #lookAtRecord(): Promise<void> {
+    const { estate, service } = this.#owner;
+    this.#seen = await waiting.awaitRecord({ estate, service, known: this.#seen });
+  }
+
+  async #situation(): Promise<void> {
+    const { estate, service } = this.#owner;
+    const { [service]: record } = await control.readServices({ estate });
+    this.#stale = false;
+    this.#standAside(record);
+    const current = (record?.placements ?? []).filter(
+      ({ role, type }) => role === 'current' && objectTypes.includes(type),
+    );
+    this.#gone = record?.status === 'removed' && current.length === 0;
+    const known = (one: RecordedPlacement) => this.#feeds.get(markOf(one))?.store ?? one;
+    this.#sides = current.map(known);
+    this.#op.recordsIn(this.#sides.map((one) => placementOf(this.#owner, one)));
+    if (this.#sides.length < 2 && !this.#gone)
+      this.#problem = `${service} is on ${this.#sides.length} clouds; two are needed`;
+    await this.#closeFeeds((mark) => !this.#sides.some((one) => markOf(one) === mark));
+  }
+
+  #standAside(record: ServiceRecord | undefined): void {
+    const { gate, board } = this.#op;
+    const holder = record?.holder;
+    const aside = holder && standsAsideFor.includes(holder.operation);
+    if (aside) {
+      const text = `stands aside for ${describeHolder(holder)}`;
+      gate.close('operation', text);
+      board.record('run', text, this.#owner.service);
+    } else gate.open('operation');
+  }
+
+  // Feeds.
+
+  async #feedsOf(): Promise<string[]> {
+    const sending = new Set(this.#edges().map(({ from }) => from));
+    const told: string[] = [];
+    for (const store of this.#sides) {
+      if (!sending.has(store.provider)) continue;
+      const known = this.#feeds.get(markOf(store)) ?? { feeds: new Feeds(this.#op, this.#owner), store };
+      this.#feeds.set(markOf(store), known);
+      if (await known.feeds.of(known.store)) told.push(store.provider);
+    }
+    return told;
+  }
+
+  async #closeFeeds(which: (mark: string) => boolean): Promise<void> {
+    for (const [mark, { feeds }] of this.#feeds)
+      if (which(mark)) {
+        await feeds.close();
+        this.#feeds.delete(mark);
+      }
+  }
+
+  // Pumps.
+
+  #edges() {
+    const names = this.#sides.map(({ provider }) => provider);
+    return edgesOf(names, { mode: this.#wish.mode, source: this.#source, topology: this.#input.topology });
+  }
+
+  get #source(): string {
+    const { source } = this.#wish;
+    const first = this.#sides[0]?.provider ?? '';
+    return this.#sides.some(({ provider }) => provider === source) && source !== undefined ? source : first;
+  }
+
+  async #pump(): Promise<void> {
+    const { board, gate } = this.#op;
+    const { service } = this.#owner;
+    const feeds = await this.#feedsOf();
+    if (gate.isClosed || this.#stale) return;
+    // Later than that of any earlier run of the same name as well.
+    this.#epoch = Math.max(this.#epoch + 1, Math.floor(Date.now() / 1000));
+    this.#pumps++;
+    const { mode, conflict_resolution, tombstones, max_deletes } = this.#wish;
+    const input: ReplicateSidesInput = {
+      sides: this.#sides.map((one) => placementRef(this.#owner, one)),
+      edges: this.#edges(),
+      rule: mode === 'active-passive' ? 'source-wins' : conflict_resolution,
+      source: this.#source,
+      tombstoneMs: durationMs(tombstones),
+      maxDeletes: max_deletes,
+      released: this.#released,
+      held: this.#held.map(({ direction }) => directionName(direction)),
+      restore: this.#restore,
+      feeds,
+      epoch: this.#epoch,
+      forMs: durationMs(this.#input.pump),
+      compareMs: durationMs(this.#input.compare),
+    };
+    board.phase(this.#asking ? 'in step, and asks' : 'keeps in step');
+    const scope = new wf.CancellationScope();
+    let over = false;
+    const pumping = scope
+      .run(() => pumpOf(`${service} on ${feedsText(this.#sides)}`).replicateSides(input))
+      .finally(() => {
+        over = true;
+      });
+    pumping.catch(ended); // looked at below
+    try {
+      await wf.condition(() => over || gate.isClosed || this.#stale);
+    } finally {
+      if (!over) scope.cancel();
+      // No other pump before this one has ended.
+      await wf.CancellationScope.nonCancellable(() => pumping.then(ended, ended));
+    }
+    try {
+      this.#take(await pumping);
+    } catch (error) {
+      if (wf.isCancellation(error)) this.#endPump();
+      else await this.#failed(error);
+    }
+  }
+
+  /** What the present pump has told last is added to what was before. */
+  #endPump(directions: DirectionLag[] = this.#now): void {
+    this.#before = addedLag(this.#before, directions);
+    this.#now = [];
+  }
+
+  #take({ directions, inStepAt, held, away, clamped }: PumpedSides): void {
+    const { board } = this.#op;
+    this.#endPump(directions);
+    this.#failedInARow = 0;
+    this.#superseded = 0;
+    this.#restore = [];
+    this.#inStepAt = inStepAt || this.#inStepAt;
+    this.#problem = Object.entries(away)
+      .map(([side, why]) => `${side} cannot be reached: ${why}`)
+      .join('; ');
+    if (this.#problem) board.record('run', this.#problem.slice(0, 500), this.#owner.service);
+    for (const [side, aheadMs] of Object.entries(clamped))
+      board.record(
+        'run',
+        `the clock of ${side}, or that of the worker, is wrong by ${aheadMs} ms`,
+        this.#owner.service,
+      );
+    for (const one of held) {
+      const text = `the brake holds ${directionName(one.direction)}: more than ${one.limit} objects to ${one.does}`;
+      board.record('run', text, this.#owner.service);
+      this.#held.push(one);
+    }
+  }
+
+  async #failed(error: unknown): Promise<void> {
+    this.#endPump();
+    this.#failures++;
+    this.#failedInARow++;
+    this.#problem = reason(error);
+    this.#op.board.record('run', `pump ${this.#epoch} failed: ${this.#problem}`.slice(0, 500), this.#owner.service);
+    this.#superseded = applicationFailure(error)?.type === 'Superseded' ? this.#superseded + 1 : 0;
+    if (this.#superseded >= mostSuperseded)
+      throw failure(
+        'OperationInProgress',
+        `Another run keeps ${this.#owner.service} in step: this one has ended. Look for it: multi-cloud status`,
+      );
+    const wait = Math.min(backoffMs.most, backoffMs.first * 2 ** (this.#failedInARow - 1));
+    await wf.condition(() => this.#op.gate.isClosed || this.#stale, wait);
+  }
+
+  // The brake.
+
+  /** Asks about what is held, while the other directions go on. */
+  #ask(): void {
+    const [first] = this.#held;
+    if (!first || this.#asking) return;
+    this.#asking = true;
+    const { service } = this.#owner;
+    const many = first.does === 'delete' ? 'deletes' : 'replaced objects';
+    const asked = this.#op.decisions.ask({
+      question: 'brake',
+      text: `More than ${first.limit} ${many} in 10 minutes came from ${first.origin}; ${directionName(first.direction)} of ${service} is held. Continue, or restore ${first.origin} from the other sides?`,
+      answers: ['continue', 'restore'],
+      planHash: sha256Hex([service, directionName(first.direction), first.origin, first.does, first.limit].join('\n')),
+    });
+    asked
+      .then((answer) => {
+        for (const { direction } of this.#held)
+          if (answer === 'continue') this.#released[direction.to] = Date.now() + brakeWindowMs;
+        if (answer === 'restore') this.#restore = [...new Set(this.#held.map(({ origin }) => origin))];
+        this.#held = [];
+        this.#stale = true;
+      })
+      .catch(ended)
+      .finally(() => {
+        this.#asking = false;
+      });
+  }
+
+  // What lists show.
+
+  /** Writes the band of the lag into the record when it changes, and what is asked. */
+  async #note(): Promise<void> {
+    const text = () => {
+      const [first] = this.#held;
+      const waitingFor = first
+        ? `answer to brake: ${directionName(first.direction)} is held`
+        : this.#op.gate.isClosed
+          ? 'it is paused'
+          : this.#problem;
+      return JSON.stringify({
+        lagSeconds: lagBand(worstLag(this.#told().directions)),
+        waitingFor: waitingFor.slice(0, 300),
+      });
+    };
+    for (;;) {
+      await wf.condition(() => text() !== this.#noted);
+      this.#noted = text();
+      await this.#tell(JSON.parse(this.#noted));
+      // Not more often than somebody looks.
+      await wf.sleep('5s');
+    }
+  }
+
+  #tell(shown: { lagSeconds: number; waitingFor: string } | null): Promise<void> {
+    const { estate, service } = this.#owner;
+    const { workflowId } = wf.workflowInfo();
+    return control.noteReplication({ estate, service, replication: shown && { workflowId, ...shown } });
+  }
+}
+
+const markOf = ({ provider, generation }: RecordedPlacement): string => `${provider}/${generation}`;
+const feedsText = (sides: readonly RecordedPlacement[]): string => sides.map(({ provider }) => provider).join(', ');
+const ended = (): void => {};
