@@ -27,7 +27,7 @@ import {
 } from '../model/operations.ts';
 import { type EstateRecord, type ServiceRecord, ServiceSummary } from '../model/record.ts';
 import type { Wave } from '../model/wave-settings.ts';
-import { OperationHandle } from './operation-handle.ts';
+import { OperationHandle, ReplicationHandle } from './operation-handle.ts';
 
 export type { Endpoint, EndpointRecord } from '../model/endpoint-record.ts';
 export type {
@@ -44,6 +44,7 @@ export type {
 } from '../model/operations.ts';
 export type { AuditEntry, Progress } from '../model/progress.ts';
 export type { ServiceRecord, ServiceSummary } from '../model/record.ts';
+export type { DirectionLag, ReplicationLag } from '../model/replicate.ts';
 export { type CodecKeys, encryptedConverter, readCodecKeys } from '../temporal/codec.ts';
 export { type TemporalAccess, type TemporalSettings, temporalAccess } from '../temporal/connection.ts';
 export {
@@ -53,7 +54,7 @@ export {
   followEndpoint,
   resolveEndpoint,
 } from './endpoint.ts';
-export { OperationFailed, OperationHandle } from './operation-handle.ts';
+export { OperationFailed, OperationHandle, ReplicationHandle } from './operation-handle.ts';
 
 export interface ConnectOptions {
   /** Of the Temporal server's frontend. */
@@ -235,6 +236,30 @@ export class EstateClient {
     by?: string | undefined;
   }): Promise<OperationHandle> {
     return this.#start('verifyService', workflowIds.verifyService(this.name, input.service), input);
+  }
+
+  /**
+   * Keeps the sides of a service in step, as the estate file wishes or as it is asked here, until it is cancelled. Joins the run
+   * that does so already. `lag()` of the handle tells how far behind each direction is.
+   */
+  async replicate(input: {
+    service: string;
+    mode?: 'active-active' | 'active-passive' | undefined;
+    /** The provider whose side takes the writes, or stands against all others. */
+    source?: string | undefined;
+    conflict_resolution?: 'last-write-wins' | 'source-wins' | 'keep-both' | undefined;
+    max_deletes?: number | undefined;
+    topology?: 'mesh' | 'ring' | undefined;
+    by?: string | undefined;
+  }): Promise<ReplicationHandle> {
+    const id = workflowIds.replicateService(this.name, input.service);
+    const started = await this.#start('replicateService', id, input);
+    return new ReplicationHandle(this.temporal.workflow.getHandle(id), started.joined);
+  }
+
+  /** The run that keeps the sides of a service in step, whether there is one or not. */
+  replication(service: string): ReplicationHandle {
+    return new ReplicationHandle(this.temporal.workflow.getHandle(workflowIds.replicateService(this.name, service)));
   }
 
   /** Looks at every cloud and every record: what is the matter, and what to do. Changes nothing in the clouds. */

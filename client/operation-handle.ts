@@ -12,6 +12,7 @@ import {
 import type { RecordedDecision } from '../model/decisions.ts';
 import type { EstatePlan, OperationResult } from '../model/operations.ts';
 import type { AuditEntry, Progress } from '../model/progress.ts';
+import type { ReplicationLag } from '../model/replicate.ts';
 import { type Signed, signedText } from '../model/signature.ts';
 
 /** How an operation ended that did not succeed: the error type of the contract, and what was undone. */
@@ -190,5 +191,19 @@ export class OperationHandle {
     const [waiting] = (await this.progress()).waitingFor;
     if (!waiting) throw new OperationFailed('InvalidInput', 'The run waits for nobody.', this.workflowId);
     return this.decide({ ...given, question: waiting.question, answer });
+  }
+}
+
+/** A run that keeps the sides of a service in step. */
+export class ReplicationHandle extends OperationHandle {
+  readonly #run: WorkflowHandle;
+
+  constructor(handle: WorkflowHandle, joined = false) {
+    super(handle, joined);
+    this.#run = handle;
+  }
+
+  lag(): Promise<ReplicationLag> {
+    return this.#run.query<ReplicationLag>('lag');
   }
 }

@@ -12,6 +12,9 @@ interface Found {
 const operations =
   '("deployEstate", "deployService", "migrateService", "removeService", "recoverService", "steerService", "rebuildEstate")';
 
+/** Runs for as long as it is not told to stop: it is meant only where nothing else is. */
+const standing = '("replicateService")';
+
 /** `ended`: where nothing runs, the last run that did is meant. */
 export async function findRun(
   session: Session,
@@ -25,7 +28,10 @@ export async function findRun(
     if (holder) return estate.handle(holder.workflowId);
   }
   const running = await runs(session, 'ExecutionStatus = "Running"');
-  const matching = running.filter((one) => id === undefined || one.service === id || one.workflowId === id);
+  const isMeant = (one: Found) => id === undefined || one.service === id || one.workflowId === id;
+  const matching = running.filter(isMeant);
+  if (matching.length === 0)
+    matching.push(...(await runs(session, 'ExecutionStatus = "Running"', standing)).filter(isMeant));
   const meant = matching.length > 1 ? await onlyWaiting(session, matching) : matching;
   const [one, ...others] = meant;
   if (one && others.length === 0) return estate.handle(one.workflowId);
@@ -58,8 +64,8 @@ const ambiguous = (what: string, found: readonly Found[]): Exit =>
   );
 
 /** Operations of the estate, the latest first. Children are reached through the run that started them. */
-async function runs({ estate }: Session, which: string): Promise<Found[]> {
-  const query = `${which} AND Estate = "${quoted(estate.name)}" AND WorkflowType IN ${operations}`;
+async function runs({ estate }: Session, which: string, types = operations): Promise<Found[]> {
+  const query = `${which} AND Estate = "${quoted(estate.name)}" AND WorkflowType IN ${types}`;
   const found: Found[] = [];
   for await (const { workflowId, searchAttributes, parentExecution } of estate.temporal.workflow.list({ query })) {
     if (!parentExecution) found.push({ workflowId, service: searchAttributes.ServiceName?.[0] });

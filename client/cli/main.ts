@@ -11,6 +11,7 @@ import { plan } from './commands/plan.ts';
 import { codecServer, local, worker } from './commands/programs.ts';
 import { recover } from './commands/recover.ts';
 import { remove } from './commands/remove.ts';
+import { replicate } from './commands/replicate.ts';
 import { costs, status } from './commands/status.ts';
 import { traffic } from './commands/traffic.ts';
 import { verify } from './commands/verify.ts';
@@ -40,6 +41,7 @@ for (const command of [
   status,
   costs,
   migrate,
+  replicate,
   traffic,
   approve,
   reject,

@@ -13,6 +13,7 @@ import type {
 import { sumUsd } from '../../model/prices.ts';
 import { confirmCommand } from '../../model/rebuild.ts';
 import type { EstateRecord, ServiceSummary } from '../../model/record.ts';
+import type { ReplicationLag } from '../../model/replicate.ts';
 import { printable } from '../../model/text.ts';
 import { shownTargets } from '../../model/traffic.ts';
 import { columns, type Row, usd } from './columns.ts';
@@ -32,12 +33,14 @@ function statusRows({
   placements,
   operation,
   waitingFor,
+  replication,
   retained,
   orphans,
 }: ServiceSummary): Row[] {
   const notes = [
     ...(operation ? [`${operation.operation} runs: npx multi-cloud watch ${operation.workflowId}`] : []),
     ...(waitingFor ? [`waits: ${waitingFor}`] : []),
+    ...(replication ? [replicationText(replication)] : []),
     ...(status === 'interrupted' ? [`a run ended in the middle: npx multi-cloud recover ${service}`] : []),
     ...orphans.map(({ provider, kind, name, reason }) => `left behind: ${provider} ${kind} ${name} (${reason})`),
     ...(orphans.length > 0 && !operation ? [`remove what is left: npx multi-cloud recover ${service}`] : []),
@@ -55,6 +58,24 @@ function statusRows({
     })),
   ];
 }
+
+const replicationText = ({ workflowId, lagSeconds, waitingFor }: NonNullable<ServiceSummary['replication']>): string =>
+  waitingFor
+    ? `replication stands still: ${waitingFor} (npx multi-cloud watch ${workflowId})`
+    : `sides in step within ${lagSeconds} s`;
+
+/** How far behind each direction is. */
+export const lagText = ({ directions, failures, problem }: ReplicationLag): string =>
+  [
+    columns(
+      ['direction', 'lag s', 'behind', 'applied', 'conflicts', 'errors', 'last applied'],
+      directions.map(({ from, to, seconds, behind, applied, conflicts, errors, lastAppliedAt, held }) => ({
+        cells: [`${from} > ${to}${held ? ' (held)' : ''}`, seconds, behind, applied, conflicts, errors, lastAppliedAt],
+      })),
+    ),
+    ...(failures > 0 ? [`${failures} pumps have failed`] : []),
+    ...(problem ? [printable(problem)] : []),
+  ].join('\n');
 
 /** `aws`, `gcp (target)`, `aws (retained until 2026-01-31)`. */
 const roleText = ({ provider, role, removeAt }: ServiceSummary['placements'][number]): string =>

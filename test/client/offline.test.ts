@@ -13,6 +13,7 @@ import { plan } from '../../client/cli/commands/plan.ts';
 import * as programs from '../../client/cli/commands/programs.ts';
 import { recover } from '../../client/cli/commands/recover.ts';
 import { remove } from '../../client/cli/commands/remove.ts';
+import { replicate } from '../../client/cli/commands/replicate.ts';
 import * as status from '../../client/cli/commands/status.ts';
 import { traffic } from '../../client/cli/commands/traffic.ts';
 import { verify } from '../../client/cli/commands/verify.ts';
@@ -34,7 +35,7 @@ test('every command has a help with an example, and the help of all lists them',
     ...Object.values(programs),
     ...Object.values(status),
   ]
-    .concat([plan, deploy, devices, remove, recover, verify, doctor, migrate, permissions, traffic])
+    .concat([plan, deploy, devices, remove, recover, verify, doctor, migrate, permissions, replicate, traffic])
     .map((make) => make());
   const { code, out, err } = await multiCloud(['--help']);
   expect([code, err]).toEqual([0, '']);
