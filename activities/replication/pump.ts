@@ -173,7 +173,10 @@ export class Pump {
         while (this.#isFull && !this.#ends) await Promise.race([...this.#turns.values()].map(({ done }) => done));
         if (this.#ends) return;
         const notices = await ask({ gate: this.#gate }, store, 'receive changes', store.store.id, () =>
-          feed.receive(waitMs, signal),
+          feed.receive(waitMs, signal).catch((error: unknown) => {
+            if (this.#hearing.signal.aborted) return [];
+            throw error;
+          }),
         );
         for (const { changes, receipt } of notices) {
           const turns = changes.map((change) => this.#tell(store.name, change));
@@ -184,7 +187,6 @@ export class Pump {
         }
       }
     } catch (error) {
-      if (this.#hearing.signal.aborted) return;
       if (error instanceof CloudError && withoutFeed.includes(error.kind)) this.unheard[store.name] = error.message;
       else this.#fail(error);
     }

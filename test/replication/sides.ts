@@ -138,6 +138,22 @@ export class Sides {
     }
   }
 
+  /** From each write on one side until its copy on the other, by the clouds' clocks, ms; seconds where a cloud shows no more. */
+  async lags(from: Cloud, to: Cloud): Promise<number[]> {
+    const [here, there] = await Promise.all([from, to].map(async (name) => storeOf(this.at(name))));
+    const all: number[] = [];
+    for (let token: string | undefined; here && there; ) {
+      const page = await there.page({ after: '', token }, signal);
+      for (const { key, modified, attributes } of page.objects) {
+        const made = /^1 (\d+)/.exec(attributes?.metadata.multicloudchange ?? '')?.[1];
+        if (made && key) all.push(Date.parse(modified) - Number(made));
+      }
+      if (page.next === undefined) break;
+      token = page.next;
+    }
+    return all;
+  }
+
   /** Writes that are gone though nobody who knew them has replaced them, and that no log has. */
   async silentlyLost(): Promise<string[]> {
     const logged = new Set<string>();
