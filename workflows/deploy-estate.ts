@@ -1,5 +1,6 @@
 /** `deployEstate`: brings the whole estate to what its file says. Adds what is missing and repairs drift; never moves or removes. */
 import * as wf from '@temporalio/workflow';
+import type { Estate } from '../model/estate.ts';
 import {
   changesAnything,
   DeployEstateInput,
@@ -8,6 +9,7 @@ import {
   type PlannedService,
   workflowIds,
 } from '../model/operations.ts';
+import { objectTypes } from '../model/service.ts';
 import { control, failure } from './calls.ts';
 import { approveWhereAsked, deployService } from './deploy-service.ts';
 import { settleAll } from './graph.ts';
@@ -65,11 +67,28 @@ export async function deployEstate(raw: unknown): Promise<OperationResult> {
         replicationUsd: planned.plan.cost.replicationUsd,
       },
     });
+    await startReplications(op, planned, estate);
     // What is applied now is kept wherever something runs, although nothing there has changed.
     if (changed)
       op.recordsIn(planned.services.flatMap(({ placements }) => placements.map(({ placement }) => placement)));
     return op.result('done');
   });
+}
+
+/** What the file wishes to be kept in step begins as soon as it is on two clouds; where it runs already it goes on. */
+async function startReplications(
+  op: Operation,
+  planned: Awaited<ReturnType<typeof planServices>>,
+  { services }: Pick<Estate, 'services'>,
+): Promise<void> {
+  if (!wf.patched('replication-wishes')) return;
+  const wished = planned.services
+    .filter(({ service, placements }) => {
+      const wish = services[service];
+      return wish?.replication && objectTypes.includes(wish.type) && placements.length > 1;
+    })
+    .map(({ service }) => service);
+  if (wished.length > 0) await control.startReplications({ estate: op.estate, services: wished });
 }
 
 /** Takes the locks of the services that will change, in name order and before any effect; leaves alone what another run holds. */

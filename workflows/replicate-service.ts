@@ -3,7 +3,7 @@ import * as wf from '@temporalio/workflow';
 import type { Activities, WatchActivities } from '../activities/index.ts';
 import { brakeWindowMs } from '../model/brake.ts';
 import { durationMs } from '../model/duration.ts';
-import type { Estate } from '../model/estate.ts';
+import type { Service } from '../model/estate.ts';
 import { describeHolder } from '../model/lock.ts';
 import { type OperationResult, watchQueue } from '../model/operations.ts';
 import type { OperationKind, RecordedPlacement, ServiceRecord } from '../model/record.ts';
@@ -62,7 +62,8 @@ export async function replicateService(raw: unknown): Promise<OperationResult> {
     const { estate, approvals } = await control.loadEstate({ estate: input.estate });
     op.decisions.obey(approvals);
     op.about(estate.name, input.service, estate.services[input.service]?.type);
-    const wish = wishOf(estate, input);
+    const applied = await control.readApplied({ estate: estate.name });
+    const wish = wishOf(applied?.services[input.service] ?? estate.services[input.service], input);
     const { uid, controller } = await control.openEstate({ estate: estate.name });
     const owner = { estate: estate.name, service: input.service, uid, controller };
     if (!input.carried) op.board.record(input.by || 'unnamed', 'keep in step', input.service);
@@ -72,9 +73,8 @@ export async function replicateService(raw: unknown): Promise<OperationResult> {
 }
 
 /** What the estate file wishes, but for what this run is asked otherwise. */
-function wishOf(estate: Estate, input: ReplicateServiceInput): Replication {
+function wishOf(known: Service | undefined, input: ReplicateServiceInput): Replication {
   const { service, mode, source, conflict_resolution, max_deletes } = input;
-  const known = estate.services[service];
   if (!known) throw failure('ServiceNotFound', `The estate file has no service ${service}.`);
   if (!objectTypes.includes(known.type))
     throw failure(
@@ -175,8 +175,7 @@ class Replicating {
         await this.#pump();
         const { continueAsNewSuggested } = wf.workflowInfo();
         const full = continueAsNewSuggested || (this.#pumps >= this.#input.rotate && !this.#asking);
-        if (full && !gate.isClosed)
-          await this.#goOn();
+        if (full && !gate.isClosed) await this.#goOn();
       }
       await this.#closeFeeds(() => true);
     } finally {

@@ -23,6 +23,8 @@ import { lookAt, type SideStore } from './stores.ts';
 const mostOpen = 400;
 /** A feed that has nothing to tell is asked again after so long at the most. */
 const waitMs = 5000;
+/** Calls at once that ask a feed which has much to tell: some give ten notices at a time. */
+const receivers = 4;
 /** Without a feed, or the right to read it, there are comparisons. */
 const withoutFeed = ['NotFound', 'PermissionDenied'];
 /** A key that kept changing, or that the brake holds, is left to the next comparison after so many turns. */
@@ -118,7 +120,10 @@ export class Pump {
 
   /** Until then, or until it cannot go on; ends when nothing is under way any more, and all of it is in the books. */
   async run(until: number): Promise<void> {
-    const following = [...this.#sides.values()].map((side) => this.#follow(side));
+    const following = [...this.#sides.values()].flatMap((side) => {
+      const heard = { at: 0 };
+      return Array.from({ length: receivers }, (_, at) => this.#follow(side, heard, at > 0));
+    });
     try {
       do {
         const next = Date.now() + this.#options.compareMs;
@@ -165,19 +170,25 @@ export class Pump {
 
   // What clouds tell.
 
-  async #follow({ store, feed }: PumpSide): Promise<void> {
+  /** `helps`: asks only as long as there is something to hear. */
+  async #follow({ store, feed }: PumpSide, heard: { at: number }, helps: boolean): Promise<void> {
     const signal = AbortSignal.any([this.#signal, this.#hearing.signal]);
     if (!feed || !this.#lanes.some(({ edge }) => edge.from === store.name || edge.to === store.name)) return;
     try {
       while (!this.#ends) {
         while (this.#isFull && !this.#ends) await Promise.race([...this.#turns.values()].map(({ done }) => done));
         if (this.#ends) return;
+        if (helps && Date.now() - heard.at > 1000) {
+          await pause(50);
+          continue;
+        }
         const notices = await ask({ gate: this.#gate }, store, 'receive changes', store.store.id, () =>
           feed.receive(waitMs, signal).catch((error: unknown) => {
             if (this.#hearing.signal.aborted) return [];
             throw error;
           }),
         );
+        if (notices.length > 0) heard.at = Date.now();
         for (const { changes, receipt } of notices) {
           const turns = changes.map((change) => this.#tell(store.name, change));
           Promise.all(turns).then(

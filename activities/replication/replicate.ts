@@ -75,6 +75,9 @@ export function createReplicateActivities({
         directions: pump?.lag ?? [],
         inStepAt: pump?.inStepAt ?? '',
       });
+      const context = Context.current();
+      // Only who beats hears that it is to stop.
+      const beat = setInterval(() => context.heartbeat(told()), 1000);
       return atEach(
         names,
         async (providers, signal) => {
@@ -135,9 +138,6 @@ export function createReplicateActivities({
           }
           try {
             await running.run(Date.now() + input.forMs);
-          } catch (error) {
-            if (error instanceof Superseded) throw ApplicationFailure.nonRetryable(error.message, 'Superseded');
-            throw error;
           } finally {
             ended.abort();
             await Promise.all(watching);
@@ -147,10 +147,12 @@ export function createReplicateActivities({
           return { ...told(), held: running.held, away, clamped, unheard };
         },
         told,
-      ).catch((error: unknown) => {
-        if (error instanceof Superseded) throw ApplicationFailure.nonRetryable(error.message, 'Superseded');
-        throw error;
-      });
+      )
+        .catch((error: unknown) => {
+          if (error instanceof Superseded) throw ApplicationFailure.nonRetryable(error.message, 'Superseded');
+          throw error;
+        })
+        .finally(() => clearInterval(beat));
     },
   };
 }

@@ -4,7 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Client, Connection } from '@temporalio/client';
+import { Client, Connection, isGrpcServiceError } from '@temporalio/client';
 import {
   bundleWorkflowCode,
   DefaultLogger,
@@ -151,10 +151,16 @@ export async function ownWorker(
 }
 
 export async function createNamespace(connection: Connection, namespace: string): Promise<void> {
-  await connection.workflowService.registerNamespace({
-    namespace,
-    workflowExecutionRetentionPeriod: { seconds: 86_400 as never },
-  });
+  try {
+    await connection.workflowService.registerNamespace({
+      namespace,
+      workflowExecutionRetentionPeriod: { seconds: 86_400 as never },
+    });
+  } catch (error) {
+    // Of a worker that was there before.
+    if (isGrpcServiceError(error) && error.code === 6) return;
+    throw error;
+  }
   const types = { KEYWORD: 2, KEYWORD_LIST: 7, DOUBLE: 4, BOOL: 5 } as Record<string, number>;
   const wanted = Object.fromEntries(Object.values(searchAttributes).map(({ name, type }) => [name, types[type] ?? 2]));
   for (let attempt = 0; ; attempt++) {

@@ -24,6 +24,7 @@ import { Resource } from '../../activities/providers/provision.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
 import { createFollowActivities } from '../../activities/replication/follow.ts';
 import { createTelemetryActivities } from '../../activities/telemetry/follow.ts';
+import { createReplicateActivities } from '../../activities/replication/replicate.ts';
 import { createBalancerActivities } from '../../activities/traffic/weights.ts';
 import { createTransferActivities } from '../../activities/transfer/activities.ts';
 import { loadPermissions, loadSheets } from '../../config/load.ts';
@@ -89,6 +90,7 @@ const types = Object.keys({
   ...transfers,
   ...createFollowActivities({ ...dependencies, ...transfers }),
   ...createTelemetryActivities(dependencies),
+  ...createReplicateActivities(dependencies),
   ...createDeviceActivities(dependencies),
   ...createWaveActivities(dependencies),
   ...createSenderActivities({ ...dependencies, key: '' }),
@@ -100,6 +102,7 @@ const elsewhere = {
   'test/e2e/rehearse': ['copySample'],
   'test/e2e/verify': ['repairTransfer'],
   'test/telemetry/pump': ['ensureTelemetryFollower', 'followTelemetry', 'removeTelemetryFollower'],
+  'test/e2e/replicate': ['awaitRecord', 'noteReplication', 'replicateSides', 'startReplications'],
   'test/e2e/devices': ['censusDevices', 'copyDevices', 'diffDevices', 'readDevices', 'removeCopiedDevices'],
   'test/e2e/migrate-fleet': ['selectDevices', 'planWave', 'judgeWave', 'sendRedirects'],
 };

@@ -15,8 +15,8 @@ async function inLanes(count: number, act: (at: number) => Promise<void>): Promi
 const lastCall = async (): Promise<number> => (await calls()).at(-1)?.id ?? 0;
 
 describe.each([
-  { names: ['aws', 'gcp'] as Cloud[], topology: 'mesh' as const, changes: 600, keys: 40 },
-  { names: ['aws', 'gcp', 'azure'] as Cloud[], topology: 'ring' as const, changes: 600, keys: 40 },
+  { names: ['aws', 'gcp'] as Cloud[], topology: 'mesh' as const, changes: 400, keys: 30 },
+  { names: ['aws', 'gcp', 'azure'] as Cloud[], topology: 'ring' as const, changes: 300, keys: 30 },
 ])('$names.length writers, connected as a $topology', ({ names, topology, changes, keys }) => {
   let sides: Sides;
   beforeAll(async () => {

@@ -126,6 +126,12 @@ export class Sides {
   async equal(withinMs: number): Promise<number> {
     const began = Date.now();
     for (;;) {
+      // Names first: they cost one call.
+      const names = await Promise.all(this.names.map((name) => this.#keys(name)));
+      if (new Set(names).size > 1 && Date.now() - began <= withinMs) {
+        await new Promise((wake) => setTimeout(wake, 100));
+        continue;
+      }
       const [first = new Map(), ...others] = await Promise.all(this.names.map((name) => this.content(name)));
       const differing = others.flatMap((other, at) =>
         [...new Set([...first.keys(), ...other.keys()])]
@@ -134,7 +140,18 @@ export class Sides {
       );
       if (differing.length === 0) return Date.now() - began;
       if (Date.now() - began > withinMs) throw new Error(`the sides differ: ${differing.slice(0, 5).join('; ')}`);
-      await new Promise((wake) => setTimeout(wake, 100));
+      await new Promise((wake) => setTimeout(wake, 300));
+    }
+  }
+
+  async #keys(name: Cloud): Promise<string> {
+    const store = await storeOf(this.at(name));
+    const keys: string[] = [];
+    for (let token: string | undefined; ; ) {
+      const page = await store.page({ after: '', token }, signal);
+      keys.push(...page.objects.map(({ key }) => key));
+      if (page.next === undefined) return keys.sort().join('\n');
+      token = page.next;
     }
   }
 

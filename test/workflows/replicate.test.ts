@@ -83,6 +83,7 @@ class World {
 
   readonly registry = {
     openEstate: async () => ({ uid: '0'.repeat(32), controller: 'test' }),
+    readApplied: async () => undefined,
     readServices: async () => ({ firmware: this.record }),
     noteReplication: async ({ replication }: { replication: unknown }) => void this.noted.push(replication),
     awaitRecord: async ({ known }: { known: string }) => {
