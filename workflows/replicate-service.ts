@@ -118,6 +118,8 @@ class Replicating {
   /** Whether what the present pump was told no longer holds. */
   #stale = true;
   #asking = false;
+  /** For what it stands aside. */
+  #aside = '';
   #seen = '';
   /** Of the pumps that have ended, and of the present one as it has told. */
   #before: DirectionLag[];
@@ -177,6 +179,7 @@ class Replicating {
         const full = continueAsNewSuggested || (this.#pumps >= this.#input.rotate && !this.#asking);
         if (full && !gate.isClosed) await this.#goOn();
       }
+      this.#op.gate.openAll();
       await this.#closeFeeds(() => true);
     } finally {
       beside.cancel();
@@ -216,8 +219,9 @@ class Replicating {
 
   async #situation(): Promise<void> {
     const { estate, service } = this.#owner;
-    const { [service]: record } = await control.readServices({ estate });
+    // Before it is read: what changes meanwhile is looked at again.
     this.#stale = false;
+    const { [service]: record } = await control.readServices({ estate });
     this.#standAside(record);
     const current = (record?.placements ?? []).filter(
       ({ role, type }) => role === 'current' && objectTypes.includes(type),
@@ -228,7 +232,6 @@ class Replicating {
     this.#op.recordsIn(this.#sides.map((one) => placementOf(this.#owner, one)));
     if (this.#sides.length < 2 && !this.#gone)
       this.#problem = `${service} is on ${this.#sides.length} clouds; two are needed`;
-    await this.#closeFeeds((mark) => !this.#sides.some((one) => markOf(one) === mark));
   }
 
   #standAside(record: ServiceRecord | undefined): void {
@@ -238,8 +241,12 @@ class Replicating {
     if (aside) {
       const text = `stands aside for ${describeHolder(holder)}`;
       gate.close('operation', text);
-      board.record('run', text, this.#owner.service);
-    } else gate.open('operation');
+      if (this.#aside !== text) board.record('run', text, this.#owner.service);
+      this.#aside = text;
+    } else {
+      gate.open('operation');
+      this.#aside = '';
+    }
   }
 
   // Feeds.
@@ -280,6 +287,7 @@ class Replicating {
   async #pump(): Promise<void> {
     const { board, gate } = this.#op;
     const { service } = this.#owner;
+    await this.#closeFeeds((mark) => !this.#sides.some((one) => markOf(one) === mark));
     const feeds = await this.#feedsOf();
     if (gate.isClosed || this.#stale) return;
     // Later than that of any earlier run of the same name as well.
