@@ -69,6 +69,24 @@ function newBatch(): Batch {
   };
 }
 
+/** Short, and the same for the same change: there are millions. */
+const textOf = ({ stamp, seen }: Change): string =>
+  [
+    stamp.time,
+    stamp.origin,
+    stamp.sequence,
+    ...Object.keys(seen)
+      .sort()
+      .flatMap((side) => [side, seen[side]]),
+  ].join(' ');
+
+function changeOf(text: string): Change {
+  const [time, origin = '', sequence = '', ...vector] = text.split(' ');
+  const seen: Change['seen'] = {};
+  for (let at = 0; at < vector.length; at += 2) seen[vector[at] ?? ''] = Number(vector[at + 1]);
+  return { stamp: { time: Number(time), origin, sequence }, seen };
+}
+
 const asRow = ({ state, announced }: Entry, shown: number, text: (change: Change) => string): Row =>
   state.kind === 'object' && announced.length === 0
     ? { version: state.version, text: text(state.change), shown }
@@ -77,7 +95,7 @@ const asRow = ({ state, announced }: Entry, shown: number, text: (change: Change
 const entryOf = ({ version, text }: Row): Entry =>
   version === undefined
     ? (JSON.parse(text) as Entry)
-    : { state: { kind: 'object', version, change: JSON.parse(text) as Change }, announced: [] };
+    : { state: { kind: 'object', version, change: changeOf(text) }, announced: [] };
 
 export class Book {
   readonly side: string;
@@ -171,7 +189,7 @@ export class Book {
   #put(key: string, entry: Entry): void {
     const before = this.#rows.get(key);
     this.#objects += (entry.state.kind === 'object' ? 1 : 0) - (before && isObject(before) ? 1 : 0);
-    const text = (change: Change) => this.#shared(key, JSON.stringify(change));
+    const text = (change: Change) => this.#shared(key, textOf(change));
     this.#rows.set(key, asRow(entry, before?.shown ?? 0, text));
   }
 

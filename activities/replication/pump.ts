@@ -4,7 +4,7 @@
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { brakeLimit } from '../../model/brake.ts';
-import { type ConflictRule, type ConflictRuleName, conflictRule } from '../../model/conflict.ts';
+import { type ConflictRule, type ConflictRuleName, conflictRule, isSame } from '../../model/conflict.ts';
 import { ConflictLine, conflictKeys } from '../../model/conflict-log.ts';
 import { writeCopyStamp } from '../../model/copy-stamp.ts';
 import { CloudError } from '../../model/errors.ts';
@@ -288,7 +288,7 @@ export class Pump {
       const [here, there] = [source?.state(key), target?.state(key)];
       if (!here || here.kind === 'nothing') return false;
       if (!there || there.kind === 'nothing') return here.kind === 'object';
-      return JSON.stringify(here.change) !== JSON.stringify(there.change);
+      return !isSame(here.change, there.change);
     });
   }
 
