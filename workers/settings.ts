@@ -1,6 +1,7 @@
 /** What a worker is told when it starts: one JSON file, named by `MULTI_CLOUD_SETTINGS` or `--settings`. Nothing of it comes from a workflow's input. */
 import { readFileSync } from 'node:fs';
 import { z } from 'zod';
+import { SmtpSettings } from '../activities/notify/mail.ts';
 import { TemporalSettings } from '../temporal/connection.ts';
 
 export const WorkerSettings = z.strictObject({
@@ -46,6 +47,13 @@ export const WorkerSettings = z.strictObject({
     .prefault({}),
   /** How long the records buckets keep the audit trail and the records, days. */
   recordsDays: z.number().int().min(1).default(400),
+  /** The mail server that alerts go through, with the sender's address; without it channels of type `email` are not told. */
+  smtp: SmtpSettings.optional(),
+  /** `host:port` on which metrics are served in the format of Prometheus; without it they are not. */
+  metricsAddress: z
+    .string()
+    .regex(/^[^\s:]+:[0-9]{1,5}$/, 'must be host:port')
+    .optional(),
   /** Address of the Temporal UI, printed with links to runs. */
   ui: z.string().optional(),
 });

@@ -17,6 +17,16 @@ export const control = wf.proxyActivities<Activities>({
   retry: { maximumInterval: '15s' },
 });
 
+/** Messages to a channel. One that is away, or refuses, is tried again until somebody has mended it. */
+export const notify = (summary: string): Activities =>
+  wf.proxyActivities<Activities>({
+    startToCloseTimeout: '1m',
+    scheduleToCloseTimeout: '6h',
+    cancellationType: wf.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    retry: { initialInterval: '1s', maximumInterval: '1m' },
+    summary,
+  });
+
 /** Calls to a load balancer. One that does not answer for longer than these attempts holds the run. */
 export const balancer = (summary: string): Activities =>
   wf.proxyActivities<Activities>({
