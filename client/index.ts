@@ -16,6 +16,7 @@ import {
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
 } from '@temporalio/client';
+import type { ConflictPage } from '../model/conflict-view.ts';
 import {
   type AuditVerdict,
   type CheckDevicesInput,
@@ -29,6 +30,7 @@ import { type EstateRecord, type ServiceRecord, ServiceSummary } from '../model/
 import type { Wave } from '../model/wave-settings.ts';
 import { OperationHandle, ReplicationHandle } from './operation-handle.ts';
 
+export type { Conflict, ConflictPage, RestoreResult } from '../model/conflict-view.ts';
 export type { Endpoint, EndpointRecord } from '../model/endpoint-record.ts';
 export type {
   AuditVerdict,
@@ -236,6 +238,31 @@ export class EstateClient {
     by?: string | undefined;
   }): Promise<OperationHandle> {
     return this.#start('verifyService', workflowIds.verifyService(this.name, input.service), input);
+  }
+
+  /** A page of what has lost conflicts in the last week, or since then; `after`: what the page before gave as `next`. */
+  async conflicts(input: {
+    service: string;
+    /** ISO time. */
+    since?: string | undefined;
+    after?: string | undefined;
+  }): Promise<ConflictPage> {
+    const id = workflowIds.checkConflicts(this.name, input.service, randomBytes(4).toString('hex'));
+    return (await this.#start('checkConflicts', id, input)).outcome<ConflictPage>();
+  }
+
+  /**
+   * Writes what has lost a conflict back, as a user's change of now: on the side that it was lost on, or on `to`, under its own
+   * key, or as another. `(await handle.outcome<RestoreResult>()).restored` says where it is.
+   */
+  restoreConflict(input: {
+    service: string;
+    id: string;
+    to?: string | undefined;
+    as?: string | undefined;
+    by?: string | undefined;
+  }): Promise<OperationHandle> {
+    return this.#start('restoreConflict', workflowIds.restoreConflict(this.name, input.service, input.id), input);
   }
 
   /**

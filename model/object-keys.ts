@@ -20,6 +20,12 @@ export function compareKeys(a: string, b: string): number {
  */
 export const isBeyond = (key: string, end: string): boolean => end !== '' && key > end && compareKeys(key, end) > 0;
 
+/** What stands under a key in several listings, in their order. */
+export interface Row<T> {
+  key: string;
+  at: (T | undefined)[];
+}
+
 /** What stands under a key in two listings. */
 export interface Pair<T> {
   key: string;
@@ -28,26 +34,37 @@ export interface Pair<T> {
 }
 
 /**
- * Two listings side by side, in constant memory. Both in UTF-8 order, each key comes once; where a listing is not, what
- * belongs together may come as two halves, so that whoever acts on a half looks again first.
+ * Listings side by side, in constant memory. All in UTF-8 order, each key comes once; where a listing is not, what belongs
+ * together may come in pieces, so that whoever acts on a piece looks again first.
  */
+export async function* mergeAll<T extends { key: string }>(
+  listings: readonly AsyncIterable<T>[],
+): AsyncGenerator<Row<T>> {
+  const open = listings.map((listing) => listing[Symbol.asyncIterator]());
+  try {
+    const heads = await Promise.all(open.map((one) => one.next()));
+    for (;;) {
+      let key: string | undefined;
+      for (const head of heads)
+        if (!head.done && (key === undefined || compareKeys(head.value.key, key) < 0)) key = head.value.key;
+      if (key === undefined) return;
+      const at = heads.map((head) => (!head.done && head.value.key === key ? head.value : undefined));
+      yield { key, at };
+      await Promise.all(
+        at.map(async (taken, side) => {
+          const next = taken && (await open[side]?.next());
+          if (next) heads[side] = next;
+        }),
+      );
+    }
+  } finally {
+    await Promise.all(open.map((one) => one.return?.()));
+  }
+}
+
 export async function* mergeListings<T extends { key: string }>(
   source: AsyncIterable<T>,
   target: AsyncIterable<T>,
 ): AsyncGenerator<Pair<T>> {
-  const [left, right] = [source[Symbol.asyncIterator](), target[Symbol.asyncIterator]()];
-  try {
-    let [a, b] = await Promise.all([left.next(), right.next()]);
-    while (!a.done || !b.done) {
-      const order = a.done ? 1 : b.done ? -1 : compareKeys(a.value.key, b.value.key);
-      const one = order <= 0 && !a.done ? a.value : undefined;
-      const other = order >= 0 && !b.done ? b.value : undefined;
-      yield { key: (one ?? other)?.key ?? '', source: one, target: other };
-      if (one && other) [a, b] = await Promise.all([left.next(), right.next()]);
-      else if (one) a = await left.next();
-      else b = await right.next();
-    }
-  } finally {
-    await Promise.all([left.return?.(), right.return?.()]);
-  }
+  for await (const { key, at } of mergeAll([source, target])) yield { key, source: at[0], target: at[1] };
 }

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import type { Reverted } from './applied.ts';
 import type { Verdict } from './audit.ts';
+import type { ConflictRuleName } from './conflict.ts';
 import { Duration } from './duration.ts';
 import type { EndpointRecord, EndpointZone } from './endpoint-record.ts';
 import type { EstateCost } from './estate-cost.ts';
@@ -286,6 +287,8 @@ export const workflowIds = {
   rebuildEstate: (estate: string) => `rebuild/${estate}`,
   cloudEstate: (estate: string) => `estate/${estate}`,
   cloudService: (estate: string, service: string) => `service/${estate}/${service}`,
+  checkConflicts: (estate: string, service: string, id: string) => `conflicts/${estate}/${service}-${id}`,
+  restoreConflict: (estate: string, service: string, id: string) => `restore/${estate}/${service}/${id}`,
   verifyService: (estate: string, service: string) => `verify/${estate}/${service}`,
   planEstate: (estate: string, id: string) => `plan/${estate}-${id}`,
 } as const;
@@ -382,6 +385,8 @@ export interface Comparison {
 export interface Verified {
   /** The provider whose placement counts. */
   from: string;
+  /** Where all sides are written: it tells for each key what counts, and `from` is the first of them. */
+  rule?: ConflictRuleName | undefined;
   /** Empty where there is nothing to compare it with. */
   comparisons: Comparison[];
   /** Whether nothing differs, or nothing does any more. */

@@ -44,6 +44,8 @@ export const Replication = z.strictObject({
   partition: Duration.default('24h'),
   /** How long it is remembered that a key was deleted. */
   tombstones: Duration.default('7d'),
+  /** How often all sides are compared with each other. */
+  verify_every: Duration.describe('a duration such as 6h, 24h, 7d; left out: 24h').optional(),
   transformations: z.array(Transformation).max(20).describe('list of at most 20 transformations').default([]),
 });
 

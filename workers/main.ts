@@ -9,12 +9,15 @@ import { createSenderActivities } from '../activities/devices/redirects.ts';
 import { createWaveActivities } from '../activities/devices/waves.ts';
 import { createEstateActivities } from '../activities/estate/load.ts';
 import { createPlacementActivities } from '../activities/estate/place.ts';
+import { createNotifyActivities } from '../activities/notify/activities.ts';
 import { createProviderActivities } from '../activities/providers/activities.ts';
 import { ProviderPool } from '../activities/providers/pool.ts';
 import { createRegistryActivities } from '../activities/registry/registry.ts';
+import { createScheduleActivities } from '../activities/registry/schedules.ts';
 import { createFollowActivities } from '../activities/replication/follow.ts';
 import { createTelemetryActivities } from '../activities/telemetry/follow.ts';
 import { createReplicateActivities, reportsBy } from '../activities/replication/replicate.ts';
+import { createSidesActivities } from '../activities/replication/sides.ts';
 import { createBalancerActivities } from '../activities/traffic/weights.ts';
 import { createTransferActivities } from '../activities/transfer/activities.ts';
 import { loadPermissions, loadSheets } from '../config/load.ts';
@@ -50,7 +53,11 @@ if (values.help) {
 
 const settings = readSettings(values.settings);
 const chosen = values.role ?? [...roles];
-Runtime.install({ logger: new DefaultLogger('WARN') });
+const { metricsAddress: bindAddress } = settings;
+Runtime.install({
+  logger: new DefaultLogger('WARN'),
+  ...(bindAddress !== undefined && { telemetryOptions: { metrics: { prometheus: { bindAddress } } } }),
+});
 
 const { address, namespace, connection: access, apiKeyFile } = temporalAccess(settings.temporal);
 const codecKeys = settings.codecKeys ?? process.env.MULTI_CLOUD_CODEC_KEYS;
@@ -72,6 +79,10 @@ const common = { connection, namespace, ...(dataConverter && { dataConverter }) 
 const { namespaceInfo } = await client.workflowService.describeNamespace({ namespace });
 await checkSearchAttributes(client.connection, namespace);
 
+const secrets = () => ({
+  ...process.env,
+  ...(settings.secretsFile && parseEnv(readFileSync(settings.secretsFile, 'utf8'))),
+});
 const pool = new ProviderPool({
   estateFile: settings.estateFile,
   allowedNames: settings.allowedNames,
@@ -79,10 +90,7 @@ const pool = new ProviderPool({
   brokerTarball: settings.brokerTarball,
   pollMs: settings.pollMs,
   callDeadlineMs: settings.waits.callDeadlineMs,
-  secrets: () => ({
-    ...process.env,
-    ...(settings.secretsFile && parseEnv(readFileSync(settings.secretsFile, 'utf8'))),
-  }),
+  secrets,
 });
 /** The queues of one provider that are served here, by the identity whose calls they are. */
 const queues = {
@@ -109,6 +117,7 @@ if (chosen.includes('control'))
       workflowBundle: await workflowBundle(root, join(root, '.local', 'bundles'), dataConverter?.failureConverterPath),
       activities: {
         ...createRegistryActivities({ client, controller: namespaceInfo?.id ?? '' }),
+        ...createScheduleActivities({ client }),
         ...createEstateActivities({
           estateFile: settings.estateFile,
           allowedNames: settings.allowedNames,
@@ -116,6 +125,12 @@ if (chosen.includes('control'))
         }),
         ...createPlacementActivities({ sheets: loadSheets(settings.sheets) }),
         ...createBalancerActivities({ callDeadlineMs: settings.waits.callDeadlineMs }),
+        ...createNotifyActivities({
+          estateFile: settings.estateFile,
+          allowedNames: settings.allowedNames,
+          smtp: settings.smtp,
+          secrets,
+        }),
       },
     }),
   );
@@ -145,6 +160,8 @@ if (chosen.includes('watch'))
       activities: {
         ...createFollowActivities({ ...providerDependencies, ...transfers }),
         ...createTelemetryActivities(providerDependencies),
+        ...createReplicateActivities({ ...providerDependencies, report: reportsBy(client) }),
+        ...createSidesActivities(providerDependencies),
         ...devices,
         ...createWaveActivities(providerDependencies),
         ...createReplicateActivities({ ...providerDependencies, report: reportsBy(client) }),

@@ -1,4 +1,5 @@
 /** The workflow types of the contract, and nothing else. */
+export { checkConflicts } from './check-conflicts.ts';
 export { checkDevices } from './check-devices.ts';
 export { checkEstate } from './check-estate.ts';
 export { cloudEstate } from './cloud-estate.ts';
@@ -13,6 +14,7 @@ export { recoverService } from './recover-service.ts';
 export { rehearseMigration } from './rehearse-migration.ts';
 export { removeService } from './remove-service.ts';
 export { replicateService } from './replicate-service.ts';
+export { restoreConflict } from './restore-conflict.ts';
 export { steerService } from './steer-service.ts';
 export { verifyAudit } from './verify-audit.ts';
 export { verifyService } from './verify-service.ts';

@@ -13,6 +13,7 @@ import {
   type VerifiedTransfer,
 } from '../model/transfer.ts';
 import { bulk, control, failure } from './calls.ts';
+import { compareReplicated } from './compare-sides.ts';
 import { inLanes } from './graph.ts';
 import { extraText, gigabytes } from './migration-text.ts';
 import { Operation } from './operation.ts';
@@ -37,6 +38,20 @@ export async function verifyService(raw: unknown): Promise<VerifyResult> {
     if (lock && 'attached' in lock) return lock.attached;
 
     const { [service]: record } = await control.readServices({ estate: estate.name });
+    const wish = estate.services[service]?.replication;
+    const sides = (record?.placements ?? []).filter(({ role }) => role === 'current');
+    const replicated = wish && sides.length > 1 && input.from === undefined && wf.patched('sides-compared');
+    if (replicated && objectTypes.includes(sides[0]?.type ?? 'compute')) {
+      const { uid, controller } = await control.openEstate({ estate: estate.name });
+      const owner = { estate: estate.name, service, uid, controller };
+      if (repair) {
+        op.board.record(input.by || 'unnamed', `repair of all sides by ${wish.conflict_resolution}`, service);
+        op.recordsIn(sides.map((one) => placementOf(owner, one)));
+      }
+      const verified = await compareReplicated(op, { owner, sides, wish, repair });
+      op.board.phase(verified.equal ? 'equal' : 'different');
+      return { ...op.result('done'), verified };
+    }
     const { counts, others } = sidesOf(service, record, input);
     const { uid, controller } = await control.openEstate({ estate: estate.name });
     const owner = { estate: estate.name, service, uid, controller };

@@ -126,7 +126,7 @@ const sequenceOf = (sequence = ''): string =>
     : createHash('sha256').update(sequence).digest('hex').slice(0, 32);
 
 /** The change that an object is a copy of: only while its bytes are those that were copied. */
-async function copyOf({ store, receipts }: Side, object: StoredObject) {
+export async function copyOf({ store, receipts }: Side, object: StoredObject) {
   const text = object.attributes?.metadata[stampName];
   const mark = markOf(object);
   if (text === undefined || !mark) return undefined;

@@ -162,8 +162,8 @@ async function compare(verification: Verification, { key, source, target }: Pair
 }
 
 /** Checksums of an object's bytes as they are now, in hex. */
-async function bodySums(
-  { gate, signal }: Pairing,
+export async function bodySums(
+  { gate, signal }: Pick<Pairing, 'gate' | 'signal'>,
   side: End,
   object: StoredObject,
   withSha256: boolean,

@@ -1,5 +1,6 @@
 /** `npx multi-cloud <command>`. */
 import { Command, CommanderError, Option } from 'commander';
+import { conflicts } from './commands/conflicts.ts';
 import { abandon, audit, cancel, pause, resume, retry, undo, watch } from './commands/control.ts';
 import { approve, decide, reject } from './commands/decide.ts';
 import { deploy } from './commands/deploy.ts';
@@ -58,6 +59,7 @@ for (const command of [
   recover,
   devices,
   verify,
+  conflicts,
   doctor,
   permissions,
   worker,

@@ -203,19 +203,21 @@ export function rebuiltText({ uid, services, refused }: Rebuilt, orphans: Operat
 }
 
 /** How placements compare, and what was done about it. */
-export function verifiedText(service: string, { from, comparisons }: Verified): string {
+export function verifiedText(service: string, { from, rule, comparisons }: Verified): string {
   if (comparisons.length === 0) return `${service} is on ${from} alone: there is nothing to compare.`;
-  return comparisons.flatMap((one) => comparisonLines(from, one)).join('\n');
+  const counts = rule === undefined ? from : `what counts by ${rule}`;
+  return comparisons.flatMap((one) => comparisonLines(counts, rule ? from : one.provider, one)).join('\n');
 }
 
-function comparisonLines(from: string, { provider, role, found, repaired }: Comparison): string[] {
+/** `reportsOn`: whose records bucket has the reports. */
+function comparisonLines(from: string, reportsOn: string, { provider, role, found, repaired }: Comparison): string[] {
   const left = (repaired ?? { found }).found;
   const equal = Object.keys(left.different).length === 0;
   const { reports, differentNames, different } = found;
   return [
     `${equal ? pc.green('✔') : pc.red('✘')} ${provider} (${role}) against ${from}: ${found.objects} objects, ${(found.bytes / 1e9).toFixed(3)} GB compared, ${found.same} the same${counted(different)}`,
     ...(differentNames.length > 0 ? [`  such as ${differentNames.map(printable).join(', ')}`] : []),
-    ...reports.map((key) => `  report in the records bucket of ${provider}: ${key}`),
+    ...reports.map((key) => `  report in the records bucket of ${reportsOn}: ${key}`),
     ...(repaired
       ? [
           `  repaired: ${repaired.copied.objects} copied, ${repaired.deleted} deleted, ${repaired.kept} kept because they are only there, ${repaired.failed} failed${repaired.failedNames.length > 0 ? `, such as ${repaired.failedNames.map(printable).join(', ')}` : ''}`,

@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { conflicts } from '../../client/cli/commands/conflicts.ts';
 import * as control from '../../client/cli/commands/control.ts';
 import * as decide from '../../client/cli/commands/decide.ts';
 import { deploy } from '../../client/cli/commands/deploy.ts';
@@ -35,7 +36,20 @@ test('every command has a help with an example, and the help of all lists them',
     ...Object.values(programs),
     ...Object.values(status),
   ]
-    .concat([plan, deploy, devices, remove, recover, verify, doctor, migrate, permissions, replicate, traffic])
+    .concat([
+      plan,
+      deploy,
+      devices,
+      remove,
+      recover,
+      verify,
+      conflicts,
+      doctor,
+      migrate,
+      permissions,
+      replicate,
+      traffic,
+    ])
     .map((make) => make());
   const { code, out, err } = await multiCloud(['--help']);
   expect([code, err]).toEqual([0, '']);

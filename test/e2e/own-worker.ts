@@ -19,12 +19,15 @@ import { createWaveActivities } from '../../activities/devices/waves.ts';
 import { createEstateActivities, type Waits } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import type { BulkActivities } from '../../activities/index.ts';
+import { createNotifyActivities } from '../../activities/notify/activities.ts';
 import { createProviderActivities } from '../../activities/providers/activities.ts';
 import { ProviderPool } from '../../activities/providers/pool.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
+import { createScheduleActivities } from '../../activities/registry/schedules.ts';
 import { createFollowActivities } from '../../activities/replication/follow.ts';
 import { createTelemetryActivities } from '../../activities/telemetry/follow.ts';
 import { createReplicateActivities, reportsBy } from '../../activities/replication/replicate.ts';
+import { createSidesActivities } from '../../activities/replication/sides.ts';
 import { createBalancerActivities } from '../../activities/traffic/weights.ts';
 import { createTransferActivities } from '../../activities/transfer/activities.ts';
 import { loadPermissions, loadSheets } from '../../config/load.ts';
@@ -102,9 +105,11 @@ export async function ownWorker(
       workflowBundle: bundle,
       activities: {
         ...createRegistryActivities({ client, controller: namespaceInfo?.id ?? '' }),
+        ...createScheduleActivities({ client }),
         ...createEstateActivities({ estateFile, waits }),
         ...createPlacementActivities({ sheets: loadSheets(join(root, 'config')) }),
         ...createBalancerActivities({ callDeadlineMs: waits.callDeadlineMs }),
+        ...createNotifyActivities({ estateFile, secrets: () => ({ ...process.env, ...secrets }) }),
       },
     }),
   ];
@@ -124,6 +129,8 @@ export async function ownWorker(
     const activities = {
       ...createFollowActivities({ ...dependencies, ...transfers }),
       ...createTelemetryActivities(dependencies),
+      ...createReplicateActivities({ ...dependencies, report: reportsBy(client) }),
+      ...createSidesActivities(dependencies),
       ...devices,
       ...createWaveActivities(dependencies),
       ...createReplicateActivities({ ...dependencies, report: reportsBy(client) }),

@@ -18,13 +18,16 @@ import { createSenderActivities } from '../../activities/devices/redirects.ts';
 import { createWaveActivities } from '../../activities/devices/waves.ts';
 import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
+import { createNotifyActivities } from '../../activities/notify/activities.ts';
 import { createProviderActivities } from '../../activities/providers/activities.ts';
 import type { ProviderPool } from '../../activities/providers/pool.ts';
 import { Resource } from '../../activities/providers/provision.ts';
 import { createRegistryActivities } from '../../activities/registry/registry.ts';
+import { createScheduleActivities } from '../../activities/registry/schedules.ts';
 import { createFollowActivities } from '../../activities/replication/follow.ts';
 import { createTelemetryActivities } from '../../activities/telemetry/follow.ts';
 import { createReplicateActivities } from '../../activities/replication/replicate.ts';
+import { createSidesActivities } from '../../activities/replication/sides.ts';
 import { createBalancerActivities } from '../../activities/traffic/weights.ts';
 import { createTransferActivities } from '../../activities/transfer/activities.ts';
 import { loadPermissions, loadSheets } from '../../config/load.ts';
@@ -80,6 +83,8 @@ const dependencies = { pool: {} as ProviderPool, pollMs: 1, callDeadlineMs: 1 };
 const transfers = createTransferActivities(dependencies);
 const types = Object.keys({
   ...createRegistryActivities({ client: {} as Client, controller: '' }),
+  ...createScheduleActivities({ client: {} as Client }),
+  ...createNotifyActivities({ estateFile: file, secrets: () => ({}) }),
   ...createEstateActivities({
     estateFile: file,
     waits: { callDeadlineMs: 1, settleMs: 1, blockedMs: 1, followMs: 200, fenceMs: 300 },
@@ -94,6 +99,7 @@ const types = Object.keys({
   ...createDeviceActivities(dependencies),
   ...createWaveActivities(dependencies),
   ...createSenderActivities({ ...dependencies, key: '' }),
+  ...createSidesActivities(dependencies),
 }).sort();
 /** Those that these lives do not reach, by the suite that has them. */
 const elsewhere = {
@@ -103,6 +109,15 @@ const elsewhere = {
   'test/e2e/verify': ['repairTransfer'],
   'test/telemetry/pump': ['ensureTelemetryFollower', 'followTelemetry', 'removeTelemetryFollower'],
   'test/e2e/replicate': ['awaitRecord', 'noteReplication', 'replicateSides', 'startReplications'],
+  'test/e2e/sides': [
+    'compareSides',
+    'ensureSchedule',
+    'readConflicts',
+    'removeSchedule',
+    'repairSides',
+    'writeConflictBack',
+  ],
+  'test/notify': ['alertChannels', 'sendAlert'],
   'test/e2e/devices': ['censusDevices', 'copyDevices', 'diffDevices', 'readDevices', 'removeCopiedDevices'],
   'test/e2e/migrate-fleet': ['selectDevices', 'planWave', 'judgeWave', 'sendRedirects'],
 };

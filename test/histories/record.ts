@@ -15,6 +15,7 @@ import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
 import { baseEnvironment, localCredentials, sampleZone } from '../../emulators/environment.ts';
 import { LocalStack, settingsFrom } from '../../emulators/stack.ts';
 import type { WorkflowHandle } from '@temporalio/client';
+import type { ConflictPage } from '../../model/conflict-view.ts';
 import { type CopiedFleet, taskQueue, workflowIds } from '../../model/operations.ts';
 import type { Progress } from '../../model/progress.ts';
 import type { EstateRecord, RecordedPlacement, ServiceRecord } from '../../model/record.ts';
@@ -254,11 +255,35 @@ async function recordAll(): Promise<void> {
   await steeredBack.signal('undo', { by: 'ann' });
   await steeredBack.result().catch(() => {});
 
+  // Sides that are written at once: compared, repaired by the rule, and what lost is listed and restored.
+  const twins = await replicated();
+  const ofTwins = (type: string, workflowId: string, input: object = {}) =>
+    twins.client.workflow.execute(type, { taskQueue, workflowId, args: [{ service: 'twins', ...input }] });
+  await ofTwins('deployService', workflowIds.deployService('replicated', 'twins'));
+  const both = await twins.client.workflow
+    .getHandle(workflowIds.cloudService('replicated', 'twins'))
+    .query<ServiceRecord>('record');
+  const { uid: twinsUid } = await twins.client.workflow
+    .getHandle(workflowIds.cloudEstate('replicated'))
+    .query<EstateRecord>('record');
+  for (const one of both.placements) {
+    const owner = { estate: 'replicated', uid: twinsUid, service: 'twins', controller: '', generation: one.generation };
+    const { objects } = await twins.pool.get(one.provider);
+    const bytes = Buffer.from(`of ${one.provider}`);
+    await objects.put({ ...one, owner }, 'both', bytes, undefined, AbortSignal.timeout(10_000));
+    // S3 tells the time to the second.
+    await new Promise((done) => setTimeout(done, 1100));
+  }
+  await ofTwins('verifyService', 'differing');
+  await ofTwins('verifyService', 'mended', { repair: true });
+  const [lost] = ((await ofTwins('checkConflicts', 'listed')) as ConflictPage).conflicts;
+  await ofTwins('restoreConflict', 'restored', { id: lost?.id, by: 'ann' });
+
   for (const name of readdirSync(import.meta.dirname))
     if (name.endsWith('.json.gz') && isWanted(name.slice(0, name.indexOf('-')))) rmSync(join(import.meta.dirname, name));
   const secrets = Object.entries(process.env).filter(([name]) => /SECRET|PRIVATE/.test(name));
   const seen: Record<string, number> = {};
-  const histories = [...(await allHistories(worker.client)), ...(await allHistories(fresh.client)), ...(await allHistories(steered.client))].reverse();
+  const histories = [...(await allHistories(worker.client)), ...(await allHistories(fresh.client)), ...(await allHistories(steered.client)), ...(await allHistories(twins.client))].reverse();
   for (const { workflowId, type, history } of histories.filter((one) => isWanted(one.type))) {
     const text = textOf(history);
     for (const [name, value] of secrets)
@@ -275,6 +300,17 @@ async function recordAll(): Promise<void> {
   await worker.close();
   await fresh.close();
   await steered.close();
+  await twins.close();
+}
+
+/** An estate with a service that is written on two sides. */
+async function replicated(): Promise<OwnWorker> {
+  const twins = {
+    ...{ type: 'storage', redundancy: 2, preferred_providers: ['aws', 'gcp'], protect: false },
+    replication: { mode: 'active-active', latency_threshold_ms: 100 },
+  };
+  const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), 'replicated', { twins });
+  return ownWorker('histories-4', file, undefined, undefined, undefined, undefined, (real) => real);
 }
 
 /** An estate with a service that has fronts. */

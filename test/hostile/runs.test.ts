@@ -43,6 +43,8 @@ const types = [
   'planEstate',
   'checkEstate',
   'verifyService',
+  'checkConflicts',
+  'restoreConflict',
   'rebuildEstate',
 ];
 const refusals = ['InvalidInput', 'ServiceNotFound', 'Unplaceable', 'NotSupported', 'NotCompliant'];
