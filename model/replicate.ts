@@ -1,5 +1,6 @@
 /** Keeping the sides of a service in step: what its run is asked, and what its pumps are asked and answer. */
 import { z } from 'zod';
+import { HandedIncidents } from './alert.ts';
 import { SideName } from './conflict.ts';
 import { Duration } from './duration.ts';
 import { Replication } from './replication-wish.ts';
@@ -58,6 +59,7 @@ const Carried = z.strictObject({
   released: z.record(SideName, z.number()),
   held: z.array(Held),
   directions: z.array(DirectionLag),
+  incidents: HandedIncidents.optional(),
 });
 
 export const ReplicateServiceInput = z.strictObject({

@@ -4,6 +4,7 @@ import type { Activities, WatchActivities } from '../activities/index.ts';
 import { brakeWindowMs } from '../model/brake.ts';
 import { durationMs } from '../model/duration.ts';
 import type { Service } from '../model/estate.ts';
+import { incidentRule } from '../model/incident.ts';
 import { describeHolder } from '../model/lock.ts';
 import { type OperationResult, watchQueue } from '../model/operations.ts';
 import type { OperationKind, RecordedPlacement, ServiceRecord } from '../model/record.ts';
@@ -27,6 +28,7 @@ import { sha256Hex } from '../model/sha256.ts';
 import { placementRef } from '../model/transfer.ts';
 import { applicationFailure, control, failure } from './calls.ts';
 import { Feeds } from './feeds.ts';
+import { Incidents } from './incidents.ts';
 import { Operation } from './operation.ts';
 import { reason } from './progress.ts';
 import { placementOf } from './removal.ts';
@@ -126,6 +128,9 @@ class Replicating {
   #now: DirectionLag[] = [];
   #inStepAt = '';
   #noted = '';
+  readonly #incidents: Incidents;
+  /** Since when no pump has told how far it is, because they fail. */
+  #silentSince: number | undefined;
 
   constructor(op: Operation, owner: Omit<Owner, 'generation'>, input: ReplicateServiceInput, wish: Replication) {
     this.#op = op;
@@ -138,6 +143,14 @@ class Replicating {
     this.#released = { ...released };
     this.#held = [...held];
     this.#before = [...directions];
+    this.#incidents = new Incidents(
+      {
+        ...{ estate: owner.estate, service: owner.service },
+        rule: incidentRule(wish.latency_threshold_ms),
+        note: (what) => op.board.record('run', what, owner.service),
+      },
+      input.carried?.incidents,
+    );
     wf.setHandler(lag, () => this.#told(), { description: 'How far behind each direction is' });
     wf.setHandler(report, (raw) => {
       const parsed = PumpReport.safeParse(raw);
@@ -146,7 +159,13 @@ class Replicating {
       this.#now = parsed.data.directions;
       this.#inStepAt = parsed.data.inStepAt || this.#inStepAt;
       this.#problem = '';
+      this.#observe(this.#now);
     });
+  }
+
+  #observe(directions: readonly DirectionLag[]): void {
+    this.#silentSince = undefined;
+    for (const { from, to, seconds } of directions) this.#incidents.observe({ from, to }, seconds * 1000);
   }
 
   #told(): ReplicationLag {
@@ -161,6 +180,8 @@ class Replicating {
 
   async run(): Promise<void> {
     await this.#lookAtRecord();
+    const { estate, service } = this.#owner;
+    await control.ensureSchedule({ estate, service, everyMs: durationMs(this.#wish.verify_every ?? '24h') });
     const beside = new wf.CancellationScope();
     const watching = [this.#watchRecord, this.#note].map((act) => beside.run(() => act.call(this)).catch(ended));
     try {
@@ -185,7 +206,10 @@ class Replicating {
       beside.cancel();
       await wf.CancellationScope.nonCancellable(async () => {
         await Promise.all(watching);
-        if (!this.#goesOn) await this.#tell(null);
+        if (this.#goesOn) return;
+        await this.#incidents.end('replication has ended', 60_000);
+        await control.removeSchedule({ estate: this.#owner.estate, service: this.#owner.service });
+        await this.#tell(null);
       });
     }
   }
@@ -199,7 +223,8 @@ class Replicating {
     this.#op.trail.end('goes on in the next run');
     await this.#op.keepTrail('').catch(() => {});
     const { directions, epoch, failures } = this.#told();
-    const carried = { epoch, failures, released: this.#released, held: this.#held, directions };
+    const incidents = await this.#incidents.handOver();
+    const carried = { epoch, failures, released: this.#released, held: this.#held, directions, incidents };
     await wf.continueAsNew({ ...this.#input, carried });
   }
 
@@ -342,6 +367,7 @@ class Replicating {
   #take({ directions, inStepAt, held, away, clamped }: PumpedSides): void {
     const { board } = this.#op;
     this.#endPump(directions);
+    this.#observe(directions);
     this.#failedInARow = 0;
     this.#superseded = 0;
     this.#restore = [];
@@ -367,6 +393,9 @@ class Replicating {
     this.#endPump();
     this.#failures++;
     this.#failedInARow++;
+    // What nobody brings over waits for as long as that.
+    this.#silentSince ??= Date.now();
+    for (const edge of this.#edges()) this.#incidents.observe(edge, Date.now() - this.#silentSince);
     this.#problem = reason(error);
     this.#op.board.record('run', `pump ${this.#epoch} failed: ${this.#problem}`.slice(0, 500), this.#owner.service);
     this.#superseded = applicationFailure(error)?.type === 'Superseded' ? this.#superseded + 1 : 0;

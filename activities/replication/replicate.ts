@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
+import type { z } from 'zod';
 import { settle } from '../../model/capture.ts';
 import { conflictRule, successor } from '../../model/conflict.ts';
 import { CloudError, type CloudErrorKind } from '../../model/errors.ts';
@@ -15,6 +16,7 @@ import { toLines } from '../transfer/files.ts';
 import { Gate } from '../transfer/gate.ts';
 import type { TransferDependencies } from '../transfer/pairing.ts';
 import { Book, Superseded } from './book.ts';
+import { replicationMetrics } from './metrics.ts';
 import { Pump, type PumpSide } from './pump.ts';
 import { openSide } from './stores.ts';
 
@@ -116,7 +118,7 @@ export function createReplicateActivities({
           pump = running;
           const ended = new AbortController();
           const watching = [
-            tell(told, input.reportMs, ended.signal, report),
+            tell(told, input, ended.signal, report),
             ...input.sides
               .filter(({ provider }) => provider in away)
               .map((placement) => untilBack(placement, ended.signal, () => running.end())),
@@ -160,20 +162,21 @@ export function createReplicateActivities({
 /** Tells now and then, and at once where something has begun or ended. */
 async function tell(
   told: () => PumpReport,
-  everyMs: number,
+  { sides: [first], reportMs: everyMs }: Pick<z.output<typeof ReplicateSidesInput>, 'sides' | 'reportMs'>,
   over: AbortSignal,
   report: ReplicateDependencies['report'],
 ): Promise<void> {
   const { workflowId, runId } = Context.current().info.workflowExecution ?? { workflowId: '', runId: '' };
-  if (!report) return;
+  const measured = replicationMetrics(first?.owner.estate ?? '', first?.owner.service ?? '');
   let last = '';
   let inStepAt = '';
   for (let at = 0; !over.aborted; ) {
     const now = told();
+    measured(now.directions);
     const text = JSON.stringify(now.directions);
     if ((Date.now() - at >= everyMs && text !== last) || (inStepAt === '' && now.inStepAt !== '')) {
       // Who is not told now is told with the next one.
-      await report({ workflowId, runId }, now).catch(() => {});
+      await report?.({ workflowId, runId }, now).catch(() => {});
       [at, last, inStepAt] = [Date.now(), text, now.inStepAt];
     }
     await pause(Math.min(everyMs, 200), undefined, { signal: over }).catch(() => {});

@@ -32,6 +32,8 @@ const long: Record<string, Record<string, number>> = {
     'test/transfer/engine': 90,
     'test/transfer/large': 45,
     'test/replication/feeds': 100,
+    'test/replication/divergence': 50,
+    'test/e2e/sides': 25,
   },
   devices: {
     'test/device-agent/agent': 25,

@@ -10,6 +10,7 @@ import { Context } from '@temporalio/activity';
 import { ApplicationFailure, Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { createEstateActivities } from '../../activities/estate/load.ts';
+import type { SendAlertInput } from '../../model/alert.ts';
 import { providerQueue, taskQueue, urgentQueue, watchQueue } from '../../model/operations.ts';
 import type { Progress } from '../../model/progress.ts';
 import { type RecordedPlacement, ServiceRecord } from '../../model/record.ts';
@@ -61,6 +62,8 @@ class World {
   running = 0;
   /** What the next pumps do; then they run until they are told to stop. */
   readonly next: Pumped[] = [];
+  readonly schedules = new Set<string>();
+  readonly alerts: string[] = [];
   always: Pumped = () => Context.current().cancelled;
 
   async pump(input: ReplicateSidesInput): Promise<PumpedSides> {
@@ -85,6 +88,13 @@ class World {
     openEstate: async () => ({ uid: '0'.repeat(32), controller: 'test' }),
     readApplied: async () => undefined,
     readServices: async () => ({ firmware: this.record }),
+    ensureSchedule: async ({ service }: { service: string }) => void this.schedules.add(service),
+    removeSchedule: async ({ service }: { service: string }) => void this.schedules.delete(service),
+    alertChannels: async () => ['slack-000000000000'],
+    sendAlert: async ({ alert }: SendAlertInput) => {
+      this.alerts.push(`${alert.event} ${alert.direction.from}>${alert.direction.to} ${alert.why ?? ''}`.trim());
+      return { how: 'sent' };
+    },
     noteReplication: async ({ replication }: { replication: unknown }) => void this.noted.push(replication),
     awaitRecord: async ({ known }: { known: string }) => {
       for (;;) {
@@ -189,7 +199,7 @@ async function replicating(
   if ((await handle.describe()).status.name === 'RUNNING') await handle.cancel();
   await handle.result().catch(() => {});
   expect(present.most).toBe(1);
-  expect([...present.feeds]).toEqual([]);
+  expect([[...present.feeds], [...present.schedules]]).toEqual([[], []]);
   expect(present.noted.at(-1)).toBeNull();
   const epochs = present.pumps.map(({ epoch }) => epoch);
   expect(epochs).toEqual([...new Set(epochs)].sort((a, b) => a - b));
@@ -239,6 +249,21 @@ it('begins again after failures, counts them, and says what is missing', async (
     const { failures, problem } = await lagOf(handle);
     expect([failures, problem]).toEqual([2, 'no two sides can be reached']);
   });
+}, 60_000);
+
+it('tells the channels of a lag that stays, once, and that it is over when the run ends', async () => {
+  const world = new World();
+  await replicating(world, async (handle) => {
+    await until(() => world.running === 1);
+    const { epoch = 0, edges = [] } = world.pumps[0] ?? {};
+    const counts = { behind: 1, applied: 0, conflicts: 0, errors: 0, lastAppliedAt: '', held: false };
+    const directions = edges.map((edge) => ({ ...edge, ...counts, seconds: edge.from === 'aws' ? 30 : 0 }));
+    await handle.signal('report', { epoch, directions, inStepAt: '' });
+    await until(() => world.alerts.length > 0);
+    await handle.signal('report', { epoch, directions, inStepAt: '' });
+    expect(world.alerts).toEqual(['begin aws>gcp']);
+  });
+  expect(world.alerts).toEqual(['begin aws>gcp', 'end aws>gcp replication has ended']);
 }, 60_000);
 
 it('stops its pump for a pause, and for an operation that has the stores, and goes on where the service is then', async () => {
