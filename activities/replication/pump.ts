@@ -125,13 +125,14 @@ export class Pump {
       return Array.from({ length: receivers }, (_, at) => this.#follow(side, heard, at > 0));
     });
     try {
-      do {
-        const next = Date.now() + this.#options.compareMs;
+      for (let first = true; first || (!this.#ends && Date.now() < until); first = false) {
+        // What was told to a pump that has died in this moment comes again late: it is looked for once those calls are over.
+        const next = Date.now() + (first ? Math.min(this.#options.compareMs, 2 * waitMs) : this.#options.compareMs);
         // A comparison ends however long it takes: without it nothing is known to be in step.
         await this.#compare();
         for (const { book } of this.#sides.values()) if (book.wantsSnapshot && !this.#ends) await book.snapshot();
         while (!this.#ends && Date.now() < Math.min(next, until)) await pause(Math.min(50, next - Date.now()));
-      } while (!this.#ends && Date.now() < until);
+      }
     } catch (error) {
       this.#fail(error);
     } finally {

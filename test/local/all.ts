@@ -28,12 +28,14 @@ const long: Record<string, Record<string, number>> = {
   },
   moves: { 'test/e2e/migrate': 100, 'test/e2e/rehearse': 30, 'test/workflows/migration': 110, 'test/e2e/verify': 20 },
   fleets: { 'test/e2e/migrate-fleet': 100, 'test/workflows/migrate-fleet': 60 },
-  objects: {
-    'test/transfer/engine': 90,
-    'test/transfer/large': 45,
+  objects: { 'test/transfer/engine': 90, 'test/transfer/large': 45 },
+  sides: {
+    'test/replication/replicate': 70,
     'test/replication/feeds': 100,
     'test/replication/divergence': 50,
+    'test/e2e/replicate': 40,
     'test/e2e/sides': 25,
+    'test/workflows/replicate': 30,
   },
   devices: {
     'test/device-agent/agent': 25,
