@@ -19,6 +19,7 @@ import type { ConflictPage } from '../../model/conflict-view.ts';
 import { type CopiedFleet, taskQueue, workflowIds } from '../../model/operations.ts';
 import type { Progress } from '../../model/progress.ts';
 import type { EstateRecord, RecordedPlacement, ServiceRecord } from '../../model/record.ts';
+import type { ReplicationLag } from '../../model/replicate.ts';
 import { type PlacementRef, placementRef } from '../../model/transfer.ts';
 import { allHistories, textOf } from '../e2e/histories.ts';
 import { type OwnWorker, ownWorker, writeEstate } from '../e2e/own-worker.ts';
@@ -140,6 +141,16 @@ async function recordAll(): Promise<void> {
   };
   await (await start('deployService', 'terminated', { service: 'archive', file: { services: { ...services, archive: { ...services.archive, redundancy: 2, preferred_providers: ['gcp', 'aws'] } } } })).result().catch(() => {});
   await (await start('recoverService', workflowIds.recoverService(estate, 'archive'), { service: 'archive' })).result();
+  // Two sides that are kept in step, through a pause, until somebody stops it.
+  const kept = await start('replicateService', 'kept', { service: 'archive', mode: 'active-active', by: 'ann' });
+  const isInStep = async () => (await kept.query<ReplicationLag>('lag')).inStepAt || undefined;
+  await until(isInStep);
+  await kept.signal('pause', { by: 'ann' });
+  await until(async () => (await progress(kept)).phase === 'stands still' || undefined);
+  await kept.signal('resume', { by: 'ann' });
+  await until(async () => (await progress(kept)).phase === 'keeps in step' || undefined);
+  await kept.cancel();
+  await kept.result().catch(() => {});
   await (await start('checkEstate', workflowIds.checkEstate(estate, '1'), {})).result();
   const { runId } = await worker.client.workflow.getHandle('terminated').describe();
   await (await start('verifyAudit', workflowIds.verifyAudit(estate, '1'), { workflowId: 'terminated', runId })).result();
