@@ -58,6 +58,8 @@ const mostSuperseded = 4;
 
 export async function replicateService(raw: unknown): Promise<OperationResult> {
   const op = new Operation('repair', { inRecord: false });
+  let told: () => ReplicationLag = () => ({ epoch: 0, failures: 0, problem: '', inStepAt: '', directions: [] });
+  wf.setHandler(lag, () => told(), { description: 'How far behind each direction is' });
   return op.run(async () => {
     const input = op.parse(ReplicateServiceInput, raw);
     op.board.phase('starting');
@@ -69,7 +71,9 @@ export async function replicateService(raw: unknown): Promise<OperationResult> {
     const { uid, controller } = await control.openEstate({ estate: estate.name });
     const owner = { estate: estate.name, service: input.service, uid, controller };
     if (!input.carried) op.board.record(input.by || 'unnamed', 'keep in step', input.service);
-    await new Replicating(op, owner, input, wish).run();
+    const replicating = new Replicating(op, owner, input, wish);
+    told = () => replicating.told;
+    await replicating.run();
     return op.result('done');
   });
 }
@@ -151,7 +155,6 @@ class Replicating {
       },
       input.carried?.incidents,
     );
-    wf.setHandler(lag, () => this.#told(), { description: 'How far behind each direction is' });
     wf.setHandler(report, (raw) => {
       const parsed = PumpReport.safeParse(raw);
       // Of a pump that has been given up there may still come a word.
@@ -168,7 +171,7 @@ class Replicating {
     for (const { from, to, seconds } of directions) this.#incidents.observe({ from, to }, seconds * 1000);
   }
 
-  #told(): ReplicationLag {
+  get told(): ReplicationLag {
     return {
       epoch: this.#epoch,
       failures: this.#failures,
@@ -222,7 +225,7 @@ class Replicating {
     this.#goesOn = true;
     this.#op.trail.end('goes on in the next run');
     await this.#op.keepTrail('').catch(() => {});
-    const { directions, epoch, failures } = this.#told();
+    const { directions, epoch, failures } = this.told;
     const incidents = await this.#incidents.handOver();
     const carried = { epoch, failures, released: this.#released, held: this.#held, directions, incidents };
     await wf.continueAsNew({ ...this.#input, carried });
@@ -449,7 +452,7 @@ class Replicating {
           ? 'it is paused'
           : this.#problem;
       return JSON.stringify({
-        lagSeconds: lagBand(worstLag(this.#told().directions)),
+        lagSeconds: lagBand(worstLag(this.told.directions)),
         waitingFor: waitingFor.slice(0, 300),
       });
     };

@@ -67,6 +67,7 @@ const named: Readonly<Record<string, readonly string[]>> = {
   's3:UploadPart': ['s3:PutObject'],
   // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
   'sqs:DeleteMessageBatch': ['sqs:DeleteMessage'],
+  'sqs:SendMessageBatch': ['sqs:SendMessage'],
 };
 
 /** What an operation needs besides and the list of actions does not say: tags given at its creation, what it hands on. */

@@ -231,13 +231,14 @@ async function recordAll(): Promise<void> {
   const written = { what: 'rows', service: 'fleet', provider: 'gcp', name: copy?.name, report: 'outcomes' };
   await (await start('checkDevices', 'read', written)).result();
   // A fleet of which nobody is awake: each of its waves goes back and is asked about.
+  writeEstate(file, estate, { ...services, fleet: { ...fleet, preferred_providers: ['azure', 'gcp', 'aws'] } });
   const going = { service: 'fleet', from: 'azure', to: 'aws', waves: [50, 100], wave_window: '4s' };
-  const homeward = await start('migrateService', 'fleet-returned', going);
+  const homeward = await start('migrateService', 'fleetReturned', going);
   await answer(homeward, 'cutover', 'approve');
   await answer(homeward, 'devices', 'retry');
   await answer(homeward, 'devices', 'undo');
   await homeward.result().catch(() => {});
-  const gone = await start('migrateService', 'fleet-moved', { ...going, soak: '2s', approve_waves: true });
+  const gone = await start('migrateService', 'fleetMoved', { ...going, soak: '2s', approve_waves: true });
   await answer(gone, 'cutover', 'approve');
   await answer(gone, 'devices', 'skip');
   await answer(gone, 'wave-2', 'approve');

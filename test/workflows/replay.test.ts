@@ -21,7 +21,7 @@ describe('committed histories', () => {
   });
 
   it('are there of each way that a migration goes', () => {
-    const ways = ['moved', 'rejected', 'returned', 'paused', 'blocked', 'parked'];
+    const ways = ['moved', 'rejected', 'returned', 'paused', 'blocked', 'parked', 'fleetMoved', 'fleetReturned'];
     expect(names).toEqual(expect.arrayContaining(ways.map((way) => `migrateService-${way}.json.gz`)));
   });
 

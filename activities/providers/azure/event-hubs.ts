@@ -2,6 +2,7 @@
  * Event Hubs: namespace, event hub, consumer group. A stream is a buffer between producers and the lake or the rules that
  * read it, bounded by its retention; what must be kept is written to a store, so none of these kinds holds data.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import { resourceName, toTags } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Check, Found, Observed } from '../driver.ts';
@@ -105,3 +106,15 @@ export function namespaceChecks(namespace: Observed | undefined): Check[] {
 
 /** Untagged children cannot outlive the tagged resource that they are part of: finding that one finds them. */
 export const goesWithItsParent = async (): Promise<Found[]> => [];
+
+const closeMs = 1000;
+interface Closable {
+  close(): Promise<void>;
+}
+/** One after the other; a client whose connection goes down meanwhile may take minutes, and is left to itself. */
+export async function closeSoon(...clients: (Closable | undefined)[]): Promise<void> {
+  const closing = async (): Promise<void> => {
+    for (const client of clients) await client?.close().catch(() => {});
+  };
+  await Promise.race([closing(), pause(closeMs)]);
+}

@@ -11,6 +11,7 @@ import * as x509 from '@peculiar/x509';
 import iothub from 'azure-iothub';
 import mqtt from 'mqtt';
 import type { Health } from '../driver.ts';
+import { closeSoon } from './event-hubs.ts';
 
 export interface CanaryTarget {
   hubHost: string;
@@ -141,7 +142,6 @@ async function received(
     await found.promise;
   } finally {
     signal.removeEventListener('abort', stop);
-    await subscription.close().catch(() => undefined);
-    await consumer.close().catch(() => undefined);
+    await closeSoon(subscription, consumer);
   }
 }

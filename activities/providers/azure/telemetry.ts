@@ -18,7 +18,7 @@ import type { Call, ResourceDriver } from '../driver.ts';
 import { outputOf } from '../object-store.ts';
 import { followerName, Inbox, type Passing, type TelemetryBatch, type TelemetryDriver } from '../telemetry.ts';
 import type { AzureClients } from './clients.ts';
-import { namespaceName, type StreamLoad } from './event-hubs.ts';
+import { closeSoon, namespaceName, type StreamLoad } from './event-hubs.ts';
 import { eventHubDrivers } from './event-hubs-drivers.ts';
 import { ownerOfScope, resourceGroupName } from './resource-group.ts';
 import { roleAssignmentDriver, roleSpec, worker } from './role-assignment.ts';
@@ -114,9 +114,8 @@ export function hubTelemetry(clients: AzureClients, callDeadlineMs: number): Tel
         stop: async () => inbox.close(),
         async close() {
           inbox.close();
-          const subscription = await subscribing?.catch(() => undefined);
-          await subscription?.close();
-          await consumer.close();
+          const subscription = { close: async () => (await subscribing)?.close() };
+          await closeSoon(subscription, consumer);
         },
       };
     },
@@ -159,7 +158,7 @@ export function hubTelemetry(clients: AzureClients, callDeadlineMs: number): Tel
           }
           await Promise.all([...byPartition].map(([partition, events]) => send(partition, events, signal)));
         },
-        close: () => producer.close(),
+        close: () => closeSoon(producer),
       };
     },
   };
