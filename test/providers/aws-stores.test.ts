@@ -1,13 +1,15 @@
 /** On AWS, bytes and devices that exist nowhere else outlive an undo, and go only when asked for by name. */
 import { randomBytes } from 'node:crypto';
+import { setTimeout } from 'node:timers/promises';
 import { AddThingToThingGroupCommand, CreateThingCommand } from '@aws-sdk/client-iot';
-import { DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { DeleteBucketCommand, DeleteObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
 import { SendMessageCommand } from '@aws-sdk/client-sqs';
 import { Clients } from '../../activities/providers/aws/clients.ts';
 import { awsProvider } from '../../activities/providers/aws/provider.ts';
 import { Resource, scan } from '../../activities/providers/provision.ts';
 import { accounts } from '../../emulators/environment.ts';
 import type { Outputs, Placement, ServiceType } from '../../model/service.ts';
+import { armFault } from '../local/stack.ts';
 
 const region = 'us-west-2';
 const settings = {
@@ -62,8 +64,20 @@ async function provisioned(type: ServiceType) {
       outcomes[key] = await resource.remove(pace, { deleteData, retainUntil: until });
     return outcomes;
   };
-  return { placement, outputs, remove };
+  return { placement, outputs, resources, remove };
 }
+
+it('a bucket that goes while it is looked at is gone, and not a stranger', async () => {
+  const { outputs, resources } = await provisioned('storage');
+  const bucket = outputs.bucket?.bucket ?? '';
+  const host = `/^${bucket}\\.s3/`;
+  const disarm = await armFault({ match: { method: 'GET', host }, effect: 'delay', delayMs: 1000 });
+  const looking = resources.bucket?.observe();
+  await setTimeout(300);
+  await clients.s3(region).send(new DeleteBucketCommand({ Bucket: bucket }));
+  expect(await looking).toBeUndefined();
+  expect(await disarm()).toBeGreaterThan(1);
+});
 
 it('a bucket whose objects were all deleted still holds their versions: it is kept, listed, and deleted when asked', async () => {
   const { placement, outputs, remove } = await provisioned('storage');

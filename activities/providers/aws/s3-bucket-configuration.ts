@@ -29,8 +29,14 @@ export interface Target {
   abortSignal: AbortSignal;
 }
 
+/** NotFound where the bucket itself is gone: without that, one that goes meanwhile would look like a stranger's. */
 export async function tagsOfBucket({ s3, bucket, abortSignal }: Target): Promise<Tags> {
-  return fromList((await ifFound(s3.send(new GetBucketTaggingCommand(bucket), { abortSignal })))?.TagSet);
+  try {
+    return fromList((await s3.send(new GetBucketTaggingCommand(bucket), { abortSignal })).TagSet);
+  } catch (error) {
+    if (error instanceof Error && error.name === 'NoSuchTagSet') return {};
+    throw error;
+  }
 }
 
 export async function putTags({ s3, bucket, abortSignal }: Target, tags: Tags): Promise<void> {

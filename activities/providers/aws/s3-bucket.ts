@@ -74,10 +74,9 @@ export function bucketDriver(clients: Clients): ResourceDriver {
     async observe(spec, call) {
       const { s3, bucket, abortSignal } = target(spec, call);
       if (!(await ifFound(s3.send(new HeadBucketCommand(bucket), { abortSignal })))) return undefined;
-      const [tags, properties] = await Promise.all([
-        tagsOfBucket(target(spec, call)),
-        configuration(target(spec, call)),
-      ]);
+      const seen = await ifFound(Promise.all([tagsOfBucket(target(spec, call)), configuration(target(spec, call))]));
+      if (!seen) return undefined;
+      const [tags, properties] = seen;
       const { tags: known, ...owned } = ownership(tags, spec);
       return {
         id: `arn:aws:s3:::${spec.name}`,
@@ -127,7 +126,7 @@ export function bucketDriver(clients: Clients): ResourceDriver {
       });
       return eachOf(buckets, async ({ Name = '' }) => {
         const bucket = { Bucket: Name, ExpectedBucketOwner: placement.account };
-        const tags = await tagsOfBucket({ s3, bucket, abortSignal: signal });
+        const tags = (await ifFound(tagsOfBucket({ s3, bucket, abortSignal: signal }))) ?? {};
         return foundBy(placement, bucketKind, Name, `arn:aws:s3:::${Name}`, tags);
       });
     },
