@@ -67,6 +67,8 @@ export class Operation {
   #asked: string | undefined;
   /** Why the run must stop although nothing failed. */
   #stopped: wf.ApplicationFailure | undefined;
+  /** Whether it was this run that somebody has cancelled, and not one that it has started. */
+  #cancelled = false;
   readonly #inRecord: boolean;
 
   /** `inRecord`: whether what holds the run is said in the record of its service; without its lock that is not the run's to say. */
@@ -86,6 +88,9 @@ export class Operation {
     });
     this.#hear(pause, (by) => this.gate.close('pause', `paused by ${by}; signal resume lets it go on`));
     this.#hear(resume, () => this.gate.open('pause'));
+    wf.CancellationScope.current().cancelRequested.catch(() => {
+      this.#cancelled = true;
+    });
   }
 
   /** The input, checked at the workflow's first line; an absent one means `{}`. */
@@ -292,8 +297,9 @@ export class Operation {
       await this.#abandon(await this.saga.undo());
       if (begun) this.board.phase('undone');
       await wf.CancellationScope.nonCancellable(() => this.#keepRecords(`undone: ${reason(error)}`));
-      const cause = this.#stopped ?? applicationFailure(error);
-      const cancelled = wf.isCancellation(error) && !this.#stopped;
+      const below = wf.isCancellation(error) && !this.#cancelled;
+      const cause = this.#stopped ?? (below ? childCancelled() : applicationFailure(error));
+      const cancelled = wf.isCancellation(error) && !cause;
       // A run that ends Cancelled tells nothing: whoever started it must hear of what is left.
       if (cancelled && this.orphans.length === 0) throw error;
       const type = (cause?.type ?? 'CompensationFailed') as ErrorType;
@@ -312,3 +318,9 @@ export class Operation {
       await wf.CancellationScope.nonCancellable(() => this.write(service, { kind: 'orphans', how: 'left', orphans }));
   }
 }
+
+const childCancelled = (): wf.ApplicationFailure =>
+  failure(
+    'UndoRequested',
+    'Somebody cancelled a run that this one had started; everything that both had done was taken back.',
+  );
