@@ -90,6 +90,8 @@ it('lists every quota without room, creates nothing, and ends when the last of t
     const run = await estate.deploy({ file });
     const why = await blocked(run, 'QuotaExceeded');
     for (const quota of ['StorageAccounts', 'L-1216C47A', 'CPUS of us-west1']) expect(why).toContain(quota);
+    // The record hears of it a moment after the run's progress shows it.
+    while ((await estate.service('files'))?.status === 'planned') await setTimeout(100);
     expect(await estate.service('files')).toMatchObject({ status: 'blocked', intents: [], placements: [] });
     for (const type of ['aws', 'azure', 'gcp'] as const) expect([type, ...(await standing(type))]).toEqual([type]);
 
