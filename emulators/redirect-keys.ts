@@ -24,7 +24,7 @@ export function redirectKeys(folder: string): RedirectKeys {
 }
 
 /** The last 32 bytes of either form are the key itself. */
-function signingKey(): { key: string; pin: string } {
+export function signingKey(): { key: string; pin: string } {
   const { privateKey } = generateKeyPairSync('ed25519');
   const raw = (der: Buffer): string => der.subarray(-32).toString('base64');
   return {

@@ -31,6 +31,7 @@ export const DirectionLag = z.strictObject({
   seconds: z.number().min(0),
   /** Changes that are known and not there yet. */
   behind: z.int().min(0),
+  /** At least so many: a pump that was given up tells no more than it had told. */
   applied: z.int().min(0),
   conflicts: z.int().min(0),
   /** Keys that cannot be there as they are; the file in the records bucket names them. */

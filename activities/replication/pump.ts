@@ -5,7 +5,6 @@
 import { setTimeout as pause } from 'node:timers/promises';
 import { brakeLimit } from '../../model/brake.ts';
 import { type ConflictRule, type ConflictRuleName, conflictRule, isSame } from '../../model/conflict.ts';
-import { ConflictLine, conflictKeys } from '../../model/conflict-log.ts';
 import { writeCopyStamp } from '../../model/copy-stamp.ts';
 import { CloudError } from '../../model/errors.ts';
 import { bringInStep, type Calls, type Direction, type Outcome } from '../../model/in-step.ts';
@@ -13,10 +12,11 @@ import { type DirectionLag, directionName, type Held } from '../../model/replica
 import { carries, type Edge } from '../../model/routes.ts';
 import type { ChangeFeed, ToldChange } from '../providers/change-feed.ts';
 import type { StoredObject } from '../providers/object-store.ts';
-import { ask, callBytes, copyExactly, headOf, type Pairing, partBytes, Refusal } from '../transfer/copy-object.ts';
+import { ask, copyExactly, headOf, Refusal } from '../transfer/copy-object.ts';
 import type { Gate } from '../transfer/gate.ts';
 import { objectsIn } from '../transfer/listing.ts';
 import type { Book } from './book.ts';
+import { inMemory, logLoser, pairingOf } from './losers.ts';
 import { lookAt, type SideStore } from './stores.ts';
 
 /** Keys under way at once; a feed is not asked for more before there is room. */
@@ -394,8 +394,6 @@ export class Pump {
     /** What was seen last, with its attributes. */
     const seen = new Map<string, StoredObject>();
     const durable = (key: string) => Promise.all([...this.#sides.values()].map(({ book }) => book.durable(key)));
-    const run = <T>(bytes: number, act: () => Promise<T>): Promise<T> =>
-      bytes <= partBytes ? gate.run(bytes, act) : act();
     const head = async (name: string, key: string): Promise<StoredObject | undefined> => {
       const { store } = this.#side(name);
       const object = await gate.run(0, () => headOf({ gate, signal }, store, key));
@@ -446,18 +444,8 @@ export class Pump {
         const { store } = this.#side(side);
         const object = await objectAt(side, key, version);
         if (!object) return false;
-        const { service } = store.placement.owner;
-        const keys = conflictKeys(service, key, change.stamp);
-        const pairing = { ...this.#pairing(store, store), target: store.records };
-        const as = { key: keys.object, stamp: undefined };
         await durable(key);
-        const create = (of: Pairing) => run(object.size, () => copyExactly(of, object, { absent: true }));
-        if (!(await create({ ...pairing, as })) && !(await objectAt(side, key, version))) return false;
-        const line: ConflictLine = {
-          ...{ v: 1, service, side, key, version, change, winner },
-          ...{ at: new Date().toISOString(), size: object.size, object: keys.object },
-        };
-        await this.#keepLine(store, keys.line, line);
+        if (!(await logLoser({ gate, signal }, store, { object, change, winner }))) return false;
         lane.conflicts++;
         return true;
       },
@@ -469,8 +457,8 @@ export class Pump {
         const as = { key: to.key, stamp: writeCopyStamp(to.key, change) };
         await Promise.all([durable(from.key), durable(to.key)]);
         const expected = over === undefined ? { absent: true as const } : { version: over };
-        const written = await run(object.size, () =>
-          copyExactly({ ...this.#pairing(source, target), as }, object, expected),
+        const written = await inMemory({ gate, signal }, object.size, () =>
+          copyExactly({ ...pairingOf({ gate, signal }, source, target), as }, object, expected),
         );
         if (!written || target.store.tellsVersion) return written;
         const now = await head(to.side, to.key);
@@ -492,27 +480,6 @@ export class Pump {
           throw error;
         }
       },
-    };
-  }
-
-  async #keepLine(store: SideStore, name: string, line: ConflictLine): Promise<void> {
-    try {
-      await store.create(name, Buffer.from(`${JSON.stringify(ConflictLine.parse(line))}\n`));
-    } catch (error) {
-      // The same loser was met before.
-      if (!(error instanceof CloudError) || !['PreconditionFailed', 'AlreadyExists'].includes(error.kind)) throw error;
-    }
-  }
-
-  #pairing(source: SideStore, target: SideStore): Pairing {
-    return {
-      source,
-      target,
-      gate: this.#gate,
-      files: target.uploads,
-      callBytes,
-      sha256: false,
-      signal: this.#signal,
     };
   }
 

@@ -59,14 +59,20 @@ it('is in step from its deployment on, whichever side is written, until it is re
   await visitor.write('from gcp', 'one');
   await until(async () => (await onAws('from gcp')) === 'one');
   await s3.send(new PutObjectCommand({ Bucket: bucket, Key: 'from aws', Body: 'two' }));
-  await until(async () => (await run.lag()).directions.every(({ applied }) => applied >= 1));
+  await until(async () => (await visitor.read('from aws')) === 'two');
+  // A pump that was given up tells no more than it had told; what came back as an echo would be one more.
+  await pause(1000);
+  expect((await run.lag()).directions.filter(({ applied }) => applied > 1)).toEqual([]);
 
   // Another worker goes on where this one was.
   await worker.close();
   await s3.send(new DeleteObjectCommand({ Bucket: bucket, Key: 'from gcp' }));
   await start();
   const again = estate.replication('firmware');
-  await until(async () => (await again.lag()).directions.some(({ applied }) => applied >= 2));
+  await until(async () => {
+    await expect(visitor.read('from gcp')).rejects.toMatchObject({ code: 404 });
+    return true;
+  });
   await until(async () => (await estate.status()).some(({ replication }) => replication?.lagSeconds === 1));
 
   await again.pause('ann');

@@ -3,15 +3,21 @@ import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
+import { z } from 'zod';
 import type { ObjectStore } from '../../activities/providers/object-store.ts';
 import { createScheduleActivities } from '../../activities/registry/schedules.ts';
-import { type ConflictPage, EstateClient, type RestoreResult, type VerifyResult } from '../../client/index.ts';
+import { type ConflictPage, EstateClient, type VerifyResult } from '../../client/index.ts';
 import { divergenceSchedule } from '../../model/divergence.ts';
 import { placementRef } from '../../model/transfer.ts';
 import { jsonLines, multiCloud } from '../client/command.ts';
 import { localRun } from '../local/stack.ts';
 import { contents, fill, signal } from '../transfer/stores.ts';
 import { type OwnWorker, ownWorker, quietTemporal, writeEstate } from './own-worker.ts';
+
+/** What `conflicts restore --json` ends with. */
+const Restored = z.object({
+  restored: z.object({ side: z.string(), key: z.string(), size: z.number(), replaced: z.string() }),
+});
 
 let worker: OwnWorker;
 let estate: EstateClient;
@@ -79,12 +85,12 @@ it('what differs is named for each side and made the same by the rule; what is r
     expect.objectContaining({ key: 'both', sides: ['aws'], size: 5, winner: expect.objectContaining({ on: 'gcp' }) }),
   ]);
   const restored = await command('restore', service, conflicts[0]?.id ?? '', '--yes');
-  const result = jsonLines(restored.out).at(-1) as unknown as RestoreResult;
   expect(restored.code).toBe(0);
+  const result = Restored.parse(jsonLines(restored.out).at(-1));
   expect(result.restored).toMatchObject({ side: 'aws', key: 'both', size: 5 });
   expect((await stores.aws.head('both', signal))?.size).toBe(5);
   const after = await estate.conflicts({ service });
-  expect(after.conflicts.map(({ id }) => id)).toContain(result.restored?.replaced);
+  expect(after.conflicts.map(({ id }) => id)).toContain(result.restored.replaced);
 
   expect(await command('restore', service, `2026-01-01/1-aws-${'0'.repeat(16)}-00000000`, '--yes')).toMatchObject({
     code: 1,
