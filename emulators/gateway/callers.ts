@@ -2,6 +2,7 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { z } from 'zod';
 import type { Call } from './calls.ts';
+import { awsResource, covers, wildcard } from './resources-aws.ts';
 import { rightsOf } from './rights.ts';
 
 /** An IAM policy, as far as the gateway judges it: what is allowed on which resources. */
@@ -35,20 +36,6 @@ export function callerOf({ authorization = '' }: IncomingHttpHeaders): string | 
   return appid ?? email ?? (first ? iss : undefined);
 }
 
-const matches = (pattern: string, text: string): boolean =>
-  new RegExp(
-    `^${pattern
-      .replace(/[.\\+^${}()|[\]]/g, '\\$&')
-      .replaceAll('*', '.*')
-      .replaceAll('?', '.')}$`,
-  ).test(text);
-
-/** The bucket or object that a call to S3 is about; others name their resources in bodies. */
-function resourceOf({ host, path }: Call): string | undefined {
-  const bucket = /^(.+)\.s3[.-]/.exec(host)?.[1];
-  return bucket === undefined ? undefined : `arn:aws:s3:::${bucket}${path === '/' ? '' : path}`;
-}
-
 export class Callers {
   readonly #used = new Map<string, Set<string>>();
   readonly #held = new Map<string, readonly Policy[]>();
@@ -64,19 +51,25 @@ export class Callers {
     return [...(this.#used.get(caller) ?? [])].sort();
   }
 
-  /** The first right that the caller of a call has not, if any. */
-  missing(call: Call): string | undefined {
+  /** Whether the caller is held to policies, so that what it sends has to be looked into. */
+  holds({ caller }: Call): boolean {
+    return caller !== undefined && this.#held.has(caller);
+  }
+
+  /** The first right that the caller of a call has not for what the call is about, if any. */
+  missing(call: Call, body: string): string | undefined {
     const policies = call.caller === undefined ? undefined : this.#held.get(call.caller);
     if (!policies) return undefined;
-    const resource = resourceOf(call);
-    const allows = (right: string): boolean =>
-      policies.some(({ Statement }) =>
+    const allows = (right: string): boolean => {
+      const resource = awsResource(right.slice(0, right.indexOf(':')), call, body);
+      return policies.some(({ Statement }) =>
         Statement.some(
           ({ Action, Resource }) =>
-            Action.some((action) => matches(action, right)) &&
-            (resource === undefined || !right.startsWith('s3:') || Resource.some((one) => matches(one, resource))),
+            Action.some((action) => wildcard(action).test(right)) &&
+            (resource === undefined || Resource.some((one) => covers(one, resource))),
         ),
       );
+    };
     return rightsOf(call).find((right) => !allows(right));
   }
 

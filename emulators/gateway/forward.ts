@@ -34,6 +34,11 @@ function actionOf(chunk: Buffer): string | undefined {
   return /(?:^|&)Action=(\w+)/.exec(chunk.toString('latin1', 0, 4096))?.[1];
 }
 
+/** A form or JSON: such a body may name the resource that is meant. */
+const isText = ({ headers }: IncomingMessage): boolean =>
+  headers.expect === undefined &&
+  /^application\/(x-www-form-urlencoded|json|x-amz-json-1\.[01])/.test(headers['content-type'] ?? '');
+
 /** `reset` ends the connection that a request came by, as a broken network does. */
 export function forwarder(calls: Calls, faults: Faults, callers: Callers, reset: (request: IncomingMessage) => void) {
   return async (request: IncomingMessage, response: ServerResponse, route: Route, host: string): Promise<void> => {
@@ -76,22 +81,23 @@ export function forwarder(calls: Calls, faults: Faults, callers: Callers, reset:
       sendLate(request, body, route, call);
       return;
     }
-    const refusal = refusalOf(call, fault, callers);
+    const body = callers.holds(call) && isText(request) ? await buffer(request) : undefined;
+    const refusal = refusalOf(call, fault, callers, body?.toString('utf8') ?? '');
     if (refusal) {
       call.status = refusal.status;
       request.resume();
       response.writeHead(refusal.status, refusal.headers).end(refusal.body);
       return;
     }
-    send({ request, response, route, call, fault, callers });
+    send({ request, response, route, call, fault, callers, ...(body && { body }) });
   };
 }
 
 /** What is answered in the place of the cloud: what a fault says, or that the caller has no right to this. */
-function refusalOf(call: Call, fault: Fault | undefined, callers: Callers): Answer | undefined {
+function refusalOf(call: Call, fault: Fault | undefined, callers: Callers, body: string): Answer | undefined {
   if (fault?.effect === 'answer') return fault;
   if (fault?.effect === 'refuse') return answerOf(fault.cause, call, fault.retryAfterSeconds);
-  const missing = callers.missing(call);
+  const missing = callers.missing(call, body);
   return missing === undefined ? undefined : answerOf('denied', call, 0, missing);
 }
 
@@ -145,9 +151,11 @@ interface Sent {
   call: Call;
   fault: Fault | undefined;
   callers: Callers;
+  /** Where the request has been read already. */
+  body?: Buffer;
 }
 
-function send({ request, response, route, call, fault, callers }: Sent): void {
+function send({ request, response, route, call, fault, callers, body }: Sent): void {
   const headers = endToEnd(request.rawHeaders);
   const { 'content-length': length, 'transfer-encoding': encoding, expect } = request.headers;
   // Without either there is no body; Node would announce a chunked one.
@@ -194,5 +202,6 @@ function send({ request, response, route, call, fault, callers }: Sent): void {
     if (!response.writableFinished) onward.destroy();
   });
   if (expect) onward.flushHeaders();
-  request.pipe(onward);
+  if (body) onward.end(body);
+  else request.pipe(onward);
 }

