@@ -27,6 +27,11 @@ export function chosen<C extends { id: string }>(all: readonly C[], kind: (one: 
   return all.filter((one, at) => at % shards === shard - 1 && !done.has(one.id));
 }
 
+/** One of the given, another one for each commit. */
+export function byCommit<T>(all: readonly T[]): T | undefined {
+  return all[Number.parseInt(seed().slice(0, 8), 16) % all.length];
+}
+
 /** Notes what a case has shown, so that a run of the whole matrix can go on where it was stopped. */
 export function note(id: string, broken: readonly string[]): void {
   if (file) appendFileSync(file, `${JSON.stringify({ id, ok: broken.length === 0, broken })}\n`);
