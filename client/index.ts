@@ -149,6 +149,8 @@ export class EstateClient {
     wave_window?: string | undefined;
     wave_seen?: number | undefined;
     wave_rate?: number | undefined;
+    wave_errors?: number | undefined;
+    canary?: boolean | undefined;
     by?: string | undefined;
   }): Promise<OperationHandle> {
     return this.#start('migrateService', workflowIds.migrateService(this.name, input.service), input);

@@ -1,5 +1,7 @@
 /** Following a telemetry stream: what the pumps of `activities/telemetry` are asked and answer, and what they have seen of devices. */
 import { z } from 'zod';
+import { mostTroubles } from './device-events.ts';
+import type { Refusal } from './device-redirect.ts';
 import type { Placement } from './service.ts';
 import { PlacementRef } from './transfer.ts';
 
@@ -25,6 +27,8 @@ export const FollowTelemetryInput = z.strictObject({
    * so it should be made before that.
    */
   since: z.iso.datetime(),
+  /** After so long it returns as well, where a device has refused to go where it was told. */
+  alarmAfterMs: Count.optional(),
 });
 export type FollowTelemetryInput = z.input<typeof FollowTelemetryInput>;
 
@@ -39,6 +43,13 @@ export interface FollowedTelemetry {
   newestAt: string;
   /** How long the last ones took from their cloud to the other stream, or to us where there is none; the longest of the last minute or two. */
   lagMs: number;
+  /** First of the devices that have refused a redirect while this pump was there. */
+  refused?: RefusedRedirect[];
+}
+
+export interface RefusedRedirect {
+  device: string;
+  reason: Refusal;
 }
 
 /**
@@ -55,6 +66,8 @@ export const Sighting = z.strictObject({
   /** When its last message reached the cloud, ISO. */
   at: z.iso.datetime(),
   messages: Count,
+  /** When it told of connections that went wrong, milliseconds; the last ones. */
+  troubles: z.array(Count).max(mostTroubles).optional(),
 });
 export type Sighting = z.infer<typeof Sighting>;
 
@@ -70,7 +83,7 @@ export type SightingsHead = z.infer<typeof SightingsHead>;
 
 export interface Sightings {
   head: SightingsHead;
-  devices: Map<string, { at: string; messages: number }>;
+  devices: Map<string, Omit<Sighting, 'device'>>;
 }
 
 /** Name of the file that tells whom the stream of the placement of this provider has shown. */

@@ -2,16 +2,20 @@
 import type { Sightings } from './telemetry-pump.ts';
 import type { JudgedWave, JudgeWaveInput } from './waves.ts';
 
-type Rules = Pick<JudgeWaveInput, 'what' | 'toldAt' | 'windowMs'> & { seen: number; rate: number; now: number };
+type Rules = Pick<JudgeWaveInput, 'what' | 'toldAt' | 'windowMs' | 'errors'> & {
+  seen: number;
+  rate: number;
+  now: number;
+};
 
-export interface Verdict extends Pick<JudgedWave, 'passed' | 'awake' | 'arrived' | 'rateBefore' | 'rateAfter'> {
+export interface Verdict extends Omit<JudgedWave, 'devices' | 'missing' | 'first'> {
   missing: string[];
   /** What was seen of the target when enough had arrived: from there on it is measured what they say. */
   measuredFrom: Sightings | undefined;
 }
 
-/** Fewer messages than these tell nothing of a rate. */
-const fewest = 10;
+/** Fewer messages than these tell nothing of a rate, and no more connections that went wrong than these nothing of a cloud. */
+const [fewest, mostByChance] = [10, 2];
 /** What they say is measured for a quarter of the window, and no longer than this. */
 const longestMeasureMs = 60_000;
 
@@ -20,7 +24,7 @@ export function judgeArrival(
   devices: readonly string[],
   { from, to }: { from: Sightings | undefined; to: Sightings | undefined },
   measuredFrom: Sightings | undefined,
-  { what, toldAt, windowMs, seen, rate, now }: Rules,
+  { what, toldAt, windowMs, seen, rate, errors: mostErrors, now }: Rules,
 ): Verdict {
   const measureMs = Math.min(windowMs / 4, longestMeasureMs);
   const [told, since] = [Date.parse(toldAt), new Date(Date.parse(toldAt) - windowMs).toISOString()];
@@ -39,7 +43,9 @@ export function judgeArrival(
   const awake = devices.filter((device) => isThere(device) || at(from, device) >= since);
   const missing = devices.filter((device) => !isThere(device));
   const enough = there.length >= Math.ceil(awake.length * seen);
-  const counts = { awake: awake.length, arrived: there.length, missing };
+  const { errors, errorsBefore } = errorsOf(devices, { from, to }, { told, windowMs });
+  const failed = mostErrors !== undefined && errors > errorsBefore + Math.max(mostByChance, mostErrors * awake.length);
+  const counts = { awake: awake.length, arrived: there.length, missing, errors, errorsBefore, failed };
   if (devices.length === 0) return { ...counts, rateBefore: 0, rateAfter: 0, passed: true, measuredFrom };
 
   const messagesOf = (sightings: Sightings | undefined): number =>
@@ -61,8 +67,23 @@ export function judgeArrival(
   const measured = ms >= (rate === 0 ? 0 : measureMs);
   const expected = rateBefore * rate * there.length * (ms / 60_000);
   // One in which nobody is awake proves nothing.
-  const passed = there.length > 0 && measured && (expected < fewest || rateAfter >= rateBefore * rate);
+  const passed = !failed && there.length > 0 && measured && (expected < fewest || rateAfter >= rateBefore * rate);
   return { ...counts, rateBefore, rateAfter, passed, measuredFrom };
+}
+
+/** Since they were told; and in the window before. */
+function errorsOf(
+  devices: readonly string[],
+  at: { from: Sightings | undefined; to: Sightings | undefined },
+  { told, windowMs }: { told: number; windowMs: number },
+): { errors: number; errorsBefore: number } {
+  const all = devices.flatMap((device) =>
+    [at.from, at.to].flatMap((sightings) => sightings?.devices.get(device)?.troubles ?? []),
+  );
+  return {
+    errors: all.filter((ms) => ms >= told).length,
+    errorsBefore: all.filter((ms) => ms < told && ms >= told - windowMs).length,
+  };
 }
 
 const perDevice = (messages: number, minutes: number, devices: number): number =>

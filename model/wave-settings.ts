@@ -6,6 +6,7 @@ import type { ProviderType } from './service.ts';
 const Count = z.number().int().min(0);
 const Text = z.string().min(1).max(200);
 const Share = z.number().min(0).max(1);
+const Errors = z.number().min(0).max(1000).describe('number from 0 to 1000');
 
 /** A share of the fleet in percent, with what went before; or a cohort. */
 export const Wave = z.union([
@@ -38,6 +39,10 @@ export const waveSettings = {
   wave_seen: Share.describe('number from 0 to 1').default(0.95),
   /** What they must say there, as a share of what they said before. */
   wave_rate: Share.describe('number from 0 to 1').default(0.5),
+  /** Connections of a device that may go wrong besides those that did before, on average. */
+  wave_errors: Errors.default(0.05),
+  /** One device of each group goes there and comes back before the first wave. */
+  canary: z.boolean().describe('true or false').default(true),
 };
 export const WaveSettings = z.strictObject(waveSettings);
 export type WaveSettings = z.infer<typeof WaveSettings>;
@@ -50,6 +55,8 @@ export const waveInput = {
   wave_window: Duration.optional(),
   wave_seen: Share.optional(),
   wave_rate: Share.optional(),
+  wave_errors: Errors.optional(),
+  canary: z.boolean().optional(),
 };
 
 export const waveText = (wave: Wave | 'rest'): string => {

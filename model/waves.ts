@@ -19,16 +19,30 @@ const Share = z.number().min(0).max(1);
 /** The files of one move: they are kept in the records bucket of the target's place. */
 const Files = z.strictObject({ keptAt: PlacementRef, name: Name });
 
+/** One of each group that is awake: how that is known, and how long it is waited for. */
+const Canary = z.strictObject({
+  canary: z.strictObject({
+    sightings: Name,
+    from: z.string(),
+    windowMs: Count,
+    untilAt: z.iso.datetime(),
+    everyMs: z.number().int().min(10),
+  }),
+});
+export type Canary = z.infer<typeof Canary>;
+
 export const PlanWaveInput = Files.extend({
   wave: Count,
   /** Those of the waves from this one on are not told again. */
   first: Count.default(0),
   /** Who goes of those that did not go before; `rest`: all of them. */
-  who: z.union([Wave, z.literal('rest')]),
+  who: z.union([Wave, z.literal('rest'), Canary]),
   /** Names of the censuses of both registries: who is enabled, and the same at both, can go. */
   source: Name,
   target: Name,
   to: z.enum(providerTypes),
+  /** Where they are to connect, and until when their certificates have to be valid; left out: nobody is judged by that. */
+  able: z.strictObject({ endpoint: DeviceEndpoint, untilAt: z.iso.datetime() }).optional(),
 });
 export type PlanWaveInput = z.input<typeof PlanWaveInput>;
 
@@ -39,6 +53,10 @@ export interface PlannedWave {
   /** Devices of the fleet that can go at all, and those that cannot, by why. */
   able: number;
   cannot: Record<string, number>;
+  /** Prefix of the files that name those, and why; '' for none. */
+  cannotFiles?: string;
+  /** Groups from which no canary goes, since nobody is awake. */
+  silent?: string[];
 }
 
 export const SelectDevicesInput = z.strictObject({
@@ -94,6 +112,8 @@ export const JudgeWaveInput = Files.extend({
   windowMs: Count,
   seen: Share.default(1),
   rate: Share.default(0),
+  /** Connections of a device that may go wrong besides those that did before, on average; left out: any number. */
+  errors: z.number().min(0).optional(),
   /** It waits no longer than this. */
   untilAt: z.iso.datetime(),
   /** Between two looks. */
@@ -112,6 +132,11 @@ export interface JudgedWave {
   /** Messages a device and minute: where they came from, before; where they went, since. */
   rateBefore: number;
   rateAfter: number;
+  /** Connections that went wrong, as they say: since they were told, and in the window before. */
+  errors?: number;
+  errorsBefore?: number;
+  /** Waiting longer would not help. */
+  failed?: boolean;
   /** Prefix of the files that name those who have not arrived; '' for none. */
   missing: string;
   /** First of them. */

@@ -43,6 +43,8 @@ export const WorkerSettings = z.strictObject({
       fenceMs: z.number().int().min(0).default(420_000),
       /** From the end of one pass over the listing of a store that is followed to the begin of the next. */
       followMs: z.number().int().min(10).default(15_000),
+      /** How long a task for the role `sender` may wait before the run says that nobody plays it; left out: two minutes. */
+      unservedMs: z.number().int().min(1000).optional(),
     })
     .prefault({}),
   /** How long the records buckets keep the audit trail and the records, days. */

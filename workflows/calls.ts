@@ -1,5 +1,6 @@
 /** How workflows call activities: on which queue, how long, how often; and the failures that come back. */
 import * as wf from '@temporalio/workflow';
+import type { Waits } from '../activities/estate/load.ts';
 import type {
   Activities,
   BulkActivities,
@@ -89,10 +90,14 @@ export const watch = (summary: string, longestMs = 3_600_000): WatchActivities =
   });
 
 /** Telling devices where to go, by those who may. Where nobody serves that role, the run is held until somebody does. */
-export async function redirecting<T>(summary: string, act: (sender: SenderActivities) => Promise<T>): Promise<T> {
+export async function redirecting<T>(
+  summary: string,
+  { unservedMs = 120_000 }: Pick<Waits, 'unservedMs'>,
+  act: (sender: SenderActivities) => Promise<T>,
+): Promise<T> {
   const sender = wf.proxyActivities<SenderActivities>({
     taskQueue: senderQueue,
-    scheduleToStartTimeout: '2m',
+    scheduleToStartTimeout: unservedMs,
     startToCloseTimeout: '12h',
     heartbeatTimeout: '30s',
     cancellationType: wf.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,

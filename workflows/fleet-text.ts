@@ -19,6 +19,9 @@ export function censusText({ devices, refused, refusedFiles }: Census): string {
   return `${devices} devices${cannot ? `; cannot go: ${cannot} (${refusedFiles})` : ''}`;
 }
 
+export const stayText = (cannot: Readonly<Record<string, number>>): string =>
+  `devices that no wave takes: ${counted(cannot)}`;
+
 export const differences = ({ different }: Pick<DiffedDevices, 'different'>): string => counted(different);
 
 /** Devices change it at any time, so that a copy of a moment ago may differ in it. */
@@ -68,23 +71,36 @@ export const waveQuestion = (service: string, at: number, who: Wave | 'rest'): s
 
 const perMinute = (rate: number): string => rate.toFixed(1);
 
+/** Nothing where runs are older than this. */
+const errorsText = ({ errors, errorsBefore }: JudgedWave): string =>
+  errors === undefined ? '' : `; ${errors} connections went wrong, ${errorsBefore} before`;
+
 export const wavedText = (
   { devices }: PlannedWave,
   { told, gone, failed }: SentRedirects,
-  { awake, arrived, rateBefore, rateAfter }: JudgedWave,
+  judged: JudgedWave,
 ): string =>
-  `${arrived} of ${awake} that were awake have arrived, of ${devices} devices (${told} told, ${gone} gone, ${failed} could not be told); ` +
-  `${perMinute(rateAfter)} messages a device and minute, ${perMinute(rateBefore)} before`;
+  `${judged.arrived} of ${judged.awake} that were awake have arrived, of ${devices} devices (${told} told, ${gone} gone, ${failed} could not be told); ` +
+  `${perMinute(judged.rateAfter)} messages a device and minute, ${perMinute(judged.rateBefore)} before${errorsText(judged)}`;
 
 const named = ({ missing, first }: JudgedWave): string =>
   missing ? `: ${first.join(', ')}${first.length < 5 ? '' : ', …'}; all stand in the records bucket: ${missing}*` : '';
 
 export const waveFailedText = (wave: number, judged: JudgedWave, back: JudgedWave): string =>
   `Wave ${wave + 1} did not arrive as it has to and went back: ${judged.arrived} of ${judged.awake} that were awake were seen there, ` +
-  `${perMinute(judged.rateAfter)} messages a device and minute, ${perMinute(judged.rateBefore)} before. ` +
+  `${perMinute(judged.rateAfter)} messages a device and minute, ${perMinute(judged.rateBefore)} before${errorsText(judged)}. ` +
   `${judged.devices - judged.arrived} were not seen${named(judged)}. ` +
   `${back.passed ? 'Those that had arrived are back.' : `Not back yet: ${back.awake - back.arrived}${named(back)}.`} ` +
   'retry tells the wave to go again, skip tells those that had arrived and leaves the others where they are, undo brings all home and takes everything back.';
+
+export const canaryText = ({ devices, silent = [] }: PlannedWave, there: JudgedWave, back: JudgedWave): string =>
+  `${there.arrived} of ${devices} were seen there, ${back.awake - back.arrived} are not back` +
+  (silent.length > 0 ? `; nobody is awake of ${silent.join(', ')}` : '');
+
+export const canaryFailedText = (there: JudgedWave, back: JudgedWave): string =>
+  `Before the first wave one device of each group went there and back: ${there.devices - there.arrived} were not seen there${named(there)}; ` +
+  `${back.awake - back.arrived} are not back yet${named(back)}. All others are where they were. ` +
+  'retry lets the same devices try again, skip goes on with the first wave, undo takes everything back.';
 
 export const notHomeText = (provider: string, back: JudgedWave): string =>
   `${back.awake - back.arrived} devices were last seen on ${provider}, and need it until they are home${named(back)}`;

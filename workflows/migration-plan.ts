@@ -66,6 +66,9 @@ export interface FleetMove {
   windowMs: number;
   seen: number;
   rate: number;
+  /** Left out, and no canary, in runs that began before there were these. */
+  errors: number | undefined;
+  canary: boolean;
   /** What an earlier run has done. */
   begun: MovingFleet | undefined;
   lastRedirect: number;
@@ -84,6 +87,8 @@ export function fleetMove(
     windowMs: durationMs(input.wave_window ?? estate.wave_window),
     seen: input.wave_seen ?? estate.wave_seen,
     rate: input.wave_rate ?? estate.wave_rate,
+    errors: input.wave_errors ?? estate.wave_errors,
+    canary: input.canary ?? Boolean(estate.canary),
     begun: record?.migration?.fleet,
     lastRedirect: record?.lastRedirect ?? 0,
   };

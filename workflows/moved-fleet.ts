@@ -12,6 +12,7 @@ import { censusText, differences, fleetCutoverText, volatileField } from './flee
 import type { Move } from './migration-plan.ts';
 import type { Moved } from './moved.ts';
 import type { Operation } from './operation.ts';
+import { reason } from './progress.ts';
 import { Registration } from './registration.ts';
 import { TelemetryPumps } from './telemetry-pumps.ts';
 import { Waves } from './waves.ts';
@@ -19,6 +20,8 @@ import { Waves } from './waves.ts';
 /** A census that finds no more than so many new devices is the last one before the cutover is asked about. */
 const fewNew = 10;
 const mostCensuses = 10;
+/** In the soak: looks at who has come to the source, and the time between two of them, in what one takes. */
+const [mostLooks, restShare] = [24, 10];
 const answers: [string, ...string[]] = ['retry', 'skip', 'undo'];
 
 export class MovedFleet implements Moved {
@@ -115,9 +118,18 @@ export class MovedFleet implements Moved {
     return fleetCutoverText(this.#move, this.#course.made, plan, this.#registering.counts);
   }
 
+  /** After the switch devices may still be registered at the source, by whatever provisions them: they are sent on. */
   async whileFollowing<T>(ask: () => Promise<T>): Promise<T> {
     await this.#follow();
-    return ask();
+    if (!this.#course.switched || !wf.patched('late devices')) return ask();
+    const looking = new wf.CancellationScope();
+    const looks = looking.run(() => this.#sendOn()).catch(() => {});
+    try {
+      return await ask();
+    } finally {
+      looking.cancel();
+      await looks;
+    }
   }
 
   /** Compares both registries. What is different is asked about; what was refused is known to be missing. */
@@ -145,11 +157,12 @@ export class MovedFleet implements Moved {
   async handOver(): Promise<void> {
     this.#op.board.phase('moving the fleet');
     this.undoable('handing');
-    const catchUp = async (): Promise<void> => {
-      await this.#registerNew();
-      await this.#compare();
+    const catchUp = async (how: 'always' | 'if new'): Promise<number> => {
+      const found = await this.#registerNew();
+      if (found > 0 || how === 'always') await this.#compare();
+      return found;
     };
-    await this.#waves.send(catchUp, () => ({ source: this.#census, target: this.#there }));
+    await this.#waves.send(catchUp, () => this.#lastCensuses);
   }
 
   async handBack(): Promise<string> {
@@ -159,8 +172,12 @@ export class MovedFleet implements Moved {
 
   turned(): void {}
 
-  settle(): Promise<void> {
-    return this.#waves.countLeft();
+  async settle(): Promise<void> {
+    const { fleet } = this.#move;
+    const known = !wf.patched('late devices') || (await this.#look(fleet?.windowMs ?? 0));
+    await this.#waves.countLeft();
+    // Somebody may be there of whom nothing is known.
+    if (!known) this.#course.sourceOnly++;
   }
 
   async close(): Promise<void> {
@@ -196,6 +213,37 @@ export class MovedFleet implements Moved {
     await this.#waves.note();
     await this.#registering.register(into, found.shards);
     return found.devices;
+  }
+
+  /** Looks again and again, but so that a run's history stays short and the registry is left alone most of the time. */
+  async #sendOn(): Promise<void> {
+    const { fleet, soakMs } = this.#move;
+    for (let tookMs = 0; ; ) {
+      await wf.sleep(Math.max(fleet?.windowMs ?? 0, soakMs / mostLooks, tookMs * restShare));
+      const began = Date.now();
+      await this.#look(0);
+      tookMs = Date.now() - began;
+    }
+  }
+
+  /** Sends on who has come to the source since the last look; a failure is told, and the next look is another chance. */
+  async #look(forMs: number): Promise<boolean> {
+    const before = this.#known;
+    try {
+      if ((await this.#registerNew()) === 0) return true;
+      await this.#compare();
+      await this.#waves.sendLate(this.#lastCensuses, forMs);
+      return true;
+    } catch (error) {
+      if (wf.isCancellation(error)) throw error;
+      this.#known = before;
+      this.#op.board.record('run', `late devices were not sent on: ${reason(error)}`, this.#course.source.provider);
+      return false;
+    }
+  }
+
+  get #lastCensuses(): { source: string; target: string } {
+    return { source: this.#census, target: this.#there };
   }
 
   #newOf(n: number): string {
@@ -236,7 +284,12 @@ export class MovedFleet implements Moved {
   get #registering(): Registration {
     const { service } = this.#move;
     const { name: mark, startedAt } = this.#fleet;
-    const ask = (text: string) => this.#course.ask('devices', text, answers);
+    // After the switch nobody waits for an answer: whoever cannot go is counted, and keeps the source.
+    const ask = async (text: string): Promise<string> => {
+      if (!this.#course.switched) return this.#course.ask('devices', text, answers);
+      this.#op.board.record('run', text, service);
+      return 'skip';
+    };
     this.#registration ??= new Registration(this.#op, { service, ...this.#places.registries, startedAt, mark, ask });
     return this.#registration;
   }

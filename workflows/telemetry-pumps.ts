@@ -5,6 +5,7 @@
 import * as wf from '@temporalio/workflow';
 import type { RecordedPlacement } from '../model/record.ts';
 import type { Owner } from '../model/service.ts';
+import type { FollowedTelemetry } from '../model/telemetry-pump.ts';
 import type { PlacementRef } from '../model/transfer.ts';
 import { cloud, urgent, watch } from './calls.ts';
 import type { Operation } from './operation.ts';
@@ -13,6 +14,8 @@ import { placementOf } from './removal.ts';
 
 /** A pump returns after this long, so that a run's history stays short over days. */
 const pumpMs = 1_800_000;
+/** After so long a pump returns at once where a device has refused a redirect. */
+const firstAlarmMs = 5000;
 /** Before one that failed is begun again. */
 const againMs = 15_000;
 /** One that has not returned so long after it should have hangs. */
@@ -40,6 +43,8 @@ export class TelemetryPumps {
   #scope: wf.CancellationScope | undefined;
   #running: Promise<unknown> = Promise.resolve();
   #way = '';
+  /** Each makes the next one later: who forges redirects must not make the history long. */
+  #alarms = 0;
 
   constructor(op: Operation, what: Pumping) {
     this.#op = op;
@@ -112,7 +117,7 @@ export class TelemetryPumps {
   async #pump(from: PlacementRef, to: PlacementRef | null): Promise<void> {
     for (let failed = false; ; )
       try {
-        await this.#follow(from, to, pumpMs);
+        this.#tellRefused(from, await this.#follow(from, to, pumpMs));
         failed = false;
       } catch (error) {
         if (wf.isCancellation(error)) throw error;
@@ -122,12 +127,23 @@ export class TelemetryPumps {
       }
   }
 
-  #follow(from: PlacementRef, to: PlacementRef | null, forMs: number) {
+  /** Somebody may be trying to send the fleet elsewhere: people should look who writes to that registry. */
+  #tellRefused({ provider }: PlacementRef, { refused = [] }: FollowedTelemetry): void {
+    if (refused.length === 0) return;
+    this.#alarms++;
+    const named = refused.slice(0, 5).map(({ device, reason: why }) => `${device} (${why})`);
+    const detail = `${named.join(', ')}${refused.length > 5 ? ', …' : ''} on ${provider}`;
+    this.#op.board.mark('refused redirects', { status: 'failed', detail });
+    this.#op.board.record('run', `devices refused a redirect: ${detail}`, provider);
+  }
+
+  #follow(from: PlacementRef, to: PlacementRef | null, forMs: number): Promise<FollowedTelemetry> {
     const { service, name, epoch, keptAt } = this.#what;
     const pump = this.#pumps.get(from.provider) ?? 0;
     this.#pumps.set(from.provider, pump + 1);
     return watch(`telemetry of ${service} on ${from.provider}`, forMs + slackMs).followTelemetry({
       ...{ from, to, keptAt: keptAt(), name, epoch, pump, forMs, since: this.#since },
+      alarmAfterMs: Math.min(forMs, firstAlarmMs * 2 ** this.#alarms),
     });
   }
 }

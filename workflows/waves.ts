@@ -1,13 +1,21 @@
 /** Devices on their way, wave by wave: they are told to go, judged by what the target's stream shows of them, and told to come home. */
 import * as wf from '@temporalio/workflow';
-import { deviceEndpoint } from '../model/device-endpoint.ts';
+import { type DeviceEndpoint, deviceEndpoint } from '../model/device-endpoint.ts';
 import type { RecordedPlacement } from '../model/record.ts';
 import { devicesPerSecond, type MovingFleet, type Wave, waveText } from '../model/wave-settings.ts';
-import type { JudgedWave, JudgeWaveInput, SentRedirects } from '../model/waves.ts';
+import type { JudgedWave, JudgeWaveInput, PlannedWave, PlanWaveInput, SentRedirects } from '../model/waves.ts';
 import { failure, redirecting, watch } from './calls.ts';
 import type { Course } from './course.ts';
 import type { FleetPlaces } from './fleet-places.ts';
-import { notHomeText, wavedText, waveFailedText, waveQuestion } from './fleet-text.ts';
+import {
+  canaryFailedText,
+  canaryText,
+  notHomeText,
+  stayText,
+  wavedText,
+  waveFailedText,
+  waveQuestion,
+} from './fleet-text.ts';
 import { untilGateCloses } from './following.ts';
 import type { FleetMove, Move } from './migration-plan.ts';
 import type { Operation } from './operation.ts';
@@ -16,6 +24,18 @@ import type { Operation } from './operation.ts';
 const lookMs = 2000;
 /** An activity that looks returns after this long. */
 const longestLookMs = 1_800_000;
+
+/** How long a canary is waited for that has just fallen asleep. */
+const longestWakeMs = 60_000;
+/** Devices that go on coming are left to the soak. */
+const mostLate = 10;
+const canaryStep = 'canary';
+
+/** Names of the last census of either registry. */
+interface Censuses {
+  source: string;
+  target: string;
+}
 
 /** Files of the devices of one wave. */
 interface Files {
@@ -31,8 +51,8 @@ export class Waves {
   /** What the record says of it. */
   readonly #fleet: MovingFleet;
   readonly #places: FleetPlaces;
-  /** Waves of earlier runs: their devices are told again. */
-  readonly #first: number;
+  /** Waves of earlier runs, and those who went ahead: their devices are told again. */
+  #first: number;
   /** Files of devices that people have decided to go on without. */
   readonly #without: string[] = [];
   /** Devices that no wave can take. */
@@ -56,15 +76,40 @@ export class Waves {
     return this.#away;
   }
 
-  /** All of them, in their order; before the last one `catchUp` brings in who came meanwhile. `censuses`: names of the last of both. */
-  async send(catchUp: () => Promise<void>, censuses: () => { source: string; target: string }): Promise<void> {
+  /**
+   * All of them, in their order; before the last one, and after it until nobody has come, `catchUp` brings in who came meanwhile,
+   * and tells how many. `censuses`: names of the last of both.
+   */
+  async send(catchUp: (how: 'always' | 'if new') => Promise<number>, censuses: () => Censuses): Promise<void> {
     const all: (Wave | 'rest')[] = [...this.#how.waves.filter((wave) => wave !== 100), 'rest'];
-    this.#op.board.expect(all.map(stepOf));
+    this.#op.board.expect([...(this.#how.canary ? [canaryStep] : []), ...all.map(stepOf)]);
+    if (this.#how.canary) await this.#goAhead(censuses());
     for (const [at, who] of all.entries()) {
-      if (who === 'rest' && at > 0) await catchUp();
+      if (who === 'rest' && at > 0) await catchUp('always');
       if (at > 0) await this.#approve(at, who);
       await this.#send({ at, who, censuses: censuses() });
     }
+    if (!wf.patched('late devices')) return;
+    for (let at = all.length; at < all.length + mostLate && (await catchUp('if new')) > 0; at++)
+      await this.#send({ at, who: 'rest', censuses: censuses(), late: true });
+  }
+
+  /** After the switch: tells those that have come to the source since. Nobody is called back; `forMs`: how long they are waited for. */
+  async sendLate(censuses: Censuses, forMs: number): Promise<void> {
+    const wave = this.#fleet.told.length;
+    const planned = await this.#plan('late devices', { wave, first: 0, who: 'rest', censuses });
+    if (planned.devices === 0) return;
+    const { source, made } = this.#course;
+    const files = { wave, shards: planned.shards };
+    const toldAt = new Date().toISOString();
+    await this.#tell(files, { on: source, to: made });
+    const told = `${planned.devices} devices that have come to ${source.provider} since the last wave were told to go`;
+    this.#op.board.record('run', told, made.provider);
+    if (forMs === 0) return;
+    await this.#judge({
+      ...{ waves: [files], from: source, to: made, what: 'arrived', toldAt, forMs, seen: 1, rate: 0 },
+      report: `late-${this.#fleet.sequence}`,
+    });
   }
 
   /** Tells all that were ever told to go to come home; one that was seen at the target and not at home since then holds everything. */
@@ -109,31 +154,85 @@ export class Waves {
     this.#op.board.phase('moving the fleet');
   }
 
+  async #plan(
+    summary: string,
+    { wave, first, who, censuses }: Pick<PlanWaveInput, 'wave' | 'first' | 'who'> & { censuses: Censuses },
+  ): Promise<PlannedWave> {
+    const { service, soakMs } = this.#move;
+    const untilAt = new Date(Date.now() + soakMs).toISOString();
+    const planned = await this.#op.held(service, () =>
+      watch(summary).planWave({
+        ...{ keptAt: this.#places.keptAt, name: this.#fleet.name, wave, first, who },
+        ...{ ...censuses, to: this.#course.made.providerType },
+        able: { endpoint: this.#endpoint(this.#course.made), untilAt },
+      }),
+    );
+    this.#fleet.told[wave] = planned.shards;
+    const { disabled: _, ...cannot } = planned.cannot;
+    const stay = Object.values(cannot).reduce((sum, count) => sum + count, 0);
+    if (stay > 0 && stay !== this.#stay) this.#op.board.record('run', stayText(cannot), planned.cannotFiles);
+    this.#stay = stay;
+    this.#course.sourceOnly = stay;
+    return planned;
+  }
+
+  /** One device of each group goes there for a moment and comes back, so that a wave need not find out what one device can. */
+  async #goAhead(censuses: Censuses): Promise<void> {
+    const [wave, { windowMs }] = [this.#first, this.#how];
+    const untilAt = new Date(Date.now() + Math.min(windowMs / 4, longestWakeMs)).toISOString();
+    const { source, made } = this.#course;
+    const canary = { sightings: this.#fleet.name, from: source.provider, windowMs, untilAt, everyMs: lookMs };
+    const planned = await this.#plan(canaryStep, { wave, first: wave, who: { canary }, censuses });
+    if (planned.devices === 0) {
+      const detail = planned.silent?.length ? `nobody is awake of ${planned.silent.join(', ')}` : 'there are no groups';
+      this.#op.board.mark(canaryStep, { status: 'skipped', detail });
+      return;
+    }
+    this.#first++;
+    const files = { wave, shards: planned.shards };
+    for (;;) {
+      this.#op.board.mark(canaryStep, { status: 'running', startedAt: new Date().toISOString() });
+      this.#away = true;
+      const toldAt = new Date().toISOString();
+      await this.#tell(files, { on: source, to: made });
+      const there = await this.#judge({
+        ...{ waves: [files], from: source, to: made, what: 'arrived', toldAt, forMs: windowMs, seen: 1, rate: 0 },
+        report: `canary-${this.#fleet.sequence}`,
+      });
+      const back = await this.#back([files]);
+      const detail = canaryText(planned, there, back);
+      if (there.passed && back.passed) {
+        // At home, and told again in its wave.
+        this.#fleet.told[wave] = 0;
+        this.#op.board.mark(canaryStep, { status: 'done', finishedAt: new Date().toISOString(), detail });
+        return;
+      }
+      this.#op.board.mark(canaryStep, { status: 'failed', finishedAt: new Date().toISOString(), detail });
+      this.#op.board.record('run', 'the canary did not go there and back', detail);
+      const answer = await this.#course.ask('devices', canaryFailedText(there, back), ['retry', 'skip', 'undo']);
+      if (answer === 'undo') throw failure('UndoRequested', `The canary did not go there and back: ${detail}.`);
+      this.#op.board.phase('moving the fleet');
+      if (answer === 'skip') return;
+    }
+  }
+
   /** A wave goes, is judged, and comes back where it has not arrived; then people decide. */
   async #send({
     at,
     who,
     censuses,
+    late = false,
   }: {
     at: number;
     who: Wave | 'rest';
-    censuses: { source: string; target: string };
+    censuses: Censuses;
+    late?: boolean;
   }): Promise<void> {
     const wave = this.#first + at;
     const step = stepOf(who, at);
     const { service } = this.#move;
-    const { name } = this.#fleet;
-    const { windowMs, seen, rate } = this.#how;
-    const planned = await this.#op.held(service, () =>
-      watch(step).planWave({
-        ...{ keptAt: this.#places.keptAt, name, wave, first: this.#first, who },
-        ...{ ...censuses, to: this.#course.made.providerType },
-      }),
-    );
-    this.#fleet.told[wave] = planned.shards;
-    const { disabled: _, ...cannot } = planned.cannot;
-    this.#stay = Object.values(cannot).reduce((sum, count) => sum + count, 0);
-    this.#course.sourceOnly = this.#stay;
+    const { windowMs, seen, rate, errors } = this.#how;
+    const planned = await this.#plan(step, { wave, first: this.#first, who, censuses });
     if (planned.devices === 0) {
       this.#op.board.mark(step, { status: 'skipped', detail: 'nobody is left for it' });
       return;
@@ -146,20 +245,20 @@ export class Waves {
       const toldAt = new Date().toISOString();
       const sent = await this.#tell(files, { on: source, to: made });
       const judged = await this.#judge({
-        ...{ waves: [files], from: source, to: made, what: 'arrived', toldAt, forMs: windowMs, seen, rate },
+        ...{ waves: [files], from: source, to: made, what: 'arrived', toldAt, forMs: windowMs, seen, rate, errors },
         report: `missing-${wave}-${this.#fleet.sequence}`,
       });
       const detail = wavedText(planned, sent, judged);
-      if (judged.passed) {
+      // Who came late may never have been awake: that tells nothing of the others.
+      if (judged.passed || (late && judged.awake === 0)) {
         this.#op.board.mark(step, { status: 'done', finishedAt: new Date().toISOString(), detail });
         return;
       }
       this.#op.board.mark(step, { status: 'failed', detail });
       const back = await this.#back([files]);
-      this.#op.board.record('run', `wave ${wave + 1} went back`, detail);
-      const answer = await this.#course.ask('devices', waveFailedText(wave, judged, back), ['retry', 'skip', 'undo']);
-      if (answer === 'undo')
-        throw failure('UndoRequested', `Wave ${wave + 1} of ${service} did not arrive: ${detail}.`);
+      this.#op.board.record('run', `wave ${at + 1} went back`, detail);
+      const answer = await this.#course.ask('devices', waveFailedText(at, judged, back), ['retry', 'skip', 'undo']);
+      if (answer === 'undo') throw failure('UndoRequested', `Wave ${at + 1} of ${service} did not arrive: ${detail}.`);
       this.#op.board.phase('moving the fleet');
       if (answer === 'retry') continue;
       if (judged.missing) this.#without.push(judged.missing);
@@ -172,14 +271,14 @@ export class Waves {
 
   /** With a sequence above all before it, which is in the record before anything is told. */
   async #tell(files: Files, { on, to }: { on: RecordedPlacement; to: RecordedPlacement }): Promise<SentRedirects> {
-    const { owner, service } = this.#move;
+    const { owner } = this.#move;
     this.#fleet.sequence = Math.max(this.#fleet.sequence + 1, Date.now());
     await this.note();
-    const endpoint = deviceEndpoint({ placement: to, ...owner });
-    if (!endpoint) throw failure('VerificationFailed', `${service} on ${to.provider} has no endpoint for devices.`);
+    const endpoint = this.#endpoint(to);
     const { sequence, name } = this.#fleet;
+    const waits = await this.#op.waits();
     return this.#atSafePoints(() =>
-      redirecting(`wave ${files.wave + 1} to ${to.provider}`, (sender) =>
+      redirecting(`wave ${files.wave + 1} to ${to.provider}`, waits, (sender) =>
         sender.sendRedirects({
           ...{
             keptAt: this.#places.keptAt,
@@ -197,12 +296,20 @@ export class Waves {
     );
   }
 
+  #endpoint(placement: RecordedPlacement): DeviceEndpoint {
+    const { owner, service } = this.#move;
+    const endpoint = deviceEndpoint({ placement, ...owner });
+    if (endpoint) return endpoint;
+    throw failure('VerificationFailed', `${service} on ${placement.provider} has no endpoint for devices.`);
+  }
+
   async #judge({
     from,
     to,
     forMs,
     ...more
   }: Pick<JudgeWaveInput, 'waves' | 'what' | 'toldAt' | 'seen' | 'rate' | 'report'> & {
+    errors?: number | undefined;
     from: RecordedPlacement;
     to: RecordedPlacement;
     forMs: number;
@@ -219,7 +326,7 @@ export class Waves {
           ...{ from: from.provider, to: to.provider, windowMs: this.#how.windowMs, untilAt, everyMs: lookMs },
         });
       });
-      if (judged.passed || Date.now() >= end) return judged;
+      if (judged.passed || judged.failed || Date.now() >= end) return judged;
     }
   }
 

@@ -1,6 +1,9 @@
 /** Who goes in a wave, and whether they have arrived: from two censuses, and from what telemetry streams show of devices. */
-import { hash } from 'node:crypto';
+import { hash, X509Certificate } from 'node:crypto';
 import { Context } from '@temporalio/activity';
+import type { z } from 'zod';
+import { canariesOf } from '../../model/canary.ts';
+import { inabilityOf } from '../../model/device-abilities.ts';
 import type { Device } from '../../model/fleet.ts';
 import { shardDevices } from '../../model/fleet.ts';
 import { judgeDevice } from '../../model/fleet-mapping.ts';
@@ -18,7 +21,7 @@ import {
 } from '../../model/waves.ts';
 import { providerCalls } from '../providers/calls.ts';
 import { readSightings } from '../telemetry/sightings.ts';
-import { packLines, telemetryFiles } from '../transfer/files.ts';
+import { LineFiles, packLines, telemetryFiles } from '../transfer/files.ts';
 import {
   type DeviceDependencies,
   devicesFile,
@@ -65,25 +68,43 @@ export function createWaveActivities(dependencies: DeviceDependencies): WaveActi
     },
 
     planWave(raw): Promise<PlannedWave> {
-      const { keptAt, name, wave, first, who, source, target, to } = parsed(PlanWaveInput, raw);
+      const { keptAt, name, wave, first, who, source, target, to, able: needs } = parsed(PlanWaveInput, raw);
+      const context = Context.current();
       return atEach({ kept: keptAt.provider }, async ({ kept }, signal) => {
         const at = (of: string) => filesAt(kept, keptAt, of, signal);
         const there = new Map<string, string>();
         for await (const device of devicesIn(await at(target))) there.set(device.id, digestsOf(device));
+        const files = await at(name);
         const cannot: PlannedWave['cannot'] = {};
+        const staying = new LineFiles(files, `cannot-${wave}-`);
         const able: Device[] = [];
         for await (const device of devicesIn(await at(source))) {
-          const why = whyNot(device, there.get(device.id), to);
+          const why = whyNot(device, there.get(device.id), to, needs);
           if (why === undefined) able.push(device);
-          else cannot[why] = (cannot[why] ?? 0) + 1;
+          else {
+            cannot[why] = (cannot[why] ?? 0) + 1;
+            await staying.add({ id: device.id, why });
+          }
         }
-        const files = await at(name);
+        await staying.flush();
         const told = new Set<string>();
         for (let earlier = first; earlier < wave; earlier++)
           for (const id of await idsIn(files, waveFiles(files, earlier).folder)) told.add(id);
-        const chosen = choose(able, told, who, name);
-        const shards = await waveFiles(files, wave).write(chosen);
-        return { devices: chosen.length, shards, able: able.length, cannot };
+        const plan = async (chosen: readonly string[]): Promise<PlannedWave> => {
+          const shards = await waveFiles(files, wave).write(chosen);
+          return { devices: chosen.length, shards, able: able.length, cannot, cannotFiles: staying.key };
+        };
+        if (typeof who !== 'object' || !('canary' in who)) return plan(choose(able, told, who, name));
+        const { sightings, from, windowMs, untilAt, everyMs } = who.canary;
+        const seenFiles = telemetryFiles(kept, keptAt, sightings, signal);
+        for (;;) {
+          const seen = (await readSightings(seenFiles)).get(from);
+          const since = new Date(Date.now() - windowMs).toISOString();
+          const { chosen, silent } = canariesOf(able, (id) => (seen?.devices.get(id)?.at ?? '') >= since);
+          if (silent.length === 0 || Date.now() >= Date.parse(untilAt))
+            return { ...(await plan(chosen)), silent: silent.slice(0, mostNamed) };
+          await context.sleep(everyMs);
+        }
       });
     },
 
@@ -105,7 +126,7 @@ export function createWaveActivities(dependencies: DeviceDependencies): WaveActi
           const verdict = judgeArrival(devices, at, first, { ...input, now: Date.now() });
           first = verdict.measuredFrom;
           const { missing, measuredFrom: _, ...counts } = verdict;
-          if (counts.passed || Date.now() >= Date.parse(untilAt)) {
+          if (counts.passed || counts.failed || Date.now() >= Date.parse(untilAt)) {
             const named = await nameDevices(files, `${report}-`, missing);
             return { ...counts, devices: devices.length, missing: named, first: missing.slice(0, mostNamed) };
           }
@@ -117,14 +138,22 @@ export function createWaveActivities(dependencies: DeviceDependencies): WaveActi
 }
 
 /** Why a device cannot go, or undefined. */
-function whyNot(device: Device, there: string | undefined, to: ProviderType): string | undefined {
+function whyNot(
+  device: Device,
+  there: string | undefined,
+  to: ProviderType,
+  needs: z.output<typeof PlanWaveInput>['able'],
+): string | undefined {
   const { refusal } = judgeDevice(device, to);
   if (refusal) return refusal;
   if (device.status === 'disabled') return 'disabled';
   if (there === undefined) return 'not registered';
   const differs = fieldsBetween(digestsOf(device), there).filter((field) => field !== volatile);
-  return differs.length > 0 ? `differs: ${differs.join(' ')}` : undefined;
+  if (differs.length > 0) return `differs: ${differs.join(' ')}`;
+  return needs && inabilityOf(device, needs.endpoint, { untilMs: Date.parse(needs.untilAt), expiryOf });
 }
+
+const expiryOf = (der: string): number => new X509Certificate(Buffer.from(der, 'base64')).validToDate.getTime();
 
 /** Of those that can go and were not told: a share in an order that nobody chooses, or a cohort. */
 function choose(able: readonly Device[], told: ReadonlySet<string>, who: Wave | 'rest', salt: string): string[] {

@@ -26,6 +26,8 @@ export interface Waits {
   fenceMs: number;
   /** Who follows a store waits this long from one pass over its listing to the next. */
   followMs: number;
+  /** How long a task for the role `sender` may wait before the run says that nobody plays it; left out: two minutes. */
+  unservedMs?: number | undefined;
 }
 
 /** The checked estate; secrets are still placeholders. */

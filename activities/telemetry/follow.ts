@@ -67,7 +67,7 @@ export function createTelemetryActivities(dependencies: TelemetryDependencies): 
             const resource = from.owner.service;
             const pump = new Pump({ source, target, reader, writer, place, seen, filesAt, resource }, signal);
             try {
-              return await pump.run(Date.now() + input.forMs);
+              return await pump.run({ ...input, now: Date.now() });
             } finally {
               await Promise.allSettled([reader.close(), writer?.close()]);
             }
@@ -93,6 +93,8 @@ interface Parts {
   resource: string;
 }
 
+type Ends = Pick<FollowTelemetryInput, 'forMs' | 'alarmAfterMs'>;
+
 class Pump {
   readonly #parts: Parts;
   /** Told to stop. */
@@ -115,7 +117,9 @@ class Pump {
     this.#gate = new Gate(this.#hard.signal);
   }
 
-  async run(until: number): Promise<FollowedTelemetry> {
+  async run({ forMs, alarmAfterMs, now }: Ends & { now: number }): Promise<FollowedTelemetry> {
+    const until = now + forMs;
+    const alarmAt = alarmAfterMs === undefined ? until : now + alarmAfterMs;
     let ending: NodeJS.Timeout | undefined;
     const end = (): void => {
       ending = setTimeout(() => this.#hard.abort(), endMs);
@@ -124,7 +128,7 @@ class Pump {
     const ended = new AbortController();
     const keeping = this.#keep(ended.signal);
     try {
-      await this.#pump(until);
+      await this.#pump(until, alarmAt);
     } catch (error) {
       this.#fail(error);
     } finally {
@@ -140,12 +144,17 @@ class Pump {
     }
     this.#signal.throwIfAborted();
     if (this.#failed) throw this.#failed.error;
-    return { forwarded: this.#forwarded, ...this.#parts.seen.counts, lagMs: this.#lag.longest };
+    const { counts, refused } = this.#parts.seen;
+    return {
+      ...{ forwarded: this.#forwarded, ...counts, lagMs: this.#lag.longest },
+      ...(refused.length > 0 && { refused: [...refused] }),
+    };
   }
 
-  async #pump(until: number): Promise<void> {
-    const { reader } = this.#parts;
-    while (!this.#signal.aborted && !this.#failed && Date.now() < until) {
+  async #pump(until: number, alarmAt: number): Promise<void> {
+    const { reader, seen } = this.#parts;
+    const ends = (): number => (seen.refused.length > 0 ? Math.min(alarmAt, until) : until);
+    while (!this.#signal.aborted && !this.#failed && Date.now() < ends()) {
       const batch = await this.#read(Math.min(waitMs, until - Date.now()), this.#signal);
       if (batch) await this.#take(batch);
       if (this.#unsaved >= mostUnsaved) await this.#save(this.#hard.signal);

@@ -1,5 +1,13 @@
 /** Whom a pump has seen, kept in one file for each direction: about a hundred bytes a device, less in gzip. */
-import { mostSightings, Sighting, type Sightings, SightingsHead, sightingsFile } from '../../model/telemetry-pump.ts';
+import { deviceEvent, mostTroubles, troublesOf } from '../../model/device-events.ts';
+import {
+  mostSightings,
+  type RefusedRedirect,
+  Sighting,
+  type Sightings,
+  SightingsHead,
+  sightingsFile,
+} from '../../model/telemetry-pump.ts';
 import type { Passing } from '../providers/telemetry.ts';
 import { type Files, packLines, unpackLines } from '../transfer/files.ts';
 
@@ -14,12 +22,21 @@ async function sightingsIn(files: Files, name: string): Promise<Sightings | unde
   const bytes = await files.read(name);
   if (!bytes) return undefined;
   const [head, ...lines] = unpackLines(bytes);
-  const devices = new Map<string, { at: string; messages: number }>();
+  const devices: Sightings['devices'] = new Map();
   for (const line of lines) {
-    const { device, at, messages } = Sighting.parse(line);
-    devices.set(device, { at, messages });
+    const { device, ...seen } = Sighting.parse(line);
+    devices.set(device, seen);
   }
   return { head: SightingsHead.parse(head), devices };
+}
+
+/** Refused redirects that one pump names. */
+const mostRefused = 20;
+
+interface Noted {
+  at: number;
+  messages: number;
+  troubles: number[];
 }
 
 /** Where nothing came the file is written as well, so that one can tell silence from a pump that stands still. */
@@ -27,7 +44,8 @@ const silentMs = 30_000;
 
 export class Seen {
   readonly #provider: string;
-  readonly #devices: Map<string, { at: number; messages: number }>;
+  readonly #devices: Map<string, Noted>;
+  readonly #refused: RefusedRedirect[] = [];
   readonly #since: string;
   #messages: number;
   #newest: number;
@@ -37,7 +55,9 @@ export class Seen {
   private constructor(provider: string, before: Sightings | undefined) {
     this.#provider = provider;
     const devices = [...(before?.devices ?? [])];
-    this.#devices = new Map(devices.map(([device, { at, messages }]) => [device, { at: Date.parse(at), messages }]));
+    this.#devices = new Map(
+      devices.map(([device, { at, messages, troubles = [] }]) => [device, { at: Date.parse(at), messages, troubles }]),
+    );
     this.#since = before?.head.since ?? new Date().toISOString();
     this.#messages = before?.head.messages ?? 0;
     this.#newest = Math.max(0, ...[...this.#devices.values()].map(({ at }) => at));
@@ -53,15 +73,26 @@ export class Seen {
     return { messages: this.#messages, devices: this.#devices.size, newestAt };
   }
 
-  add({ device, at }: Passing): void {
+  /** Redirects that devices have refused since this was opened. */
+  get refused(): readonly RefusedRedirect[] {
+    return this.#refused;
+  }
+
+  add({ device, at, body }: Passing): void {
     this.#changed = true;
     this.#messages++;
     this.#newest = Math.max(this.#newest, at);
-    const known = this.#devices.get(device);
-    if (known) {
-      known.messages++;
-      known.at = Math.max(known.at, at);
-    } else if (this.#devices.size < mostSightings) this.#devices.set(device, { at, messages: 1 });
+    const event = deviceEvent(body);
+    if (event?.event === 'redirect-refused' && this.#refused.length < mostRefused)
+      this.#refused.push({ device, reason: event.reason });
+    const known = this.#devices.get(device) ?? { at, messages: 0, troubles: [] };
+    known.messages++;
+    known.at = Math.max(known.at, at);
+    if (event) {
+      known.troubles.push(...Array<number>(troublesOf(event)).fill(at));
+      known.troubles.splice(0, known.troubles.length - mostTroubles);
+    }
+    if (known.messages > 1 || this.#devices.size < mostSightings) this.#devices.set(device, known);
   }
 
   async save(files: Files): Promise<void> {
@@ -75,7 +106,12 @@ export class Seen {
       messages: this.#messages,
     };
     const lines = [...this.#devices].map(
-      ([device, { at, messages }]): Sighting => ({ device, at: new Date(at).toISOString(), messages }),
+      ([device, { at, messages, troubles }]): Sighting => ({
+        device,
+        at: new Date(at).toISOString(),
+        messages,
+        ...(troubles.length > 0 && { troubles }),
+      }),
     );
     try {
       await files.write(sightingsFile(this.#provider), packLines([head, ...lines]));

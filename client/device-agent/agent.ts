@@ -90,6 +90,8 @@ export class DeviceAgent {
   #session: Session | undefined;
   #sequence = 0;
   #failures = 0;
+  /** Connections that were refused or cut off since it was connected last; told once it is again. */
+  #troubles = 0;
 
   constructor(options: AgentOptions) {
     const { estate, device, certificate, key, cohorts, pins, suffixes, endpoint, stateFile, outbox } = options;
@@ -139,7 +141,8 @@ export class DeviceAgent {
     session.onDesired(({ [redirectProperty]: message }) => {
       if (typeof message === 'string' && this.#take(message)) going.resolve();
     });
-    await Promise.race([going.promise, session.closed]);
+    const cutOff = await Promise.race([going.promise.then(() => false), session.closed.then(() => true)]);
+    if (cutOff) this.#troubles++;
     this.#session = undefined;
     await session.leave(this.#times.drainMs);
     const { good, trial, sequence } = this.#state.now;
@@ -211,9 +214,12 @@ export class DeviceAgent {
         },
       });
     } catch {
+      this.#troubles++;
       await this.#pause();
       return undefined;
     }
+    if (this.#troubles > 0) this.send({ event: 'reconnected', failed: this.#troubles });
+    this.#troubles = 0;
     const { dialect, host } = endpoint;
     this.#tell({ event: 'connected', dialect, host, trial: this.#state.now.trial !== undefined });
     return this.#session;

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:net';
+import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -14,7 +14,7 @@ import { authority, issueCertificate, type KeyPair } from '../../emulators/certi
 import type { DeviceEndpoint } from '../../model/device-endpoint.ts';
 import { signRedirect } from '../../model/device-redirect.ts';
 import type { RegisteredDevice } from '../../model/registered-device.ts';
-import { current, next, until } from './keys.ts';
+import { current, next, stranger, until } from './keys.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'agent-'));
 const file = (...names: string[]): string => join(folder, ...names);
@@ -217,6 +217,52 @@ it('goes back from a target that lets nobody in, tells why, and follows the next
   expect(events.filter(({ event }) => event === 'taken')).toHaveLength(2);
   const all = numbers(device, 1);
   expect([...new Set(all)].sort((a, b) => a - b)).toEqual(Array.from(new Set(all), (_, n) => n + 1));
+}, 30_000);
+
+it('follows whom it trusts, and nobody else, with a clock that stands in 1970', async () => {
+  const device = 'clockless';
+  const agents = await made(device);
+  const redirected = { v: 1 as const, estate: 'devices', audience: { device }, sequence: 1, endpoint: target.endpoint };
+  old.register(device, signRedirect({ redirect: redirected, key: stranger.key }));
+  const events = await run('test/device-agent/in-1970.ts', [agents], async (seen) => {
+    await until('it refuses', () => seen.some((one) => one.event === 'refused'));
+    old.register(device, redirect(device, 1, target.endpoint));
+    await until('it has moved', () => seen.some((one) => one.event === 'settled'));
+  });
+  expect(events.flatMap((one) => (one.event === 'refused' ? [one.reason] : []))).toEqual(['signature']);
+  expect(Math.max(...events.map(({ at }) => at))).toBeLessThan(3_600_000);
+}, 30_000);
+
+it('tells, once it is connected, how often it was not let in, or cut off', async () => {
+  const device = 'unlucky';
+  const agents = await made(device);
+  let refuses = 2;
+  const open = new Set<Socket>();
+  const proxy = createServer((socket) => {
+    if (refuses-- > 0) return void socket.destroy();
+    const through = connect(target.endpoint.port, '127.0.0.1');
+    open.add(socket);
+    for (const [one, other] of [
+      [socket, through],
+      [through, socket],
+    ] as const)
+      one.pipe(other).on('error', () => one.destroy());
+  });
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  const { port } = proxy.address() as AddressInfo;
+  old.register(device, redirect(device, 1, { ...target.endpoint, port }));
+  const told = (): number[] =>
+    target.events.flatMap(({ key, event, failed }) =>
+      String(key).startsWith(`${device}/`) && event === 'reconnected' ? [Number(failed)] : [],
+    );
+  await run('client/device-agent/main.ts', [agents], async (seen) => {
+    await until('it has moved', () => seen.some((one) => one.event === 'settled'));
+    await until('it has told', () => told().length === 1);
+    for (const socket of open) socket.destroy();
+    await until('it has told again', () => told().length === 2);
+  });
+  proxy.close();
+  expect(told()).toEqual([2, 1]);
 }, 30_000);
 
 it('gives up a target where it never gets further than to start, after three starts', async () => {

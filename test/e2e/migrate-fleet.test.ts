@@ -182,7 +182,7 @@ it.each(select('undone in the soak'))(
     const { fleet } = run;
     const migration = await estate.migrate({
       ...{ service, from, to, soak: '1h', by: 'ann' },
-      ...{ waves: [10, 100], wave_window: '60s', wave_seen: 1, wave_rate: 0 },
+      ...{ waves: [10, 100], wave_window: '60s', wave_seen: 1, wave_rate: 0, wave_errors: 10 },
     });
     const cutover = await asked(migration, 'cutover');
     expect(placesOf(fleet)).toEqual([from]);
@@ -190,6 +190,7 @@ it.each(select('undone in the soak'))(
     const back = await asked(migration, 'undo');
     expect(placesOf(fleet)).toEqual([to]);
     const { steps } = await migration.progress();
+    expect(steps.find((one) => one.name === 'canary')?.detail).toBe('1 of 1 were seen there, 0 are not back');
     expect(steps.filter((one) => one.name.startsWith('wave')).map(({ detail }) => detail)).toEqual([
       expect.stringMatching(/^2 of 2 that were awake/),
       expect.stringMatching(/^10 of 10 that were awake/),
@@ -215,7 +216,7 @@ if (failing.length > 0)
       const { fleet, source, identities } = run;
       const migration = await estate.migrate({
         ...{ service, from, to, soak: '5s', source_retention: '1h', by: 'ann' },
-        ...{ waves: [100], wave_window: '60s', wave_seen: 1, wave_rate: 0 },
+        ...{ waves: [100], wave_window: '60s', wave_seen: 1, wave_rate: 0, wave_errors: 10, canary: false },
       });
       const cutover = await asked(migration, 'cutover');
       // It was awake a moment ago, and is not heard of again.

@@ -93,8 +93,9 @@ export interface Identity {
   sha1: string;
 }
 
-export async function identity(commonName: string): Promise<Identity> {
-  const { cert: pem, key } = await selfSigned({ commonName, usage: 'client', validMs: 3_600_000 });
+/** Valid longer than any soak, where nothing else is wanted. */
+export async function identity(commonName: string, validMs = 90 * 86_400_000): Promise<Identity> {
+  const { cert: pem, key } = await selfSigned({ commonName, usage: 'client', validMs });
   const { raw, fingerprint, fingerprint256 } = new X509Certificate(pem);
   const hex = (text: string): string => text.replaceAll(':', '').toLowerCase();
   return { pem, key, der: raw.toString('base64'), thumbprint: hex(fingerprint256), sha1: hex(fingerprint) };

@@ -2,6 +2,7 @@
 import { MockActivityEnvironment } from '@temporalio/testing';
 import { createSenderActivities } from '../../activities/devices/redirects.ts';
 import { createWaveActivities } from '../../activities/devices/waves.ts';
+import { filesOf, fromLines } from '../../activities/transfer/files.ts';
 import { redirectProperty, verifyRedirect } from '../../model/device-redirect.ts';
 import type { ProviderType } from '../../model/service.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
@@ -10,7 +11,7 @@ import type { PlannedWave, SenderActivities, WaveActivities } from '../../model/
 import { current, next } from '../device-agent/keys.ts';
 import { chosen } from '../faults/choice.ts';
 import { pool, signal } from '../transfer/stores.ts';
-import { fill, registryOf, run, type Wanted } from './fleets.ts';
+import { fill, identity, registryOf, run, type Wanted } from './fleets.ts';
 
 const dependencies = { pool, pollMs: 25, callDeadlineMs: 20_000 };
 const activities = {
@@ -76,7 +77,7 @@ it.each(mine)(
     for (const [wave, who] of waves.entries())
       planned.push(await act('planWave', { ...files, wave, who, source: 'here', target: 'there', to }));
     const [first, named, half, north, pumps] = planned.map((one) => one.devices);
-    expect(planned[0]).toEqual({ devices: 2, shards: 1, able: 19, cannot: { disabled: 1 } });
+    expect(planned[0]).toMatchObject({ devices: 2, shards: 1, able: 19, cannot: { disabled: 1 } });
     expect(named).toBeLessThanOrEqual(1);
     // A share counts who went before.
     expect((first ?? 0) + (named ?? 0) + (half ?? 0)).toBe(10);
@@ -117,3 +118,41 @@ it.each(mine)(
   },
   60_000,
 );
+
+it('tells none to go that cannot arrive, and lists each with the reason', async () => {
+  const [source, target] = await Promise.all([registryOf('azure'), registryOf('gcp')]);
+  const [own, foreign] = [{ dialects: ['azure', 'gcp'] }, { dialects: ['azure'] }];
+  const hour = 3_600_000;
+  const wanted = await Promise.all(
+    Array.from({ length: 20 }, async (_, n): Promise<Wanted> => {
+      const id = `trouble-${n}`;
+      const reported = { agent: n === 1 ? { roots: ['0'.repeat(64)] } : n === 2 ? foreign : own };
+      return { id, reported, identity: await identity(id, n === 3 ? hour : undefined) };
+    }),
+  );
+  await fill.gcp(target, wanted);
+  await fill.azure(source, wanted);
+  for (const [placement, census] of [
+    [source, 'here'],
+    [target, 'there'],
+  ] as const)
+    await run('censusDevices', { placement, keptAt: target, census, to: null, callsPerSecond });
+  const sha256 = 'f'.repeat(64);
+  const endpoint = { dialect: 'gcp', host: 'core.broker.internal', port: 8883, authority: { sha256 } } as const;
+  const untilAt = new Date(Date.now() + 24 * hour).toISOString();
+  const planned = await act('planWave', {
+    ...{ keptAt: target, name: 'trouble', wave: 0, who: 'rest', source: 'here', target: 'there' },
+    ...{ to: 'gcp', able: { endpoint, untilAt } },
+  });
+  expect(planned).toMatchObject({ devices: 17, cannot: { root: 1, topics: 1, 'certificate-expires': 1 } });
+  const kept = await pool.get('gcp');
+  const files = filesOf(kept, { target, transfer: 'trouble' }, signal);
+  const named = fromLines((await files.read('cannot-0-000000.jsonl')) ?? Buffer.alloc(0));
+  expect(named.toSorted((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1))).toEqual([
+    { id: 'trouble-1', why: 'root' },
+    { id: 'trouble-2', why: 'topics' },
+    { id: 'trouble-3', why: 'certificate-expires' },
+  ]);
+  const told = fromLines((await files.read('waves/000000/000000.jsonl')) ?? Buffer.alloc(0));
+  for (const { id } of named as { id: string }[]) expect(told).not.toContainEqual({ id });
+}, 60_000);

@@ -43,6 +43,34 @@ describe('a wave', () => {
     expect(judgeArrival(five, { from: before, to: quiet }, first.measuredFrom, rules)).toMatchObject({ passed: false });
   });
 
+  it('has not where connections go wrong more often than before, as soon as that is clear', () => {
+    const many = Array.from({ length: 100 }, (_, n) => `d${n}`);
+    const ms = (s: number): number => start + 1000 * s;
+    const calm = seen('azure', 630, each(many, [toldAt, 120]));
+    const there = (bad: number): Sightings => {
+      const sightings = seen('gcp', 620, each(many, [615, 3]));
+      for (const device of many.slice(0, bad)) {
+        const found = sightings.devices.get(device);
+        if (found) sightings.devices.set(device, { ...found, troubles: [ms(612)] });
+      }
+      return sightings;
+    };
+    const strict = { ...rules, rate: 0, errors: 0.05 };
+    const judge = (from: Sightings, to: Sightings) => judgeArrival(many, { from, to }, to, strict);
+    expect(judge(calm, there(5))).toMatchObject({ passed: true, failed: false, errors: 5, errorsBefore: 0 });
+    // A cloud that refuses one connect in ten.
+    expect(judge(calm, there(10))).toMatchObject({ passed: false, failed: true, errors: 10, arrived: 100 });
+    expect(judgeArrival(many, { from: calm, to: there(10) }, there(10), { ...rules, rate: 0 }).passed).toBe(true);
+    // Those who were cut off as often where they came from, and those that have come back.
+    const rough = seen('azure', 630, each(many, [toldAt, 120]));
+    for (const [n, device] of many.slice(0, 8).entries())
+      rough.devices.set(device, { at: iso(toldAt), messages: 120, troubles: [ms(n === 0 ? 620 : 500), ms(100)] });
+    expect(judge(rough, there(9))).toMatchObject({ passed: true, errors: 10, errorsBefore: 7 });
+    // Of a few devices one or two tell nothing.
+    const few = judgeArrival(['d0', 'd1', 'd2'], { from: calm, to: there(2) }, there(2), strict);
+    expect(few).toMatchObject({ passed: true, errors: 2 });
+  });
+
   it('does not wait for who sleeps, and proves nothing where all do', () => {
     const sleepy = seen('azure', 630, { ...each(five.slice(0, 4), [toldAt, 120]), e: [100, 20] });
     const there = seen('gcp', 620, each(five.slice(0, 4), [615, 3]));

@@ -182,6 +182,16 @@ it.each(pairs)(
   120_000,
 );
 
+it('ends before its time where a device has refused to go where it was told, and says which', async () => {
+  const [from, to] = ['gcp', 'azure'] as const;
+  const since = new Date().toISOString();
+  const [device = ''] = places[from].devices;
+  const refused = JSON.stringify({ event: 'redirect-refused', reason: 'host', digest: 'd', key: `${device}/9999/1` });
+  const pump = pumping({ from, to }, { name: nextName(), since, forMs: 100_000, alarmAfterMs: 0 });
+  await places[from].publish(new Map([[device, [refused]]]));
+  expect(await pump.answer).toMatchObject({ messages: 1, refused: [{ device, reason: 'host' }] });
+}, 60_000);
+
 /** A worker that is killed once it has written so many messages: nothing is noted, nothing acknowledged. */
 const killed = new CloudError({ kind: 'InvalidInput', provider: 'aws', operation: 'killed', resource: 'pump' });
 function mortal(most: number): ProviderPool {

@@ -21,10 +21,10 @@ import {
   urgentQueue,
   watchQueue,
 } from '../../model/operations.ts';
-import type { Progress } from '../../model/progress.ts';
+import type { AuditEntry, Progress } from '../../model/progress.ts';
 import { applyChange, type RecordChange, type RecordedPlacement, ServiceRecord } from '../../model/record.ts';
 import type { Placement, ResourceSpec } from '../../model/service.ts';
-import type { FollowTelemetryInput } from '../../model/telemetry-pump.ts';
+import type { FollowedTelemetry, FollowTelemetryInput } from '../../model/telemetry-pump.ts';
 import {
   type JudgedWave,
   type JudgeWaveInput,
@@ -71,6 +71,14 @@ class World {
   readonly registered = new Set<string>();
   /** Devices that go nowhere, whatever they are told. */
   readonly stuck = new Set<string>();
+  /** Devices that are heard of no more once they were told to go. */
+  readonly lost = new Set<string>();
+  /** Who goes ahead. */
+  canaries: string[] = [];
+  /** Connections that go wrong in a wave. */
+  errors = 0;
+  /** What pumps of the source have heard of refused redirects. */
+  refused: FollowedTelemetry['refused'];
   readonly waves: string[][] = [];
   readonly sequences: number[] = [];
   readonly followers = new Set<string>();
@@ -186,23 +194,37 @@ class World {
     planWave: async ({ wave, who, first = 0 }: PlanWaveInput) => {
       const told = new Set(this.waves.slice(first).flat());
       const open = [...this.registered].filter((one) => !told.has(one)).sort();
+      if (typeof who === 'object' && 'canary' in who) {
+        this.waves[wave] = [...this.canaries];
+        return { devices: this.canaries.length, shards: 1, able: this.registered.size, cannot: {} };
+      }
       const wanted = typeof who === 'number' ? Math.ceil((this.registered.size * who) / 100) - told.size : open.length;
       this.waves[wave] = open.slice(0, wanted);
       return { devices: this.waves[wave]?.length ?? 0, shards: 1, able: this.registered.size, cannot: {} };
     },
-    judgeWave: async ({ waves, what, to, without = [] }: JudgeWaveInput): Promise<JudgedWave> => {
-      const all = waves.flatMap(({ wave }) => this.waves[wave] ?? []);
-      const ids = all.filter((one) => !(without.length > 0 && this.stuck.has(one)));
+    judgeWave: async ({ waves, what, to, without = [], seen = 1, errors }: JudgeWaveInput): Promise<JudgedWave> => {
+      const all = waves.flatMap(({ wave, shards }) => (shards > 0 ? (this.waves[wave] ?? []) : []));
+      const told = all.filter((one) => !(without.length > 0 && this.stuck.has(one)));
+      // Who was never seen there has nothing to leave.
+      const ids = what === 'left' ? told.filter((one) => this.fleet.get(one) !== 'nowhere') : told;
       const there = ids.filter((one) => this.fleet.get(one) === to);
-      const missing = ids.length - there.length;
+      const missing = ids.filter((one) => !there.includes(one));
       await this.note(`judge ${what} ${there.length} of ${ids.length}`, undefined);
+      const failed = what === 'arrived' && errors !== undefined && this.errors > errors * ids.length;
+      const enough = what === 'left' ? ids.length : Math.ceil(ids.length * seen);
       return {
-        ...{ passed: missing === 0, devices: ids.length, awake: ids.length, arrived: there.length },
-        ...{ rateBefore: 1, rateAfter: 1, missing: missing > 0 ? 'transfers/missing-' : '', first: [] },
+        ...{ passed: there.length >= enough && !failed, failed, devices: ids.length, awake: ids.length },
+        ...{ arrived: there.length, rateBefore: 1, rateAfter: 1, errors: this.errors, errorsBefore: 0 },
+        ...{ missing: missing.length > 0 ? 'transfers/missing-' : '', first: missing.slice(0, 5) },
       };
     },
-    followTelemetry: async ({ from, to, forMs }: FollowTelemetryInput) => {
+    followTelemetry: async ({ from, to, forMs }: FollowTelemetryInput): Promise<FollowedTelemetry> => {
       const answer = { forwarded: 0, messages: 7, devices: 1, newestAt: '', lagMs: 0 };
+      const { refused } = this;
+      if (refused && from.provider === 'aws' && forMs > 5000) {
+        this.refused = undefined;
+        return { ...answer, refused };
+      }
       if (forMs <= 5000) return this.note(`drain ${from.provider} to ${to?.provider}`, answer);
       if (to) this.done.push(`pump ${from.provider} to ${to.provider}`);
       const { heartbeat, cancelled } = Context.current();
@@ -218,7 +240,8 @@ class World {
       this.sequences.push(sequence);
       const told = (this.waves[wave] ?? []).filter((one) => !(without.length > 0 && this.stuck.has(one)));
       for (const device of told)
-        if (this.fleet.get(device) === on.provider && !this.stuck.has(device)) this.fleet.set(device, to.provider);
+        if (this.fleet.get(device) === on.provider && !this.stuck.has(device))
+          this.fleet.set(device, this.lost.has(device) ? 'nowhere' : to.provider);
       return this.note(`tell wave ${wave} to ${to.provider}: ${told.length}`, {
         told: told.length,
         gone: 0,
@@ -259,6 +282,8 @@ const ofWorld = (of: (present: World) => object): Record<string, (input: unknown
 
 let client: Client;
 let stop: () => Promise<void>;
+let playSender: () => Promise<() => Promise<void>>;
+let stopSender: () => Promise<void>;
 const namespace = `fleet-story-${Date.now()}`;
 beforeAll(async () => {
   quietTemporal();
@@ -268,7 +293,14 @@ beforeAll(async () => {
   client = new Client({ connection, namespace });
   const native = await NativeConnection.connect({ address });
   const common = { connection: native, namespace };
-  const waits = { callDeadlineMs: 1000, settleMs: 1000, blockedMs: 300_000, followMs: 100, fenceMs: 300 };
+  const waits = {
+    callDeadlineMs: 1000,
+    settleMs: 1000,
+    blockedMs: 300_000,
+    followMs: 100,
+    fenceMs: 300,
+    unservedMs: 1500,
+  };
   const queue = (name: string, activities: object) =>
     Worker.create({ ...common, taskQueue: name, activities, maxHeartbeatThrottleInterval: '50ms' });
   const workers = await Promise.all([
@@ -296,13 +328,22 @@ beforeAll(async () => {
       watchQueue,
       ofWorld((present) => present.watching),
     ),
-    queue(
+  ]);
+  playSender = async () => {
+    const worker = await queue(
       senderQueue,
       ofWorld((present) => present.sender),
-    ),
-  ]);
+    );
+    const running = worker.run();
+    return async () => {
+      worker.shutdown();
+      await running;
+    };
+  };
+  stopSender = await playSender();
   const running = workers.map((worker) => worker.run());
   stop = async () => {
+    await stopSender();
     for (const worker of workers) worker.shutdown();
     await Promise.all(running);
     await connection.close();
@@ -347,6 +388,12 @@ function expectAsBefore({ record, fleet, registered, followers, endpoint }: Worl
   expect(new Set(fleet.values())).toEqual(new Set(['aws']));
   expect([registered.size, followers.size]).toEqual([0, 0]);
   expect(endpoint).toMatchObject({ ttlSeconds: 1, endpoints: [{ provider: 'aws' }] });
+}
+async function expectEventually(holds: () => Promise<boolean>): Promise<void> {
+  for (let left = 200; !(await holds()); left--) {
+    expect(left).toBeGreaterThan(0);
+    await setTimeout(50);
+  }
 }
 const acts = ({ done }: World): string[] => done.filter((what) => !what.startsWith('pump'));
 
@@ -419,6 +466,155 @@ describe('a fleet', () => {
     expect([kept?.provider, kept?.role, kept?.removeAt]).toEqual(['aws', 'retained', undefined]);
   }, 60_000);
 
+  it('sends one of each group ahead, who comes back before the first wave and goes again in it', async () => {
+    const world = new World();
+    world.canaries = ['d1', 'd7'];
+    const handle = await start(world);
+    await answer(handle, 'cutover', 'approve');
+    expect(await endOf(handle)).toBe('done');
+    expect(acts(world).filter((what) => /^(tell|judge)/.test(what))).toEqual([
+      'tell wave 0 to gcp: 2',
+      'judge arrived 2 of 2',
+      'tell wave 0 to aws: 2',
+      'judge left 2 of 2',
+      'tell wave 1 to gcp: 2',
+      'judge arrived 2 of 2',
+      'tell wave 2 to gcp: 8',
+      'judge arrived 8 of 8',
+      'judge arrived 10 of 10',
+    ]);
+  }, 60_000);
+
+  it('asks about a canary that does not arrive, by name, and before anybody else is told', async () => {
+    const world = new World();
+    world.canaries = ['d1', 'd7'];
+    world.stuck.add('d7');
+    const handle = await start(world);
+    await answer(handle, 'cutover', 'approve');
+    const { text, answers } = await asked(handle, 'devices');
+    expect(text).toMatch(/^Before the first wave .* 1 were not seen there: d7/);
+    expect(answers).toEqual(['retry', 'skip', 'undo']);
+    expect(world.at('gcp')).toEqual([]);
+    world.stuck.clear();
+    await answer(handle, 'devices', 'retry');
+    expect(await endOf(handle)).toBe('done');
+    const told = acts(world).filter((what) => what.startsWith('tell'));
+    const there = ['tell wave 0 to gcp: 2', 'tell wave 0 to aws: 2'];
+    expect(told).toEqual([...there, ...there, 'tell wave 1 to gcp: 2', 'tell wave 2 to gcp: 8']);
+  }, 60_000);
+
+  it('sends no canary where the estate wants none, or the input', async () => {
+    const world = new World();
+    world.canaries = ['d1'];
+    const handle = await start(world, { canary: false });
+    await answer(handle, 'cutover', 'approve');
+    expect(await endOf(handle)).toBe('done');
+    expect(acts(world).filter((what) => what.startsWith('tell'))).toEqual([
+      'tell wave 0 to gcp: 2',
+      'tell wave 1 to gcp: 8',
+    ]);
+  }, 60_000);
+
+  it('whose target refuses one connect in ten comes back, and the run waits', async () => {
+    const world = new World();
+    world.errors = 1;
+    const handle = await start(world, { waves: [100] });
+    await answer(handle, 'cutover', 'approve');
+    const { text } = await asked(handle, 'devices');
+    expect(text).toContain('10 of 10 that were awake were seen there');
+    expect(text).toContain('1 connections went wrong, 0 before');
+    expect(world.at('aws')).toHaveLength(10);
+    world.errors = 0;
+    await answer(handle, 'devices', 'retry');
+    expect(await endOf(handle)).toBe('done');
+  }, 60_000);
+
+  it('of which a fifth never comes back stops there, with the list; undo brings home all others', async () => {
+    const world = new World();
+    for (const device of ['d3', 'd4']) world.lost.add(device);
+    const handle = await start(world, { waves: [100] });
+    await answer(handle, 'cutover', 'approve');
+    const { text } = await asked(handle, 'devices');
+    expect(text).toMatch(/Wave 1 did not arrive .* 8 of 10 .* 2 were not seen: d3, d4; .*transfers\/missing-\*/);
+    expect(text).toContain('Those that had arrived are back');
+    expect([world.at('aws').length, world.at('gcp')]).toEqual([8, []]);
+    await answer(handle, 'devices', 'undo');
+    expect(await endOf(handle)).toBe('UndoRequested');
+    expect(world.at('aws')).toHaveLength(8);
+    expect(world.record.placements).toEqual([source]);
+  }, 60_000);
+
+  it('takes those along that come during the last wave, and those that come in the soak', async () => {
+    const world = new World();
+    world.instead.set('tell wave 1 to gcp: 8', () => {
+      world.fleet.set('late', 'aws');
+      return { told: 8, gone: 0, failed: 0 };
+    });
+    const handle = await start(world, { soak: '6s', wave_window: '1s' });
+    await answer(handle, 'cutover', 'approve');
+    await asked(handle, 'undo');
+    expect(world.done).toContain('tell wave 2 to gcp: 1');
+    world.fleet.set('newborn', 'aws');
+    while (world.fleet.get('newborn') !== 'gcp') await setTimeout(50);
+    expect((await handle.query<Progress>('progress')).waitingFor.map(({ question }) => question)).toEqual(['undo']);
+    expect(await endOf(handle)).toBe('done');
+    expect(world.at('aws')).toEqual([]);
+    const [kept] = world.record.placements;
+    expect([kept?.provider, kept?.removeAt !== undefined]).toEqual(['aws', true]);
+  }, 60_000);
+
+  it('keeps the source for one that came at the very end of the soak and was not seen at the target', async () => {
+    const world = new World();
+    world.stuck.add('newborn');
+    const handle = await start(world, { soak: '2s', wave_window: '1s' });
+    await answer(handle, 'cutover', 'approve');
+    while (!world.done.includes('endpoint gcp ttl 5')) await setTimeout(20);
+    world.fleet.set('newborn', 'aws');
+    expect(await endOf(handle)).toBe('done');
+    expect(world.done).toContain('tell wave 2 to gcp: 1');
+    const [kept] = world.record.placements;
+    expect([kept?.provider, kept?.removeAt]).toEqual(['aws', undefined]);
+  }, 60_000);
+
+  it('is held where nobody plays the sender, which it names, and goes on once somebody does', async () => {
+    const world = new World();
+    await stopSender();
+    try {
+      const handle = await start(world);
+      await answer(handle, 'cutover', 'approve');
+      for (;;) {
+        const { blocked } = await handle.query<Progress>('progress');
+        if (blocked?.includes('No worker plays the role "sender"')) break;
+        expect((await handle.describe()).status.name).toBe('RUNNING');
+        await setTimeout(100);
+      }
+      expect(world.record.status).toBe('blocked');
+      expect(world.at('gcp')).toEqual([]);
+      stopSender = await playSender();
+      await handle.signal('retryStep', { by: 'ann' });
+      expect(await endOf(handle)).toBe('done');
+    } finally {
+      if (world.at('gcp').length === 0) stopSender = await playSender();
+    }
+  }, 60_000);
+
+  it('shows and writes down that a device was told to go by somebody else', async () => {
+    const world = new World();
+    world.refused = [{ device: 'd4', reason: 'signature' }];
+    const handle = await start(world);
+    await asked(handle, 'cutover');
+    await expectEventually(async () => {
+      const { steps } = await handle.query<Progress>('progress');
+      return steps.some(({ name, detail }) => name === 'refused redirects' && detail === 'd4 (signature) on aws');
+    });
+    const trail = await handle.query<AuditEntry[]>('audit');
+    expect(trail).toContainEqual(
+      expect.objectContaining({ what: 'devices refused a redirect: d4 (signature) on aws' }),
+    );
+    await answer(handle, 'cutover', 'reject');
+    expect(await endOf(handle)).toBe('ApprovalRejected');
+  }, 60_000);
+
   it.each(['reject', 'undo'] as const)(
     'comes home when somebody says %s between two waves',
     async (how) => {
@@ -445,6 +641,17 @@ describe('a fleet', () => {
     },
     60_000,
   );
+
+  it('comes home from half-way when somebody says no', async () => {
+    const world = new World();
+    const handle = await start(world, { waves: [50, 100], approve_waves: true });
+    await answer(handle, 'cutover', 'approve');
+    await asked(handle, 'wave-2');
+    expect(world.at('gcp')).toHaveLength(5);
+    await answer(handle, 'wave-2', 'reject');
+    expect(await endOf(handle)).toBe('ApprovalRejected');
+    expectAsBefore(world);
+  }, 60_000);
 
   it('comes home in the soak before the service goes back', async () => {
     const world = new World();

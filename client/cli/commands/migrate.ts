@@ -16,6 +16,7 @@ interface Options extends GlobalOptions {
   approveWaves?: boolean;
   rate?: string;
   window?: string;
+  canary: boolean;
   detach?: boolean;
   wait?: boolean;
   yes?: boolean;
@@ -47,6 +48,7 @@ export const migrate = (): Command =>
     .option('--approve-waves', 'ask before each wave but the first')
     .option('--rate <devices>', 'devices that are told to go in a second; default: half of what the target takes')
     .option('--window <duration>', "how long a wave has to arrive; default: the file's migration.wave_window")
+    .option('--no-canary', 'let no device of each group go there and back before the first wave')
     .option('--detach', 'start it and leave')
     .option('--wait', 'stay when it waits for a person or is blocked')
     .option('--by <name>', 'who asks, for the audit trail', defaultName())
@@ -74,7 +76,13 @@ export const migrate = (): Command =>
     );
 
 /** What is said of a fleet; what is not said, the estate file says. */
-function wavesOf({ waves, approveWaves, rate, window }: Pick<Options, 'waves' | 'approveWaves' | 'rate' | 'window'>) {
+function wavesOf({
+  waves,
+  approveWaves,
+  rate,
+  window,
+  canary,
+}: Pick<Options, 'waves' | 'approveWaves' | 'rate' | 'window' | 'canary'>) {
   const devices_per_second = rate === undefined ? undefined : Number(rate);
   if (devices_per_second !== undefined && !(devices_per_second > 0))
     throw wrong(`--rate must be devices a second, for instance 50; found ${rate}`);
@@ -83,6 +91,7 @@ function wavesOf({ waves, approveWaves, rate, window }: Pick<Options, 'waves' | 
     ...(approveWaves && { approve_waves: true }),
     ...(devices_per_second !== undefined && { devices_per_second }),
     ...(window !== undefined && { wave_window: window }),
+    ...(!canary && { canary }),
   };
 }
 
