@@ -34,17 +34,26 @@ export const brokerRoots: Record<ProviderType, readonly string[]> = {
   gcp: [],
 };
 
-/** `expiryOf`: when a certificate, base64 of DER, is valid no more, milliseconds. */
+/** For people. */
+export const inabilityText: Record<Inability, string> = {
+  'certificate-expires': 'its certificate ends before the soak does: give it another one first',
+  topics: 'its firmware does not speak as that cloud does',
+  host: 'its firmware goes to no host of that name',
+  root: 'its firmware trusts no authority that vouches for that cloud',
+};
+
+/** `expiryOf`: when a certificate, base64 of DER, is valid no more, milliseconds. Without `host` it is not asked where it may go. */
 export function inabilityOf(
   { credential, reported }: Pick<Device, 'credential' | 'reported'>,
-  { dialect, host, authority }: Pick<DeviceEndpoint, 'dialect' | 'host' | 'authority'>,
+  { dialect, host, authority }: Pick<DeviceEndpoint, 'dialect' | 'authority'> & { host?: string },
   { untilMs, expiryOf }: { untilMs: number; expiryOf: (der: string) => number },
 ): Inability | undefined {
   const known = credential.type === 'certificates' ? credential.certificates.flatMap(({ der }) => der ?? []) : [];
   if (known.length > 0 && known.every((der) => expiryOf(der) < untilMs)) return 'certificate-expires';
   const { dialects, suffixes, roots } = Agent.safeParse(reported.agent).data ?? {};
   if (dialects && !dialects.includes(dialect)) return 'topics';
-  if (suffixes && !suffixes.some((suffix) => suffix.startsWith('.') && host.endsWith(suffix))) return 'host';
+  if (suffixes && host !== undefined && !suffixes.some((suffix) => suffix.startsWith('.') && host.endsWith(suffix)))
+    return 'host';
   const wanted = authority && 'sha256' in authority ? [authority.sha256] : brokerRoots[dialect];
   if (roots && wanted.length > 0 && !wanted.some((root) => roots.includes(root))) return 'root';
   return undefined;

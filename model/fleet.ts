@@ -4,6 +4,7 @@
  * in a records bucket, and what is passed on is their keys and counts.
  */
 import { z } from 'zod';
+import { inabilities } from './device-abilities.ts';
 import { redirectProperty } from './device-redirect.ts';
 import { fleetRefusals } from './fleet-mapping.ts';
 import { type JsonObject, type ProviderType, providerTypes } from './service.ts';
@@ -122,6 +123,8 @@ export const CensusDevicesInput = z.strictObject({
   census: Name,
   /** Judges each device for a move to this cloud. */
   to: z.enum(providerTypes).nullable().default(null),
+  /** Also counts who could be registered there and not arrive: until then certificates have to be valid. */
+  validUntil: z.iso.datetime().optional(),
   callsPerSecond: CallsPerSecond,
 });
 export type CensusDevicesInput = z.input<typeof CensusDevicesInput>;
@@ -153,6 +156,8 @@ export const Census = z.strictObject({
   credentials: z.partialRecord(z.enum(['certificates', 'authority', 'key', 'none']), Count),
   /** Devices that the other cloud cannot hold, by the reason. */
   refused: Refused,
+  /** Devices that it can hold and that could not arrive. */
+  unable: z.partialRecord(z.enum(inabilities), Count).optional(),
   /** Devices that move and leave something behind, by what (`fleetGaps`). */
   partly: z.record(z.string(), Count),
   /** Files of at most `shardDevices` devices each, numbered from 0. */

@@ -1,4 +1,5 @@
 /** What a run tells of a fleet. Pure. */
+import { type Inability, inabilityText } from '../model/device-abilities.ts';
 import type { Census, DiffedDevices, FleetField } from '../model/fleet.ts';
 import { gapsBetween } from '../model/fleet-mapping.ts';
 import type { EstatePlan } from '../model/operations.ts';
@@ -14,8 +15,8 @@ const counted = (counts: Readonly<Record<string, number>>): string =>
     .map(([what, count]) => `${count} × ${what}`)
     .join(', ');
 
-export function censusText({ devices, refused, refusedFiles }: Census): string {
-  const cannot = counted(refused);
+export function censusText({ devices, refused, unable = {}, refusedFiles }: Census): string {
+  const cannot = counted({ ...refused, ...unable });
   return `${devices} devices${cannot ? `; cannot go: ${cannot} (${refusedFiles})` : ''}`;
 }
 
@@ -29,7 +30,7 @@ export const volatileField = 'reported' satisfies FleetField;
 
 /** Before anything exists: who cannot go, and what does not go along. */
 export function fleetWarnings(
-  { devices, refused, refusedFiles, partly }: Census,
+  { devices, refused, unable = {}, refusedFiles, partly }: Census,
   from: ProviderType,
   to: ProviderType,
 ): string[] {
@@ -39,6 +40,10 @@ export function fleetWarnings(
     ...Object.entries(refused).map(
       ([why, count]) =>
         `${count} of ${devices} devices cannot go (${why}): ${textOf(why)}; they are named in ${refusedFiles}`,
+    ),
+    ...Object.entries(unable).map(
+      ([why, count]) =>
+        `${count} of ${devices} devices are registered there and not told to go (${why}): ${inabilityText[why as Inability]}; they are named in ${refusedFiles}`,
     ),
     ...Object.entries(partly).map(
       ([what, count]) => `${count} of ${devices} devices go without ${what}: ${textOf(what)}`,

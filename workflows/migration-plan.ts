@@ -147,9 +147,10 @@ export async function planMigration(
   const owner = { estate: estate.name, service, uid, controller };
   const others = record?.placements.filter((one) => one.role === 'current' && one !== source) ?? [];
   const traffic = moved.endpoint && { ...moved.endpoint, others };
+  const soakMs = durationMs(input.soak ?? estate.migration.soak);
   const carried = objectTypes.includes(type)
     ? await lookAtObjects(op, { estate, type, owner, source, to })
-    : await lookAtFleet(op, { owner, source, target: target.placement });
+    : await lookAtFleet(op, { owner, source, target: target.placement, soakMs });
   const { followMs, fenceMs } = await op.waits();
   for (const one of others) op.achieved(service, one);
   return {
@@ -166,7 +167,7 @@ export async function planMigration(
     plan: carried.plan(planned.plan),
     hash: hashed(planned),
     approvals,
-    soakMs: durationMs(input.soak ?? estate.migration.soak),
+    soakMs,
     retentionMs: durationMs(input.source_retention ?? estate.migration.source_retention),
     digest: estate.migration.digest,
     followMs,
@@ -227,7 +228,12 @@ async function lookAtObjects(
 /** Counts the devices, and tells who cannot go: nothing else of a fleet has to be carried. */
 async function lookAtFleet(
   op: Operation,
-  { owner, source, target }: { owner: Omit<Owner, 'generation'>; source: RecordedPlacement; target: Placement },
+  {
+    owner,
+    source,
+    target,
+    soakMs,
+  }: { owner: Omit<Owner, 'generation'>; source: RecordedPlacement; target: Placement; soakMs: number },
 ): Promise<Carried> {
   const { service } = owner;
   const resources = source.resources.filter(({ key }) => registryParts[source.providerType].includes(key));
@@ -240,6 +246,7 @@ async function lookAtFleet(
           keptAt: { ...target, resources: [] },
           census: `preflight-${wf.uuid4().slice(0, 8)}`,
           to: target.providerType,
+          validUntil: new Date(Date.now() + soakMs).toISOString(),
           callsPerSecond: registryCallsPerSecond[source.providerType],
         }),
       ),

@@ -199,7 +199,8 @@ export class Waves {
         ...{ waves: [files], from: source, to: made, what: 'arrived', toldAt, forMs: windowMs, seen: 1, rate: 0 },
         report: `canary-${this.#fleet.sequence}`,
       });
-      const back = await this.#back([files]);
+      // Where all of them were seen there, nobody is on the way any more.
+      const back = await this.#back([files], there.passed ? 0 : windowMs);
       const detail = canaryText(planned, there, back);
       if (there.passed && back.passed) {
         // At home, and told again in its wave.
@@ -307,9 +308,11 @@ export class Waves {
     from,
     to,
     forMs,
+    windowMs = this.#how.windowMs,
     ...more
   }: Pick<JudgeWaveInput, 'waves' | 'what' | 'toldAt' | 'seen' | 'rate' | 'report'> & {
     errors?: number | undefined;
+    windowMs?: number;
     from: RecordedPlacement;
     to: RecordedPlacement;
     forMs: number;
@@ -323,7 +326,7 @@ export class Waves {
         const untilAt = new Date(Math.min(end, Date.now() + longestLookMs)).toISOString();
         return watch(`who is at ${to.provider}`).judgeWave({
           ...{ keptAt: this.#places.keptAt, name, sightings: name, without: this.#without, ...more },
-          ...{ from: from.provider, to: to.provider, windowMs: this.#how.windowMs, untilAt, everyMs: lookMs },
+          ...{ from: from.provider, to: to.provider, windowMs, untilAt, everyMs: lookMs },
         });
       });
       if (judged.passed || judged.failed || Date.now() >= end) return judged;
@@ -340,12 +343,12 @@ export class Waves {
   }
 
   /** Tells these waves to come home, and waits until they are seen to have left. */
-  async #back(waves: Files[]): Promise<JudgedWave> {
+  async #back(waves: Files[], windowMs = this.#how.windowMs): Promise<JudgedWave> {
     const { source, made } = this.#course;
     for (const files of waves) if (files.shards > 0) await this.#tell(files, { on: made, to: source });
     const toldAt = new Date().toISOString();
     return this.#judge({
-      ...{ waves, from: made, to: source, what: 'left', toldAt, forMs: this.#how.windowMs },
+      ...{ waves, from: made, to: source, what: 'left', toldAt, windowMs, forMs: this.#how.windowMs },
       report: `away-${this.#fleet.sequence}`,
     });
   }

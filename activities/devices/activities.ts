@@ -1,5 +1,6 @@
 import { Context } from '@temporalio/activity';
 import { z } from 'zod';
+import { inabilityOf } from '../../model/device-abilities.ts';
 import { CloudError, type CloudErrorKind } from '../../model/errors.ts';
 import {
   Census,
@@ -36,6 +37,7 @@ import {
   devicesIn,
   devicesOf,
   digestsOf,
+  expiryOf,
   fieldsBetween,
   fleetFiles,
   parsed,
@@ -100,7 +102,8 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
 
   return {
     censusDevices(raw): Promise<Census> {
-      const { placement, keptAt, census, to, callsPerSecond } = parsed(CensusDevicesInput, raw);
+      const { placement, keptAt, census, to, validUntil, callsPerSecond } = parsed(CensusDevicesInput, raw);
+      const untilMs = Date.parse(validUntil ?? '');
       let saved: z.infer<typeof Counting> = Counting.safeParse(Context.current().info.heartbeatDetails).data ?? {
         ended: false,
         devices: 0,
@@ -128,9 +131,17 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
               if (to === null) continue;
               const { refusal, detail, without } = judgeDevice(device, to);
               for (const loss of refusal ? [] : without) add(state.partly, loss);
-              if (!refusal) continue;
-              add(state.refused, refusal);
-              await refused.add({ id: device.id, why: refusal, detail } satisfies z.infer<typeof RefusedDevice>);
+              if (refusal) add(state.refused, refusal);
+              const unable =
+                validUntil === undefined || refusal
+                  ? undefined
+                  : inabilityOf(device, { dialect: to }, { untilMs, expiryOf });
+              if (unable) {
+                state.unable ??= {};
+                add(state.unable, unable);
+              }
+              const why = refusal ?? unable;
+              if (why) await refused.add({ id: device.id, why, detail } satisfies z.infer<typeof RefusedDevice>);
             }
             await refused.flush();
             for (let at = 0; at < devices.length; at += shardDevices)

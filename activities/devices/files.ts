@@ -1,5 +1,5 @@
 /** The files of a fleet that moves, in the records bucket of the target's place: censuses, and what is told of devices. */
-import { hash } from 'node:crypto';
+import { hash, X509Certificate } from 'node:crypto';
 import { ApplicationFailure } from '@temporalio/activity';
 import { z } from 'zod';
 import { comparable, Device, fleetFields } from '../../model/fleet.ts';
@@ -51,6 +51,9 @@ function* slices<T>(all: readonly T[], size: number): Generator<T[]> {
   for (let at = 0; at < all.length; at += size) yield all.slice(at, at + size);
 }
 export const batches = <T>(all: readonly T[], size: number): T[][] => [...slices(all, size)];
+
+/** Of a certificate, base64 of DER. */
+export const expiryOf = (der: string): number => new X509Certificate(Buffer.from(der, 'base64')).validToDate.getTime();
 
 /** Eight hex digits a field, in their order: enough to tell what differs, and small where there are many devices. */
 export const digestsOf = (device: Device): string =>

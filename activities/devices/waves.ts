@@ -1,5 +1,5 @@
 /** Who goes in a wave, and whether they have arrived: from two censuses, and from what telemetry streams show of devices. */
-import { hash, X509Certificate } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { Context } from '@temporalio/activity';
 import type { z } from 'zod';
 import { canariesOf } from '../../model/canary.ts';
@@ -27,6 +27,7 @@ import {
   devicesFile,
   devicesIn,
   digestsOf,
+  expiryOf,
   fieldsBetween,
   fleetFiles,
   parsed,
@@ -152,8 +153,6 @@ function whyNot(
   if (differs.length > 0) return `differs: ${differs.join(' ')}`;
   return needs && inabilityOf(device, needs.endpoint, { untilMs: Date.parse(needs.untilAt), expiryOf });
 }
-
-const expiryOf = (der: string): number => new X509Certificate(Buffer.from(der, 'base64')).validToDate.getTime();
 
 /** Of those that can go and were not told: a share in an order that nobody chooses, or a cohort. */
 function choose(able: readonly Device[], told: ReadonlySet<string>, who: Wave | 'rest', salt: string): string[] {

@@ -6,6 +6,8 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import type { Passing } from '../../activities/providers/telemetry.ts';
+import { readSightings, Seen } from '../../activities/telemetry/sightings.ts';
 import { type Broker, startBroker } from '../../broker/broker.ts';
 import { Outbox } from '../../client/device-agent/outbox.ts';
 import type { AgentsFile, DeviceEvent } from '../../client/device-agent/run.ts';
@@ -14,6 +16,8 @@ import { authority, issueCertificate, type KeyPair } from '../../emulators/certi
 import type { DeviceEndpoint } from '../../model/device-endpoint.ts';
 import { signRedirect } from '../../model/device-redirect.ts';
 import type { RegisteredDevice } from '../../model/registered-device.ts';
+import { judgeArrival } from '../../model/wave-gate.ts';
+import { filesInMemory } from '../telemetry/memory-files.ts';
 import { current, next, stranger, until } from './keys.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'agent-'));
@@ -27,6 +31,8 @@ class Cloud {
   /** Keys in the order in which they came, each time. */
   readonly came: string[] = [];
   readonly events: Record<string, unknown>[] = [];
+  /** What a pump would see. */
+  readonly passing: Passing[] = [];
   readonly #broker: Broker;
   readonly endpoint: DeviceEndpoint;
 
@@ -41,7 +47,7 @@ class Cloud {
         generations: async () => new Map(made.cloud?.generations()),
       },
       {
-        publish: async ({ payload }) => made.cloud?.hear(JSON.parse(payload.toString())),
+        publish: async ({ payload }) => made.cloud?.hear(payload),
         pending: () => 0,
         close: async () => {},
       },
@@ -58,7 +64,10 @@ class Cloud {
 
   find = (id: string) => this.#devices.get(id);
   generations = () => this.#generations;
-  hear(message: Record<string, unknown>): void {
+  hear(body: Buffer): void {
+    const message: Record<string, unknown> = JSON.parse(body.toString());
+    const [device = ''] = String(message.key).split('/');
+    this.passing.push({ device, at: Date.now(), body });
     this.came.push(String(message.key));
     if (message.event !== undefined) this.events.push(message);
   }
@@ -308,6 +317,50 @@ it('runs many as one simulation, at the pace that was asked for, and counts what
   const came = new Set([...old.came, ...target.came].filter((key) => key.startsWith('many-')));
   expect(came.size).toBeGreaterThanOrEqual(acknowledged);
 }, 30_000);
+
+it('lets a wave be stopped whose target refuses one connect in ten, though all of it arrives', async () => {
+  const names = Array.from({ length: 30 }, (_, n) => `tenth-${n}`);
+  const files: AgentsFile[] = [];
+  for (const name of names) files.push(JSON.parse(readFileSync(await made(name), 'utf8')));
+  const [first] = files;
+  if (!first) throw new Error('no files');
+  let connects = 0;
+  const proxy = createServer((socket) => {
+    if (++connects % 10 === 0) return void socket.destroy();
+    const through = connect(target.endpoint.port, '127.0.0.1');
+    socket.pipe(through).on('error', () => socket.destroy());
+    through.pipe(socket).on('error', () => through.destroy());
+  });
+  await once(proxy.listen(0, '127.0.0.1'), 'listening');
+  const { port } = proxy.address() as AddressInfo;
+  const simulation = new Simulation({
+    file: { ...first, agents: files.flatMap(({ agents }) => agents), startsPerSecond: 20 },
+    folder,
+    flags: [],
+    env: process.env,
+  });
+  await until('all talk', () => simulation.heard === names.length);
+  const toldAt = new Date().toISOString();
+  for (const name of names) old.register(name, redirect(name, 1, { ...target.endpoint, port }));
+  await until('all have moved', () => simulation.counts().moved === names.length);
+  await until('they have told', () => target.events.filter(({ event }) => event === 'reconnected').length >= 3);
+  simulation.stop();
+  await simulation.ended();
+  proxy.close();
+  const seenAt = async (provider: string, { passing }: Cloud) => {
+    const kept = filesInMemory();
+    const seen = await Seen.open(kept, provider);
+    for (const one of passing) seen.add(one);
+    await seen.save(kept);
+    return (await readSightings(kept)).get(provider);
+  };
+  const at = { from: await seenAt('old', old), to: await seenAt('target', target) };
+  const rules = { what: 'arrived' as const, toldAt, windowMs: 60_000, seen: 0.95, rate: 0, now: Date.now() };
+  expect(judgeArrival(names, at, at.to, rules)).toMatchObject({ passed: true, arrived: 30 });
+  const judged = judgeArrival(names, at, at.to, { ...rules, errors: 0.05 });
+  expect(judged).toMatchObject({ passed: false, failed: true, arrived: 30 });
+  expect(judged.errors).toBeGreaterThanOrEqual(3);
+}, 60_000);
 
 describe('the outbox', () => {
   const open = (limit = 3, name = 'box') => new Outbox({ limit, file: file(name) });

@@ -3,24 +3,18 @@
  * acknowledged message arrives, each once, and each device is on one cloud.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { type AgentEvent, DeviceAgent, usualTimes } from '../../client/device-agent/agent.ts';
-import { EstateClient, OperationFailed, type OperationHandle } from '../../client/index.ts';
+import { EstateClient, OperationFailed } from '../../client/index.ts';
 import { sampleZone } from '../../emulators/environment.ts';
-import type { WaitingFor } from '../../model/decisions.ts';
-import { type DeviceEndpoint, deviceEndpoint } from '../../model/device-endpoint.ts';
 import type { ProviderType } from '../../model/service.ts';
-import { type PlacementRef, placementRef } from '../../model/transfer.ts';
 import { until } from '../device-agent/keys.ts';
-import { authoritiesFile, suffixes } from '../device-agent/places.ts';
 import { chosen, whole } from '../faults/choice.ts';
 import { fill, type Identity, identity, type Wanted } from '../fleet/fleets.ts';
-import { localRun } from '../local/stack.ts';
-import { FleetReader } from './fleet-readers.ts';
 import { type OwnWorker, ownWorker, quietTemporal, writeEstate } from './own-worker.ts';
+import { Device, expectAll, placesOf, serviceOn, TalkingFleets } from './talking-fleet.ts';
 
 const clouds: ProviderType[] = ['azure', 'gcp', 'aws'];
 /** The second takes minutes, and is for the whole matrix alone. */
@@ -40,69 +34,7 @@ const folder = mkdtempSync(join(tmpdir(), 'fleet-'));
 
 let worker: OwnWorker;
 let estate: EstateClient;
-
-class Device {
-  readonly id: string;
-  readonly events: (AgentEvent & { at: number })[] = [];
-  readonly #agent: DeviceAgent;
-  readonly #running: Promise<void>;
-  readonly #timer: NodeJS.Timeout;
-
-  constructor(id: string, { pem, key }: Identity, endpoint: DeviceEndpoint) {
-    const [current, next] = localRun().redirectPins ?? ['', ''];
-    this.id = id;
-    mkdirSync(join(folder, id), { recursive: true });
-    this.#agent = new DeviceAgent({
-      ...{ estate: name, device: id, certificate: pem, key, cohorts: [], pins: [current, next], suffixes, endpoint },
-      authorities: [readFileSync(authoritiesFile(), 'utf8')],
-      stateFile: join(folder, id, 'state.json'),
-      outbox: { limit: 1000 },
-      times: { ...usualTimes, connectMs: 10_000, trialMs: 30_000, returnMs: 2000, retryMs: 300 },
-      onEvent: (event) => this.events.push({ at: Date.now(), ...event }),
-    });
-    this.#running = this.#agent.run();
-    this.#timer = setInterval(() => this.#agent.send({ temperature: 21.5 }), 1000);
-  }
-
-  /** Where it is connected now. */
-  get dialect(): string {
-    const last = this.events.findLast(({ event }) => event === 'connected' || event === 'closed');
-    return last?.event === 'connected' ? last.dialect : '';
-  }
-
-  get acknowledged(): string[] {
-    return this.events.flatMap((one) => (one.event === 'acknowledged' ? [one.key] : []));
-  }
-
-  /** Says nothing more, and ends when all was acknowledged. */
-  async end(): Promise<void> {
-    clearInterval(this.#timer);
-    await until(`${this.id} has nothing left to say`, () => this.#agent.waiting.messages === 0);
-    await this.stop();
-  }
-
-  async stop(): Promise<void> {
-    clearInterval(this.#timer);
-    this.#agent.stop();
-    await this.#running;
-  }
-}
-
-const serviceOn = (preferred: string[]) => ({
-  ...{ type: 'iot_core', redundancy: 1, preferred_providers: preferred, protect: false },
-});
-
-async function asked(handle: OperationHandle, question: string): Promise<WaitingFor> {
-  for (;;) {
-    const { waitingFor, blocked } = await handle.progress();
-    const one = waitingFor.find((each) => each.question === question);
-    if (one) return one;
-    if (waitingFor.length > 0 || blocked) throw new Error(blocked ?? waitingFor[0]?.text);
-    const { status } = await worker.client.workflow.getHandle(handle.workflowId).describe();
-    if (status.name !== 'RUNNING') await handle.result();
-    await setTimeout(100);
-  }
-}
+let fleets: TalkingFleets;
 
 beforeAll(async () => {
   quietTemporal();
@@ -113,81 +45,28 @@ beforeAll(async () => {
   const waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500, followMs: 300, fenceMs: 300 };
   worker = await ownWorker(`fleets-${suffix}`, file, undefined, undefined, waits, undefined, (real) => real);
   estate = new EstateClient(worker.client, name, '');
+  fleets = new TalkingFleets({ client: worker.client, estate, namespace: `fleets-${suffix}`, folder });
 }, 120_000);
-/** What a test that failed has left running. */
-const open: { stop(): Promise<void> }[] = [];
 afterAll(async () => {
-  await Promise.all(open.map((one) => one.stop()));
+  await fleets.stop();
   await worker.close();
 }, 60_000);
-
-async function placed(service: string, provider: string): Promise<{ ref: PlacementRef; endpoint: DeviceEndpoint }> {
-  const [record, { uid = '' } = {}] = await Promise.all([estate.service(service), estate.estate()]);
-  const found = record?.placements.find((one) => one.provider === provider);
-  const endpoint = found && deviceEndpoint({ placement: found, estate: name, uid, service });
-  if (!found || !endpoint) throw new Error(`${service} is not on ${provider}`);
-  const { namespaceInfo } = await worker.client.workflowService.describeNamespace({ namespace: `fleets-${suffix}` });
-  return { ref: placementRef({ estate: name, service, uid, controller: namespaceInfo?.id ?? '' }, found), endpoint };
-}
-
-interface Running {
-  source: { ref: PlacementRef; endpoint: DeviceEndpoint };
-  identities: Identity[];
-  fleet: Device[];
-  reader: FleetReader;
-}
-
-/** The service on its source, with a fleet that talks, and somebody who reads what it says. */
-async function running(service: string, from: ProviderType): Promise<Running> {
-  const deployed = await estate.deployService(service, { file: { services: { [service]: serviceOn([from]) } } });
-  expect(await deployed.result()).toMatchObject({ outcome: 'done', placements: [{ provider: from }] });
-  const source = await placed(service, from);
-  const identities = await Promise.all(Array.from({ length: count }, (_, n) => identity(`${service}-${n}`)));
-  const wanted = identities.map((own, n): Wanted => ({ id: `${service}-${n}`, identity: own, groups: ['pumps'] }));
-  await fill[from](source.ref, [...wanted, { id: `${service}-off`, status: 'disabled' }]);
-  const fleet = wanted.map(({ id }, n) => new Device(id, identities[n] as Identity, source.endpoint));
-  const reader = new FleetReader(estate, service);
-  open.push(reader, ...fleet);
-  await until('all talk', () => fleet.every(({ acknowledged }) => acknowledged.length > 3));
-  return { source, identities, fleet, reader };
-}
-
-/** Each message that a cloud has acknowledged came once, and each device was on one cloud at a time. */
-async function expectAll({ fleet, reader }: Running, others: readonly Device[] = []): Promise<void> {
-  await Promise.all(fleet.map((device) => device.end()));
-  const keys = [...fleet, ...others].flatMap(({ acknowledged }) => acknowledged);
-  await until('all has arrived', () => keys.every((key) => reader.delivered.has(key)));
-  expect(keys.filter((key) => reader.delivered.get(key) !== 1)).toEqual([]);
-  await reader.stop();
-  for (const { events } of fleet) {
-    const moves = events.flatMap(({ event }) => (event === 'connected' || event === 'closed' ? [event] : []));
-    expect(moves).toEqual(moves.map((_, n) => (n % 2 === 0 ? 'connected' : 'closed')));
-    expect(events.filter(({ event }) => event === 'refused')).toEqual([]);
-  }
-}
-
-const placesOf = (fleet: readonly Device[]): string[] => [...new Set(fleet.map(({ dialect }) => dialect))];
-
-async function remove(service: string): Promise<void> {
-  const removed = await estate.remove({ service, confirm: `${name}/${service}` });
-  expect(await removed.result()).toMatchObject({ outcome: 'done', orphans: [] });
-}
 
 const select = (end: string) => mine.filter((one) => one.end === end);
 
 it.each(select('undone in the soak'))(
   'from $id: what was acknowledged arrives once',
   async ({ service, from, to }) => {
-    const run = await running(service, from);
+    const run = await fleets.running(service, from, count);
     const { fleet } = run;
     const migration = await estate.migrate({
       ...{ service, from, to, soak: '1h', by: 'ann' },
       ...{ waves: [10, 100], wave_window: '60s', wave_seen: 1, wave_rate: 0, wave_errors: 10 },
     });
-    const cutover = await asked(migration, 'cutover');
+    const cutover = await fleets.asked(migration, 'cutover');
     expect(placesOf(fleet)).toEqual([from]);
     await migration.approve({ by: 'ann', plan: cutover.plan });
-    const back = await asked(migration, 'undo');
+    const back = await fleets.asked(migration, 'undo');
     expect(placesOf(fleet)).toEqual([to]);
     const { steps } = await migration.progress();
     expect(steps.find((one) => one.name === 'canary')?.detail).toBe('1 of 1 were seen there, 0 are not back');
@@ -202,9 +81,9 @@ it.each(select('undone in the soak'))(
     expect(placesOf(fleet)).toEqual([from]);
     expect((await estate.service(service))?.placements.map(({ provider }) => provider)).toEqual([from]);
     await expectAll(run);
-    await remove(service);
+    await fleets.remove(service);
   },
-  240_000,
+  300_000,
 );
 
 const failing = select('done after a wave that came back');
@@ -212,26 +91,32 @@ if (failing.length > 0)
   it.each(failing)(
     'from $id: what was acknowledged arrives once',
     async ({ service, from, to }) => {
-      const run = await running(service, from);
+      const run = await fleets.running(service, from, count);
       const { fleet, source, identities } = run;
       const migration = await estate.migrate({
         ...{ service, from, to, soak: '5s', source_retention: '1h', by: 'ann' },
         ...{ waves: [100], wave_window: '60s', wave_seen: 1, wave_rate: 0, wave_errors: 10, canary: false },
       });
-      const cutover = await asked(migration, 'cutover');
+      const cutover = await fleets.asked(migration, 'cutover');
       // It was awake a moment ago, and is not heard of again.
       const [first] = fleet as [Device];
       await first.stop();
       await migration.approve({ by: 'ann', plan: cutover.plan });
-      const failed = await asked(migration, 'devices');
+      const failed = await fleets.asked(migration, 'devices');
       expect(failed.text).toContain('11 of 12 that were awake');
       expect(failed.text).toContain(`1 were not seen: ${first.id}`);
       expect(failed.text).toContain('Those that had arrived are back');
       expect(placesOf(fleet.slice(1))).toEqual([from]);
-      const again = new Device(first.id, identities[0] as Identity, source.endpoint);
-      open.push(again);
+      const again = new Device(first.id, identities[0] as Identity, source);
+      fleets.open.push(again);
       fleet[0] = again;
       await until('it talks again', () => again.acknowledged.length > 3);
+      // One that is registered where they come from after the last census goes with them.
+      const late: Wanted = { id: `${service}-late`, identity: await identity(`${service}-late`) };
+      await fill[from](source.ref, [late]);
+      const newborn = new Device(late.id, late.identity as Identity, source);
+      fleets.open.push(newborn);
+      fleet.push(newborn);
       await migration.decide({ question: 'devices', answer: 'retry', by: 'ann', plan: failed.plan });
       expect(await migration.result()).toMatchObject({ outcome: 'done', placements: [{ provider: to }], orphans: [] });
       expect(placesOf(fleet)).toEqual([to]);
@@ -243,7 +128,7 @@ if (failing.length > 0)
         ].sort(),
       );
       await expectAll(run, [first]);
-      await remove(service);
+      await fleets.remove(service);
     },
     400_000,
   );

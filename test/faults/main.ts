@@ -1,5 +1,5 @@
 /**
- * `npm run test:faults [-- --shard i/n] [--clouds aws,gcp] [--only calls|runs|activities|lives|moves] [--again]`: the whole matrix, for as long
+ * `npm run test:faults [-- --shard i/n] [--clouds aws,gcp] [--only calls|runs|activities|lives|moves|fleets] [--again]`: the whole matrix, for as long
  * as it takes. What is done is noted in a file, so that a run that was stopped goes on where it was.
  */
 import { spawnSync } from 'node:child_process';
@@ -16,7 +16,8 @@ const help = `npm run test:faults [-- OPTIONS]
   --only WHAT      calls: every changing call lost or late; runs: every step cancelled, terminated, reset, throttled, away;
                    activities: every type killed, timed out, cancelled, or its Temporal server killed;
                    lives: every cell failing for good or terminated, causes of blocking, many operations at once;
-                   moves: migrations in all directions, failing or terminated at every step; 200 devices at once
+                   moves: migrations in all directions, failing or terminated at every step; 200 devices at once;
+                   fleets: the worker killed in every wave of a fleet that moves, in all directions
   --file FILE      where what is done is noted (default: .local/faults.jsonl)
   --again          forgets what is noted and begins anew
 `;
@@ -45,13 +46,14 @@ const files: Record<string, string[]> = {
   calls: ['test/faults/matrix'],
   runs: ['test/faults/runs'],
   activities: ['test/faults/activities'],
+  fleets: ['test/faults/fleets'],
   lives,
   moves,
   '': ['test/faults', ...lives, ...moves],
 };
 const tests = files[values.only ?? ''];
 if (!tests) {
-  process.stderr.write(`--only: found ${values.only}; it takes calls, runs, activities, lives or moves\n`);
+  process.stderr.write(`--only: found ${values.only}; it takes calls, runs, activities, lives, moves or fleets\n`);
   process.exit(2);
 }
 const file = resolve(values.file);

@@ -137,6 +137,11 @@ it('tells none to go that cannot arrive, and lists each with the reason', async 
     [target, 'there'],
   ] as const)
     await run('censusDevices', { placement, keptAt: target, census, to: null, callsPerSecond });
+  // Before anything exists it is known of all but hosts.
+  const validUntil = new Date(Date.now() + 24 * hour).toISOString();
+  const preflight = { placement: source, keptAt: target, census: 'preflight', to: 'gcp' as const, validUntil };
+  const counted = await run('censusDevices', { ...preflight, callsPerSecond });
+  expect(counted).toMatchObject({ refused: {}, unable: { topics: 1, 'certificate-expires': 1 } });
   const sha256 = 'f'.repeat(64);
   const endpoint = { dialect: 'gcp', host: 'core.broker.internal', port: 8883, authority: { sha256 } } as const;
   const untilAt = new Date(Date.now() + 24 * hour).toISOString();

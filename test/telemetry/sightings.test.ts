@@ -1,18 +1,6 @@
 /** What a pump writes down of the devices that it sees, and reads again. */
 import { readSightings, Seen } from '../../activities/telemetry/sightings.ts';
-import type { Files } from '../../activities/transfer/files.ts';
-
-function filesInMemory(): Files {
-  const all = new Map<string, Uint8Array>();
-  const write = async (name: string, bytes: Uint8Array): Promise<void> => void all.set(name, bytes);
-  return {
-    key: (name) => name,
-    list: async (prefix) => [...all.keys()].filter((name) => name.startsWith(prefix)),
-    read: async (name) => all.get(name),
-    write,
-    create: write,
-  };
-}
+import { filesInMemory } from './memory-files.ts';
 
 const at = (s: number): number => Date.parse('2026-01-01T00:00:00Z') + 1000 * s;
 const says = (device: string, s: number, message: object) => ({
