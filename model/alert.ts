@@ -27,6 +27,20 @@ export const Alert = z.strictObject({
 });
 export type Alert = z.infer<typeof Alert>;
 
+/** Devices have refused to go where they were told: somebody else may have told them. */
+export const RedirectAlert = z.strictObject({
+  ...Alert.pick({ estate: true, service: true, incident: true, at: true, workflowId: true }).shape,
+  event: z.literal('begin'),
+  /** Where they are. */
+  provider: Name,
+  refused: z
+    .array(z.strictObject({ device: Name, reason: Name }))
+    .min(1)
+    .max(20),
+});
+export type RedirectAlert = z.infer<typeof RedirectAlert>;
+export type AnyAlert = Alert | RedirectAlert;
+
 /** A channel of the estate file by what it is: the same as long as the file says the same of it. */
 export const ChannelId = z.string().regex(/^(slack|webhook|email)-[0-9a-f]{12}$/);
 export type ChannelId = z.infer<typeof ChannelId>;
@@ -48,7 +62,7 @@ export const HandedIncidents = z.strictObject({
 });
 export type HandedIncidents = z.infer<typeof HandedIncidents>;
 
-export const SendAlertInput = z.strictObject({ channel: ChannelId, alert: Alert });
+export const SendAlertInput = z.strictObject({ channel: ChannelId, alert: z.union([Alert, RedirectAlert]) });
 export type SendAlertInput = z.infer<typeof SendAlertInput>;
 
 /**

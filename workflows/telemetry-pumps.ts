@@ -7,6 +7,7 @@ import type { RecordedPlacement } from '../model/record.ts';
 import type { Owner } from '../model/service.ts';
 import type { FollowedTelemetry } from '../model/telemetry-pump.ts';
 import type { PlacementRef } from '../model/transfer.ts';
+import { Alerts } from './alerts.ts';
 import { cloud, urgent, watch } from './calls.ts';
 import type { Operation } from './operation.ts';
 import { reason } from './progress.ts';
@@ -36,6 +37,7 @@ export interface Pumping {
 export class TelemetryPumps {
   readonly #op: Operation;
   readonly #what: Pumping;
+  readonly #alerts: Alerts;
   /** Reading begins here where nothing was read before. */
   readonly #since = new Date().toISOString();
   /** Pumps so far, by whose stream they read. */
@@ -48,6 +50,7 @@ export class TelemetryPumps {
 
   constructor(op: Operation, what: Pumping) {
     this.#op = op;
+    this.#alerts = new Alerts((what) => op.board.record('run', what));
     this.#what = what;
   }
 
@@ -108,7 +111,8 @@ export class TelemetryPumps {
     for (const one of placements) await this.#op.held(this.#what.service, () => this.#remove(one));
   }
 
-  #remove(recorded: RecordedPlacement): Promise<string> {
+  async #remove(recorded: RecordedPlacement): Promise<string> {
+    await this.#alerts.settled();
     const { service, owner } = this.#what;
     const on = urgent(recorded.provider, `telemetry follower of ${service}`);
     return on.removeTelemetryFollower({ placement: placementOf(owner, recorded) });
@@ -131,6 +135,13 @@ export class TelemetryPumps {
   #tellRefused({ provider }: PlacementRef, { refused = [] }: FollowedTelemetry): void {
     if (refused.length === 0) return;
     this.#alarms++;
+    const { service } = this.#what;
+    const at = Date.now();
+    this.#alerts.tell({
+      ...{ estate: this.#op.estate, service, event: 'begin', provider, at, refused: [...refused] },
+      incident: `${service}.${provider}.${new Date(at).toISOString().replace(/[-:.]/g, '')}`,
+      workflowId: wf.workflowInfo().workflowId,
+    });
     const named = refused.slice(0, 5).map(({ device, reason: why }) => `${device} (${why})`);
     const detail = `${named.join(', ')}${refused.length > 5 ? ', …' : ''} on ${provider}`;
     this.#op.board.mark('refused redirects', { status: 'failed', detail });

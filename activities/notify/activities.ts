@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import { z } from 'zod';
-import { type Alert, SendAlertInput, type SentAlert } from '../../model/alert.ts';
+import { type AnyAlert, SendAlertInput, type SentAlert } from '../../model/alert.ts';
 import { alertLines, alertTitle, messageId, slackText } from '../../model/alert-text.ts';
 import type { Estate } from '../../model/estate.ts';
 import { parseEstateFile } from '../../model/estate-file.ts';
@@ -63,7 +63,7 @@ export function createNotifyActivities(dependencies: NotifyDependencies): Notify
     );
   }
 
-  async function send(sending: Sending, channel: Channel, alert: Alert): Promise<void> {
+  async function send(sending: Sending, channel: Channel, alert: AnyAlert): Promise<void> {
     const lines = alertLines(alert);
     if (channel.type !== 'email') {
       const address = secret(sending, placeholderName(channel.webhook));

@@ -12,6 +12,8 @@ import { NativeConnection, Worker } from '@temporalio/worker';
 import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { loadSheets } from '../../config/load.ts';
+import type { SendAlertInput } from '../../model/alert.ts';
+import { alertLines } from '../../model/alert-text.ts';
 import type { EndpointRecord } from '../../model/endpoint-record.ts';
 import {
   bulkQueue,
@@ -79,6 +81,7 @@ class World {
   errors = 0;
   /** What pumps of the source have heard of refused redirects. */
   refused: FollowedTelemetry['refused'];
+  readonly alerts: SendAlertInput['alert'][] = [];
   readonly waves: string[][] = [];
   readonly sequences: number[] = [];
   readonly followers = new Set<string>();
@@ -98,6 +101,11 @@ class World {
     openEstate: async () => ({ uid: '0'.repeat(32), controller: 'test' }),
     readServices: async () => ({ iot_core: this.record }),
     readApplied: async () => undefined,
+    alertChannels: async () => ['webhook-000000000000'],
+    sendAlert: async ({ alert }: SendAlertInput) => {
+      this.alerts.push(alert);
+      return { how: 'sent' };
+    },
     acquireService: async () => ({ granted: true, revision: this.record.revision }),
     releaseService: async () => ({ revision: this.record.revision }),
     writeService: async ({ request: { change } }: { request: { change: RecordChange } }) => {
@@ -613,6 +621,14 @@ describe('a fleet', () => {
     );
     await answer(handle, 'cutover', 'reject');
     expect(await endOf(handle)).toBe('ApprovalRejected');
+    const [alert, ...more] = world.alerts;
+    expect([more, alert && alertLines(alert)]).toEqual([
+      [],
+      expect.arrayContaining([
+        '[fleets] 1 device of iot_core on aws refused to go where they were told',
+        'Devices, and why: d4 (signature)',
+      ]),
+    ]);
   }, 60_000);
 
   it.each(['reject', 'undo'] as const)(

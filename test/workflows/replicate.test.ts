@@ -10,7 +10,7 @@ import { Context } from '@temporalio/activity';
 import { ApplicationFailure, Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { createEstateActivities } from '../../activities/estate/load.ts';
-import type { SendAlertInput } from '../../model/alert.ts';
+import type { Alert } from '../../model/alert.ts';
 import { providerQueue, taskQueue, urgentQueue, watchQueue } from '../../model/operations.ts';
 import type { Progress } from '../../model/progress.ts';
 import { type RecordedPlacement, ServiceRecord } from '../../model/record.ts';
@@ -91,7 +91,7 @@ class World {
     ensureSchedule: async ({ service }: { service: string }) => void this.schedules.add(service),
     removeSchedule: async ({ service }: { service: string }) => void this.schedules.delete(service),
     alertChannels: async () => ['slack-000000000000'],
-    sendAlert: async ({ alert }: SendAlertInput) => {
+    sendAlert: async ({ alert }: { alert: Alert }) => {
       this.alerts.push(`${alert.event} ${alert.direction.from}>${alert.direction.to} ${alert.why ?? ''}`.trim());
       return { how: 'sent' };
     },
