@@ -22,6 +22,8 @@ export interface CloudsSettings {
   operationMs: number;
   nameHeldMs: number;
   latencyMs: number;
+  /** How far the clock of each is ahead, milliseconds. */
+  clockMs?: Partial<Record<CloudName, number>> | undefined;
   report: (text: string) => void;
   /** Told of each process before it is started. */
   onChild?: ((child: Child) => void) | undefined;
@@ -81,6 +83,7 @@ export async function startClouds(settings: CloudsSettings): Promise<Clouds> {
         operationMs: settings.operationMs,
         nameHeldMs: settings.nameHeldMs,
         account: accounts[name],
+        clockMs: settings.clockMs?.[name] ?? 0,
       };
       mkdirSync(cloud.state, { recursive: true });
       const child = program(name, `emulators/${name}/main.ts`, { LOCAL_CLOUD: JSON.stringify(cloud) });

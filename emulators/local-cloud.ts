@@ -37,6 +37,8 @@ export interface LocalCloudSettings {
   nameHeldMs: number;
   /** AWS account, Azure subscription, GCP project that exist. */
   account: string;
+  /** How far its clock is ahead of the machine's, milliseconds. */
+  clockMs?: number;
 }
 
 /** Port of a local cloud's name server, UDP and TCP: the last of its ports. */

@@ -29,6 +29,8 @@ export interface StackSettings {
   nameHeldMs: number;
   /** Added to each call, milliseconds. */
   latencyMs: number;
+  /** How far the clock of each cloud is ahead, milliseconds. */
+  clockMs: Partial<Record<CloudName, number>>;
   /** How often workers look at a long-running operation, milliseconds. */
   pollMs: number;
   waits?: Partial<WorkerSettings['waits']>;
@@ -46,6 +48,17 @@ function cloudsFrom(list: string | undefined): readonly CloudName[] {
     return known;
   });
 }
+
+/** `aws=1500,gcp=-500`: milliseconds. */
+const clocksFrom = (list: string | undefined): StackSettings['clockMs'] =>
+  Object.fromEntries(
+    (list ? list.split(',') : []).map((one) => {
+      const [, name, ms] = /^(\w+)=(-?\d+)$/.exec(one) ?? [];
+      if (!cloudNames.some((cloud) => cloud === name))
+        throw new Error(`MULTI_CLOUD_CLOCKS takes aws=1500,gcp=-500 (milliseconds), not "${one}"`);
+      return [name, Number(ms)];
+    }),
+  );
 
 /** What `npm start` and `multi-cloud local up` use; the environment may say otherwise. */
 export function settingsFrom(environment: NodeJS.ProcessEnv, report: (text: string) => void): StackSettings {
@@ -66,6 +79,7 @@ export function settingsFrom(environment: NodeJS.ProcessEnv, report: (text: stri
     operationMs: number('MULTI_CLOUD_OPERATION_MS', 1500),
     nameHeldMs: number('MULTI_CLOUD_NAME_HELD_MS', 600_000),
     latencyMs: number('MULTI_CLOUD_LATENCY_MS', 0),
+    clockMs: clocksFrom(environment.MULTI_CLOUD_CLOCKS),
     pollMs: number('MULTI_CLOUD_POLL_MS', 250),
     ...(environment.MULTI_CLOUD_CODEC_KEYS && { codecKeys: resolve(environment.MULTI_CLOUD_CODEC_KEYS) }),
     report,
@@ -133,9 +147,9 @@ export class LocalStack {
   }
 
   #clouds(): Promise<Clouds> {
-    const { root, state, clouds, operationMs, nameHeldMs, latencyMs, report } = this.#settings;
+    const { root, state, clouds, operationMs, nameHeldMs, latencyMs, clockMs, report } = this.#settings;
     return startClouds({
-      ...{ root, state, portsPerCloud, operationMs, nameHeldMs, latencyMs, report },
+      ...{ root, state, portsPerCloud, operationMs, nameHeldMs, latencyMs, clockMs, report },
       clouds,
       port: this.#ports.clouds,
       onChild: (child) => this.#children.push(child),

@@ -1,7 +1,7 @@
 """
 IoT, S3, SQS, Kinesis, Glue, KMS, IAM and STS: MiniStack with its state kept over kill -9, and with the answers corrected
 that differ from AWS in what our cells touch. Environment: MiniStack's own, and MQTT_CERT, MQTT_KEY, OPERATION_MS,
-NAME_HELD_MS, QUOTAS.
+NAME_HELD_MS, CLOCK_MS, QUOTAS.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from urllib.parse import parse_qs
 import lifeline
 
 lifeline.hold()
+import clock  # noqa: E402, F401  before MiniStack looks at the time
 
 # MiniStack listens for MQTT on all interfaces, whatever BIND_HOST says.
 _create_server = asyncio.base_events.BaseEventLoop.create_server

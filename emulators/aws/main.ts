@@ -52,6 +52,7 @@ function start(script: string, environment: Record<string, string>): void {
       AWS_SECRET_ACCESS_KEY: 'local',
       OPERATION_MS: String(settings.operationMs),
       NAME_HELD_MS: String(settings.nameHeldMs),
+      CLOCK_MS: String(settings.clockMs ?? 0),
       QUOTAS: quotaFile(settings.state),
       ...environment,
     },

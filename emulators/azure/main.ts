@@ -1,4 +1,6 @@
 /** The local Azure: Entra, Resource Manager, Blob Storage on Azurite, IoT Hub and Event Hubs. See README.md for what is real. */
+import '../clock.ts';
+
 import type { Server } from 'node:http';
 import { join } from 'node:path';
 import { serveDns } from '../dns-server.ts';

@@ -1,4 +1,6 @@
 /** The local Google Cloud: one HTTP port behind which each API answers under its own host name. */
+import '../clock.ts';
+
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import { serveDns } from '../dns-server.ts';
 import { sampleZone } from '../environment.ts';

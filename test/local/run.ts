@@ -22,6 +22,7 @@ const stack = new LocalStack({
     {
       MULTI_CLOUD_PORT: process.env.MULTI_CLOUD_TEST_PORT ?? '18400',
       MULTI_CLOUD_CLOUDS: process.env.MULTI_CLOUD_CLOUDS,
+      MULTI_CLOUD_CLOCKS: process.env.MULTI_CLOUD_CLOCKS,
     },
     report,
   ),
@@ -60,7 +61,9 @@ try {
       ...localCredentials(state),
       ...(chromium ? { CHROMIUM: chromium } : {}),
       ...(haproxy ? { HAPROXY: haproxy } : {}),
-      ...Object.fromEntries(Object.entries(process.env).filter(([name]) => /^MULTI_CLOUD_(FAULTS|RECORD)_/.test(name))),
+      ...Object.fromEntries(
+        Object.entries(process.env).filter(([name]) => /^MULTI_CLOUD_(FAULTS|RECORD|SCALE)(_|$)/.test(name)),
+      ),
       MULTI_CLOUD_RUN: join(state, 'run.json'),
       MULTI_CLOUD_NETWORK: run.network,
       NODE_OPTIONS: `--import ${pathToFileURL(join(root, 'workers/network.ts')).href} --disable-warning=ExperimentalWarning`,

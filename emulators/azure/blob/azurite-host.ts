@@ -2,6 +2,8 @@
  * Azurite's blob service with accounts that come while it runs: each line on stdin is `name:base64 key`. Azurite reads its
  * accounts from the environment again and again, once a minute unless it is told otherwise.
  */
+import '../../clock.ts';
+
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
