@@ -41,7 +41,8 @@ const pumpOf = (summary: string): WatchActivities =>
   wf.proxyActivities<WatchActivities>({
     taskQueue: watchQueue,
     startToCloseTimeout: '30 days',
-    heartbeatTimeout: '30s',
+    // It beats every second: until a worker that is gone is missed, nobody keeps the sides in step.
+    heartbeatTimeout: '10s',
     cancellationType: wf.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     retry: { maximumAttempts: 1 },
     summary,

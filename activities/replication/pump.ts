@@ -86,6 +86,8 @@ export class Pump {
   readonly #lanes: Lane[];
   readonly #waiting = new Map<string, Work>();
   readonly #turns = new Map<string, { work: Work; done: Promise<void> }>();
+  /** Settled when the next turn ends. */
+  #oneEnds = Promise.withResolvers<void>();
   readonly #receipts = new Map<string, string[]>();
   readonly #acknowledging = new Map<string, Promise<void>>();
   readonly errors = new Map<string, KeyError>();
@@ -94,6 +96,9 @@ export class Pump {
   /** Sides whose feed cannot be read, and why: they are in step by comparisons alone. */
   readonly unheard: Record<string, string> = {};
   inStepAt = '';
+  /** When all sides are compared next, and how long it took last; ms. */
+  #compareAt = 0;
+  #comparedMs = 0;
   #failed: { error: unknown } | undefined;
   #over = false;
 
@@ -126,12 +131,18 @@ export class Pump {
     });
     try {
       for (let first = true; first || (!this.#ends && Date.now() < until); first = false) {
+        const { compareMs } = this.#options;
+        const began = Date.now();
         // What was told to a pump that has died in this moment comes again late: it is looked for once those calls are over.
-        const next = Date.now() + (first ? Math.min(this.#options.compareMs, 2 * waitMs) : this.#options.compareMs);
+        this.#compareAt = began + (first ? Math.min(compareMs, 2 * waitMs) : compareMs);
         // A comparison ends however long it takes: without it nothing is known to be in step.
         await this.#compare();
-        for (const { book } of this.#sides.values()) if (book.wantsSnapshot && !this.#ends) await book.snapshot();
-        while (!this.#ends && Date.now() < Math.min(next, until)) await pause(Math.min(50, next - Date.now()));
+        this.#comparedMs = Date.now() - began;
+        do {
+          // Not once a comparison: whoever takes over reads the journal file by file.
+          for (const { book } of this.#sides.values()) if (book.wantsSnapshot && !this.#ends) await book.snapshot();
+          await pause(50);
+        } while (!this.#ends && Date.now() < Math.min(this.#compareAt, until));
       }
     } catch (error) {
       this.#fail(error);
@@ -177,7 +188,7 @@ export class Pump {
     if (!feed || !this.#lanes.some(({ edge }) => edge.from === store.name || edge.to === store.name)) return;
     try {
       while (!this.#ends) {
-        while (this.#isFull && !this.#ends) await Promise.race([...this.#turns.values()].map(({ done }) => done));
+        await this.#room();
         if (this.#ends) return;
         if (helps && Date.now() - heard.at > 1000) {
           await pause(50);
@@ -186,6 +197,7 @@ export class Pump {
         const notices = await ask({ gate: this.#gate }, store, 'receive changes', store.store.id, () =>
           feed.receive(waitMs, signal).catch((error: unknown) => {
             if (this.#hearing.signal.aborted) return [];
+            this.#unheardOf();
             throw error;
           }),
         );
@@ -204,8 +216,14 @@ export class Pump {
     }
   }
 
-  get #isFull(): boolean {
-    return this.#turns.size >= mostOpen;
+  /** Some notices may have been lost with an answer, and come again only after minutes: all sides are compared before that. */
+  #unheardOf(): void {
+    this.#compareAt = Math.min(this.#compareAt, Date.now() + Math.max(waitMs, 10 * this.#comparedMs));
+  }
+
+  /** Ends once there is room for one more key. */
+  async #room(): Promise<void> {
+    while (this.#turns.size >= mostOpen && !this.#ends) await this.#oneEnds.promise;
   }
 
   /** Ends with whether the change is dealt with, so that its notice may go. */
@@ -248,7 +266,7 @@ export class Pump {
     const open: Promise<boolean>[] = [];
     const take = async (key: string): Promise<void> => {
       open.push(this.#turn(key, undefined));
-      while (this.#isFull && !this.#ends) await Promise.race([...this.#turns.values()].map(({ done }) => done));
+      await this.#room();
       if (open.length > 10_000)
         open.splice(
           0,
@@ -330,6 +348,8 @@ export class Pump {
     this.#turns.set(key, turn);
     turn.done.then(() => {
       if (this.#turns.get(key) === turn) this.#turns.delete(key);
+      this.#oneEnds.resolve();
+      this.#oneEnds = Promise.withResolvers();
     });
     return result;
   }

@@ -5,6 +5,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import { createFeedActivities } from '../../activities/providers/feed.ts';
 import { md5Of, type StoredObject } from '../../activities/providers/object-store.ts';
 import { createReplicateActivities } from '../../activities/replication/replicate.ts';
+import type { Call } from '../../emulators/gateway/calls.ts';
 import { conflictsPrefix, isConflictLine } from '../../model/conflict-log.ts';
 import { edgesOf, type PumpedSides, type ReplicateSidesInput, type topologies } from '../../model/replicate.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
@@ -28,20 +29,33 @@ export class Sides {
   /** Every write that was made, and those that somebody who knew them has replaced or deleted. */
   readonly writes = new Map<string, Cloud>();
   readonly replaced = new Set<string>();
+  /** By the MD5 of its bytes, which S3 lists. */
+  readonly #byMd5 = new Map<string, string>();
+  /** Writes and deletes that took effect, by side. */
+  readonly made: Record<string, number>;
   #epoch = 0;
 
   private constructor(placements: PlacementRef[], names: Cloud[]) {
     this.placements = placements;
     this.names = names;
+    this.made = Object.fromEntries(names.map((name) => [name, 0]));
   }
 
   static async of(names: Cloud[]): Promise<Sides> {
     const placements = await Promise.all(names.map((name) => placed(name)));
     await Promise.all(placements.map((placement) => ensureFeed({ placement })));
-    return new Sides(placements, names);
+    return Sides.at(placements);
   }
 
-  at(name: Cloud): PlacementRef {
+  /** Those of a service that somebody else keeps in step. */
+  static at(placements: PlacementRef[]): Sides {
+    return new Sides(
+      placements,
+      placements.map(({ provider }) => provider as Cloud),
+    );
+  }
+
+  side(name: Cloud): PlacementRef {
     const found = this.placements.find(({ provider }) => provider === name);
     if (!found) throw new Error(`no side ${name}`);
     return found;
@@ -78,7 +92,7 @@ export class Sides {
 
   /** One change as a user makes it who has just looked: a write, or a delete. Somebody else may be faster. */
   async change(name: Cloud, key: string, does: 'write' | 'delete'): Promise<void> {
-    const store = await storeOf(this.at(name));
+    const store = await storeOf(this.side(name));
     const now = await store.head(key, signal);
     try {
       if (does === 'delete') {
@@ -91,6 +105,7 @@ export class Sides {
         const attributes = { headers: { 'content-type': 'text/plain' }, metadata: { writer: id }, tags: {} };
         const expected = now ? { version: now.version } : { absent: true as const };
         this.writes.set(id, name);
+        this.#byMd5.set(Buffer.from(md5Of(piece), 'base64').toString('hex'), id);
         try {
           await store.write(
             { key, size: bytes.length, attributes, expected, md5: md5Of(piece) },
@@ -104,6 +119,7 @@ export class Sides {
         }
       }
       if (now) this.replaced.add(writerOf(now));
+      this.made[name] = (this.made[name] ?? 0) + 1;
     } catch (error) {
       const { kind } = (await pool.get(name)).classify(error);
       if (!['PreconditionFailed', 'AlreadyExists', 'NotFound'].includes(kind)) throw error;
@@ -111,12 +127,17 @@ export class Sides {
   }
 
   async content(name: Cloud): Promise<Content> {
-    const store = await storeOf(this.at(name));
+    const store = await storeOf(this.side(name));
     const found: Content = new Map();
     for (let token: string | undefined; ; ) {
       const page = await store.page({ after: '', token }, signal);
-      const heads = page.objects.map(async (object) => (object.attributes ? object : store.head(object.key, signal)));
-      for (const object of await Promise.all(heads)) if (object) found.set(object.key, writerOf(object));
+      const heads = page.objects.map(async (object) => {
+        const known = this.#byMd5.get(object.version.split('@')[0] ?? '');
+        if (known !== undefined) return [object.key, known] as const;
+        const now = object.attributes ? object : await store.head(object.key, signal);
+        return now && ([object.key, writerOf(now)] as const);
+      });
+      for (const one of await Promise.all(heads)) if (one) found.set(...one);
       if (page.next === undefined) return found;
       token = page.next;
     }
@@ -145,7 +166,7 @@ export class Sides {
   }
 
   async #keys(name: Cloud): Promise<string> {
-    const store = await storeOf(this.at(name));
+    const store = await storeOf(this.side(name));
     const keys: string[] = [];
     for (let token: string | undefined; ; ) {
       const page = await store.page({ after: '', token }, signal);
@@ -157,7 +178,7 @@ export class Sides {
 
   /** From each write on one side until its copy on the other, by the clouds' clocks, ms; seconds where a cloud shows no more. */
   async lags(from: Cloud, to: Cloud): Promise<number[]> {
-    const [here, there] = await Promise.all([from, to].map(async (name) => storeOf(this.at(name))));
+    const [here, there] = await Promise.all([from, to].map(async (name) => storeOf(this.side(name))));
     const all: number[] = [];
     for (let token: string | undefined; here && there; ) {
       const page = await there.page({ after: '', token }, signal);
@@ -183,10 +204,13 @@ export class Sides {
 
   /** Writes and deletes that the clouds have carried out on the stores since a call. */
   async mutations(since: number): Promise<Record<string, number>> {
+    return this.countIn(await calls({ since, mutating: true }));
+  }
+
+  async countIn(all: readonly Call[]): Promise<Record<string, number>> {
     const stores = await Promise.all(
       this.placements.map(async (one) => [one.provider, (await storeOf(one)).id] as const),
     );
-    const all = await calls({ since, mutating: true });
     return Object.fromEntries(
       stores.map(([name, id]) => {
         const bucket = id.slice(id.indexOf(':') + 1);

@@ -121,9 +121,11 @@ export async function recordsUnder(target: PlacementRef, prefix: string): Promis
   const { objects } = await pool.get(target.provider);
   const placement = recordsPlacement(target.owner, target);
   const found = new Map<string, Uint8Array>();
-  for (const key of (await objects.list(placement, prefix, signal)).sort()) {
-    const object = await objects.get(placement, key, signal);
-    if (object) found.set(key, object.bytes);
+  const keys = (await objects.list(placement, prefix, signal)).sort();
+  for (let at = 0; at < keys.length; at += 16) {
+    const some = keys.slice(at, at + 16);
+    const read = await Promise.all(some.map((key) => objects.get(placement, key, signal)));
+    for (const [n, key] of some.entries()) if (read[n]) found.set(key, read[n].bytes);
   }
   return found;
 }
