@@ -10,7 +10,10 @@ import { Context } from '@temporalio/activity';
 import { ApplicationFailure, Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { createEstateActivities } from '../../activities/estate/load.ts';
+import { Book } from '../../activities/replication/book.ts';
 import type { Alert } from '../../model/alert.ts';
+import { numberOf } from '../../model/book.ts';
+import { CloudError } from '../../model/errors.ts';
 import { providerQueue, taskQueue, urgentQueue, watchQueue } from '../../model/operations.ts';
 import type { Progress } from '../../model/progress.ts';
 import { type RecordedPlacement, ServiceRecord } from '../../model/record.ts';
@@ -23,6 +26,7 @@ import {
 import { workflowBundle } from '../../workers/bundle.ts';
 import { createNamespace, quietTemporal } from '../e2e/own-worker.ts';
 import { localRun } from '../local/stack.ts';
+import { scale } from '../scale/scale.ts';
 
 const root = join(import.meta.dirname, '../..');
 
@@ -205,8 +209,8 @@ async function replicating(
   expect(epochs).toEqual([...new Set(epochs)].sort((a, b) => a - b));
   return handle;
 }
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 30_000; !(await holds()); ) {
+async function until(holds: () => boolean | Promise<boolean>, ms = 30_000): Promise<void> {
+  for (const end = Date.now() + ms; !(await holds()); ) {
     if (Date.now() > end) throw new Error(`waited in vain for ${holds}`);
     await pause(20);
   }
@@ -237,6 +241,62 @@ it('follows one pump by the next, also from history to history, and adds up what
   });
   for (const { historyLength } of runs) expect(historyLength).toBeLessThan(1000);
 }, 60_000);
+
+/** The files of a book, as a records bucket keeps them. */
+function bookFiles() {
+  const files = new Map<string, Uint8Array>();
+  const taken = (name: string) =>
+    new CloudError({ kind: 'PreconditionFailed', provider: 'memory', operation: 'write', resource: name });
+  return {
+    list: async (start: string) => [...files.keys()].filter((name) => name.startsWith(start)).sort(),
+    read: async (name: string) => files.get(name),
+    async create(name: string, bytes: Uint8Array) {
+      if (files.has(name)) throw taken(name);
+      files.set(name, bytes);
+    },
+    async remove(start: string, before: string) {
+      for (const name of files.keys()) if (name.startsWith(start) && name < before) files.delete(name);
+    },
+  };
+}
+
+it('goes from pump to pump as often as in a week: one at a time, forward only, in short histories and steady memory', async () => {
+  const rotations = scale.on ? scale.rotations : 60;
+  const world = new World();
+  const files = bookFiles();
+  const positions: number[] = [];
+  const memory: number[] = [];
+  world.always = async ({ epoch }) => {
+    // Whoever takes the book over reads what the one before has left; an older one would be refused.
+    const book = await Book.open('aws', files, { epoch, pump: `pump ${epoch}` });
+    const change = { stamp: { time: epoch, origin: 'aws', sequence: '' }, seen: { aws: epoch } };
+    const state = { kind: 'object' as const, version: `${positions.length}`, change };
+    book.write(`k${positions.length % 50}`, { state, announced: [] }, book.read(`k${positions.length % 50}`).revision);
+    await book.flush();
+    if (book.wantsSnapshot) await book.snapshot();
+    const last = (await files.list('journal/')).at(-1) ?? '';
+    positions.push(numberOf(last));
+    if (positions.length % Math.ceil(rotations / 10) === 0) memory.push(process.memoryUsage().rss / 1024 ** 2);
+    return {};
+  };
+  const began = Date.now();
+  const handle = await replicating(world, () => until(() => world.pumps.length >= rotations, 600_000), {
+    rotate: scale.on ? 300 : 20,
+  });
+  const tookMs = Date.now() - began;
+  expect(positions).toEqual(positions.toSorted((a, b) => a - b));
+  expect(new Set(positions).size).toBe(positions.length);
+  const lengths: number[] = [];
+  for await (const run of client.workflow.list({ query: `WorkflowId = "${handle.workflowId}"` }))
+    lengths.push(run.historyLength);
+  process.stderr.write(
+    `    ${positions.length} pumps in ${Math.round(tookMs / 1000)} s, histories of ${lengths.join(', ')} events, memory ${memory.map(Math.round).join(', ')} MB\n`,
+  );
+  expect(lengths.length).toBeGreaterThan(rotations / 320);
+  expect(Math.max(...lengths)).toBeLessThan(10_000);
+  // The first tenths are those in which everything is compiled and cached.
+  expect((memory.at(-1) ?? 0) - (memory[3] ?? 0)).toBeLessThan(64);
+}, 660_000);
 
 it('begins again after failures, counts them, and says what is missing', async () => {
   const world = new World();

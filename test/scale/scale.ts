@@ -1,0 +1,17 @@
+/** How much the suites of this folder do: all of it with `npm run test:scale`, nothing with `npm test`. */
+const number = (name: string, otherwise: number): number =>
+  Number(process.env[`MULTI_CLOUD_SCALE_${name}`] ?? otherwise);
+
+export const scale = {
+  on: process.env.MULTI_CLOUD_SCALE === 'true',
+  /** Writes and deletes of users, and how many of them a second. */
+  changes: number('CHANGES', 2000),
+  perSecond: number('RATE', 40),
+  keys: number('KEYS', 1000),
+  /** How long one cloud is parted from the worker. */
+  partitionMs: number('PARTITION', 60) * 1000,
+  /** Pumps, one after the other. */
+  rotations: number('ROTATIONS', 1000),
+  /** Objects that are compared. */
+  objects: number('OBJECTS', 100_000),
+};
