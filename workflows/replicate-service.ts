@@ -52,8 +52,11 @@ const waiting = wf.proxyActivities<Activities>({ startToCloseTimeout: '30 days',
 
 /** What moves placements or takes them away has the stores to itself. */
 const standsAsideFor: readonly OperationKind[] = ['migrate', 'failover', 'remove', 'recover'];
-/** A pump that failed is followed by the next one after so long, and twice as long after each further failure in a row. */
-const backoffMs = { first: 1000, most: 60_000 };
+/**
+ * A pump that failed is followed by the next one after so long, and twice as long after each further failure in a row. Clouds that
+ * cannot be reached are asked again soon: what has been written meanwhile waits for them.
+ */
+const backoffMs = { first: 1000, most: 60_000, unavailable: 4000 };
 /** Another run writes the same books, and does not stop. */
 const mostSuperseded = 4;
 
@@ -402,13 +405,15 @@ class Replicating {
     for (const edge of this.#edges()) this.#incidents.observe(edge, Date.now() - this.#silentSince);
     this.#problem = reason(error);
     this.#op.board.record('run', `pump ${this.#epoch} failed: ${this.#problem}`.slice(0, 500), this.#owner.service);
-    this.#superseded = applicationFailure(error)?.type === 'Superseded' ? this.#superseded + 1 : 0;
+    const type = applicationFailure(error)?.type;
+    this.#superseded = type === 'Superseded' ? this.#superseded + 1 : 0;
     if (this.#superseded >= mostSuperseded)
       throw failure(
         'OperationInProgress',
         `Another run keeps ${this.#owner.service} in step: this one has ended. Look for it: multi-cloud status`,
       );
-    const wait = Math.min(backoffMs.most, backoffMs.first * 2 ** (this.#failedInARow - 1));
+    const most = type === 'Unavailable' ? backoffMs.unavailable : backoffMs.most;
+    const wait = Math.min(most, backoffMs.first * 2 ** (this.#failedInARow - 1));
     await wf.condition(() => this.#op.gate.isClosed || this.#stale, wait);
   }
 
