@@ -45,7 +45,7 @@ const moves = ['test/e2e/migrate', 'test/workflows/migration', 'test/device-agen
 const files: Record<string, string[]> = {
   calls: ['test/faults/matrix'],
   runs: ['test/faults/runs'],
-  activities: ['test/faults/activities'],
+  activities: ['test/faults/activities', 'test/faults/keeping'],
   fleets: ['test/faults/fleets'],
   lives,
   moves,

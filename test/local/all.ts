@@ -35,7 +35,8 @@ const long: Record<string, Record<string, number>> = {
     'test/replication/divergence': 50,
     'test/e2e/replicate': 40,
     'test/e2e/sides': 25,
-    'test/workflows/replicate': 30,
+    'test/workflows/replicate': 45,
+    'test/faults/keeping': 60,
   },
   devices: {
     'test/device-agent/agent': 25,
