@@ -1,6 +1,6 @@
 /**
- * `npm run bench [-- NAME ...] [--json] [--rounds N]`: ours and a peer in turn, in one run, several rounds, medians.
- * Objects: the engine against rclone between the same servers (servers.ts), 10,000 objects of 10 KB and 20 of 64 MB.
+ * `npm run bench`: ours and a peer in turn, in one run, several rounds, medians. Objects: the engine against rclone between the same
+ * servers (servers.ts), 10,000 objects of 10 KB and 20 of 64 MB. Replication: on the local clouds (replicate-lag.ts).
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -9,7 +9,9 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { baseEnvironment } from '../../emulators/environment.ts';
+import type { ProviderType } from '../../model/service.ts';
 import type { Store, Task } from './copier.ts';
+import { replicationLag } from './replicate-lag.ts';
 import { azureAccount, azureKey, rclone, regions, Servers, s3Keys, setUpBench } from './servers.ts';
 
 interface Row {
@@ -31,23 +33,59 @@ const pairs = (['s3-gcs', 's3-s3', 's3-blob'] as const).flatMap((pair) =>
   (['small', 'large'] as const).map((size) => ({ name: `objects-${pair}-${size}`, cloud: targets[pair], size })),
 );
 
+const directions = ['aws-gcp', 'gcp-aws', 'gcp-azure', 'azure-aws'] as const;
+const names = [...pairs.map(({ name }) => name), 'objects-kill9', 'replicate-lag'];
+const help = `npm run bench [-- NAME ...] [OPTIONS]
+
+  ${names.join('\n  ')}
+
+  --rounds N         of each comparison with a peer (default: 5)
+  --json             the rows as JSON
+of replicate-lag:
+  --direction A-B    ${directions.join(', ')}; several times (default: aws-gcp and gcp-aws)
+  --rate N           objects a second (default: 200)
+  --seconds N        for which they are written (default: 300)
+  --stop N           seconds for which no pump runs, before it catches up (default: 600)
+`;
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean' }, rounds: { type: 'string', default: '5' } },
+  options: {
+    json: { type: 'boolean' },
+    rounds: { type: 'string', default: '5' },
+    direction: { type: 'string', multiple: true, default: ['aws-gcp', 'gcp-aws'] },
+    rate: { type: 'string', default: '200' },
+    seconds: { type: 'string', default: '300' },
+    stop: { type: 'string', default: '600' },
+    help: { type: 'boolean' },
+  },
 });
-const names = [...pairs.map(({ name }) => name), 'objects-kill9'];
+if (values.help) {
+  process.stdout.write(help);
+  process.exit(0);
+}
 const unknown = positionals.filter((name) => !names.includes(name));
 if (unknown.length > 0) {
   process.stderr.write(`no such bench: ${unknown.join(', ')}; there are ${names.join(', ')}\n`);
   process.exit(2);
 }
+const wrong = values.direction.filter((one) => !directions.some((direction) => direction === one));
+if (wrong.length > 0) {
+  process.stderr.write(`--direction: found ${wrong.join(', ')}; it takes ${directions.join(', ')}\n`);
+  process.exit(2);
+}
+const count = (name: 'rate' | 'seconds' | 'stop' | 'rounds'): number => {
+  const value = Number(values[name]);
+  if (Number.isInteger(value) && value > 0) return value;
+  process.stderr.write(`--${name}: found ${values[name]}; it takes a whole number from 1\n`);
+  process.exit(2);
+};
 const chosen = positionals.length > 0 ? positionals : names;
-const rounds = Math.max(1, Number(values.rounds));
+const rounds = count('rounds');
 const say = (what: string): void => void process.stderr.write(`  ${what}\n`);
 
 const root = resolve(import.meta.dirname, '../..');
-setUpBench();
-const servers = new Servers(Number(process.env.MULTI_CLOUD_BENCH_PORT ?? '18900'));
+const port = Number(process.env.MULTI_CLOUD_BENCH_PORT ?? '18900');
+const servers = new Servers(port);
 
 const median = (numbers: readonly number[]): number => [...numbers].sort((a, b) => a - b)[numbers.length >> 1] ?? 0;
 const rounded = (value: number): number => Number(value.toPrecision(4));
@@ -285,14 +323,44 @@ async function killed(): Promise<Row> {
   };
 }
 
-const rows: Row[] = [];
-try {
-  await servers.start();
-  for (const pair of pairs) if (chosen.includes(pair.name)) rows.push(await againstRclone(pair));
-  if (chosen.includes('objects-kill9')) rows.push(await killed());
-} finally {
-  await servers.stop();
+/** The bounds are those that an active-active lake has to keep: a second, and five times the live rate. */
+async function lags(): Promise<Row[]> {
+  const rate = count('rate');
+  const options = { rate, seconds: count('seconds'), stopSeconds: count('stop'), port: port + 200 };
+  const pairsOf = values.direction.map((one) => one.split('-') as [ProviderType, ProviderType]);
+  const all = await replicationLag({ ...options, directions: pairsOf }, say);
+  return all.flatMap(({ from, to, written, p99, catchUp }): Row[] => {
+    const common = { unit: 's', rounds: 1, name: `replicate-lag-${from}-${to}` };
+    const at = `${written.toFixed(0)} objects a second were written, ${rate} asked for`;
+    return [
+      {
+        ...{ ...common, metric: `99th percentile of the lag; ${at}`, ours: rounded(p99 / 1000), peer: 1 },
+        ...{ peerName: 'bound', ratio: rounded(1000 / p99) },
+      },
+      {
+        ...{ ...common, unit: 'objects/s', metric: 'catching up after a stop', ours: rounded(catchUp) },
+        ...{
+          peer: rounded(5 * written),
+          peerName: 'five times what was written',
+          ratio: rounded(catchUp / 5 / written),
+        },
+      },
+    ];
+  });
 }
+
+const rows: Row[] = [];
+if (chosen.some((name) => name !== 'replicate-lag')) {
+  setUpBench();
+  try {
+    await servers.start();
+    for (const pair of pairs) if (chosen.includes(pair.name)) rows.push(await againstRclone(pair));
+    if (chosen.includes('objects-kill9')) rows.push(await killed());
+  } finally {
+    await servers.stop();
+  }
+}
+if (chosen.includes('replicate-lag')) rows.push(...(await lags()));
 if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
 else
   for (const { name, metric, unit, ours: own, peer: other, peerName, ratio } of rows)
