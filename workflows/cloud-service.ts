@@ -154,14 +154,17 @@ export async function cloudService(input: ServiceRecord): Promise<void> {
     { validator: (replicating) => void Replicating.nullable().parse(replicating) },
   );
 
-  let removedLast = 0;
+  /** The last removal that was started, and when. */
+  let started = { removal: '', at: 0 };
   /** Starts what takes a migration's source away once its time has come, as long as nobody works on the service. */
   const awaitRemovals = async (changed: () => boolean): Promise<void> => {
     const removal = nextRemoval(state);
     if (removal === undefined) return wf.condition(() => changed() || nextRemoval(state) !== undefined);
-    const wait = Math.max(Date.parse(removal), removedLast + longestLookMs) - Date.now();
+    // One that has come to nothing is not started again and again.
+    const again = removal === started.removal ? started.at + longestLookMs : 0;
+    const wait = Math.max(Date.parse(removal), again) - Date.now();
     if (await wf.condition(() => changed() || nextRemoval(state) !== removal, Math.max(1, wait))) return;
-    removedLast = Date.now();
+    started = { removal, at: Date.now() };
     const { estate, service } = state;
     try {
       await wf.startChild('removeService', {

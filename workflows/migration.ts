@@ -19,6 +19,9 @@ import type { Operation } from './operation.ts';
 import { provisionService } from './provisioning.ts';
 import { placementOf, removeResources, sweep } from './removal.ts';
 
+/** Runs that took up a migration before left what its way back had begun as it was. */
+export const takenUpWhole = (): boolean => wf.patched('migration-taken-up-whole');
+
 export class Migration {
   readonly #op: Operation;
   readonly #move: Move;
@@ -45,6 +48,7 @@ export class Migration {
     const [made] = await provisionService(this.#op, { service, type, placements: [{ ...target, role: 'target' }] });
     if (!made) throw failure('VerificationFailed', `${service} has no target.`);
     this.#course.target = made;
+    if (this.#move.stage && takenUpWhole()) await this.#moved.admit();
   }
 
   /** Takes up a migration that has come so far: what it did can be taken back, or it goes on. */
@@ -59,6 +63,13 @@ export class Migration {
     if (stage === this.#moved.handing) return;
     this.#undoableSwitch();
     this.#turn(true);
+  }
+
+  /** Readers and writers are where the record says: the run that is gone may have been on its way to there, or back. */
+  async serve(): Promise<void> {
+    if (!takenUpWhole()) return;
+    await this.#moved.admit();
+    await this.#course.steer(this.#course.made);
   }
 
   copy(): Promise<void> {

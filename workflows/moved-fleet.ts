@@ -72,6 +72,8 @@ export class MovedFleet implements Moved {
   /** They are told to come home once the target is known. */
   async release(): Promise<void> {}
 
+  async admit(): Promise<void> {}
+
   undoable(what: 'begun' | 'handing'): void {
     const { service, source } = this.#move;
     if (what === 'handing') {

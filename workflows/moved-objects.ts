@@ -83,6 +83,10 @@ export class MovedObjects implements Moved {
     await this.#liftFence();
   }
 
+  async admit(): Promise<void> {
+    await this.#op.held(this.#move.service, () => this.#lift(this.#course.made));
+  }
+
   undoable(what: 'begun' | 'handing'): void {
     if (what === 'handing') this.#undoableFence();
     else if (feedsExist()) for (const store of [this.#course.source, this.#course.made]) this.#feeds.undoable(store);
@@ -349,11 +353,15 @@ export class MovedObjects implements Moved {
   }
 
   async #liftFence(): Promise<string> {
-    const { service, owner, source, holder } = this.#move;
-    const placement = placementOf(owner, source);
-    await urgent(source.provider, `lift the fence of ${service}`).liftFence({ placement, owner: holder });
+    await this.#lift(this.#move.source);
     await this.#course.note('copying');
     return 'writers are let in again';
+  }
+
+  #lift(recorded: RecordedPlacement): Promise<unknown> {
+    const { service, owner, holder } = this.#move;
+    const placement = placementOf(owner, recorded);
+    return urgent(recorded.provider, `lift the fence of ${service}`).liftFence({ placement, owner: holder });
   }
 
   /** On the way back, what only the source has was never copied, where something was not. */

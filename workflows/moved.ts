@@ -14,6 +14,8 @@ export interface Moved {
   readonly leftText: string;
   /** Takes back that an earlier run has begun to hand over. */
   release(): Promise<void>;
+  /** The target takes writes, also where an earlier run has shut writers out of it on its way back. */
+  admit(): Promise<void>;
   /** What an earlier run has begun besides, as far as it came, can be taken back. `begun`: with the target; `handing`: handing over. */
   undoable(what: 'begun' | 'handing'): void;
   copy(): Promise<void>;

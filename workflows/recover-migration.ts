@@ -8,7 +8,7 @@ import { sha256Hex } from '../model/sha256.ts';
 import { cloud, failure } from './calls.ts';
 import { planEndpoints } from './endpoints.ts';
 import { carryOut } from './migrate-service.ts';
-import { Migration } from './migration.ts';
+import { Migration, takenUpWhole } from './migration.ts';
 import { fleetMove, type Move, planMigration } from './migration-plan.ts';
 import type { Operation } from './operation.ts';
 
@@ -30,6 +30,8 @@ export async function recoverMigration(
   const known = [...record.placements, ...record.intents.map(({ placement }) => placement)];
   const source = known.find((one) => samePlacement(one, from));
   const target = known.find((one) => samePlacement(one, to));
+  if (source && !target && stage === 'copying' && takenUpWhole())
+    return op.write(service, { kind: 'migration', roles: [] }); // nothing of it was begun
   if (!source || !target)
     throw failure(
       'ServiceNotFound',
@@ -64,9 +66,12 @@ export async function recoverMigration(
   const migration = new Migration(op, move);
   migration.resume(target, stage);
   if (direction === 'undo') {
+    // The run that is gone may have calls under way that nobody waits for any more.
+    if (takenUpWhole()) op.saga.unsettle();
     op.orphans.push(...(await op.saga.undo()));
     return;
   }
+  await migration.serve();
   await migration.soak();
   await migration.retireSource();
 }

@@ -819,6 +819,7 @@ describe('a migration whose run was terminated', () => {
     stop: string,
     direction: 'finish' | 'undo',
     act: (handle: WorkflowHandle) => Promise<void>,
+    { back = false }: { back?: boolean } = {},
   ) {
     const world = new World();
     await migrating(
@@ -833,6 +834,7 @@ describe('a migration whose run was terminated', () => {
         });
         const cutover = asked(handle, 'cutover').then(() => answer(handle, 'cutover', 'approve'));
         cutover.catch(() => {});
+        if (back) await answer(handle, 'undo', 'approve');
         await stopped;
       },
       { input: { soak: '1h' } },
@@ -844,6 +846,7 @@ describe('a migration whose run was terminated', () => {
 
   it.each(
     sampled([
+      ['record copying', 'at the begin'],
       ['create on gcp', 'before'],
       ['copy 1', 'before'],
       ['fence aws', 'after'],
@@ -875,6 +878,38 @@ describe('a migration whose run was terminated', () => {
     },
     120_000,
   );
+
+  it('while it creates the target is taken back only once what it had asked for can come no more', async () => {
+    let began = 0;
+    await recovering('create on gcp', 'undo', async (handle) => {
+      began = Date.now();
+      expect(await endOf(handle)).toBe('done');
+    });
+    expect(Date.now() - began).toBeGreaterThan(2000); // the deadline of a call, and the time to settle
+  }, 120_000);
+
+  it.each(['delta gcp to aws', 'record fenced, aws current, gcp target', 'lift aws'])(
+    'on its way back at "%s" is brought to its end with writers let in at the target',
+    async (stop) => {
+      const finish = async (handle: WorkflowHandle) => {
+        if (stop !== 'delta gcp to aws') await answer(handle, 'cutover', 'approve');
+        await asked(handle, 'undo');
+        expect(world.fences).toEqual(new Set(['aws']));
+        expect(world.endpoint).toMatchObject({ endpoints: [{ provider: 'gcp' }] });
+        expect(await endOf(handle)).toBe('done');
+      };
+      await recovering(stop, 'finish', finish, { back: true });
+    },
+    120_000,
+  );
+
+  it('before its endpoint was written sends everybody to the target during the soak', async () => {
+    await recovering('record switched, gcp current, aws retained', 'finish', async (handle) => {
+      await asked(handle, 'undo');
+      expect(world.endpoint).toMatchObject({ endpoints: [{ provider: 'gcp' }] });
+      expect(await endOf(handle)).toBe('done');
+    });
+  }, 120_000);
 
   it('after the switch goes on with the soak', async () => {
     const world = await recovering('endpoint gcp ttl 5', 'finish', async (handle) => {
