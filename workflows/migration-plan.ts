@@ -14,7 +14,13 @@ import type {
   PlannedPlacement,
 } from '../model/operations.ts';
 import { sumUsd } from '../model/prices.ts';
-import type { Mark, Migration as MigrationRecord, RecordedPlacement, ServiceRecord } from '../model/record.ts';
+import {
+  type Mark,
+  type Migration as MigrationRecord,
+  type RecordedPlacement,
+  type ServiceRecord,
+  samePlacement,
+} from '../model/record.ts';
 import { type Owner, objectTypes, type Placement, type ServiceType } from '../model/service.ts';
 import { sha256Hex } from '../model/sha256.ts';
 import { type MeasuredStore, placementRef } from '../model/transfer.ts';
@@ -25,6 +31,7 @@ import { gigabytes } from './migration-text.ts';
 import type { Operation } from './operation.ts';
 import { awaitHeadroom, type Planned, planServices, refuseWithoutRights } from './planning.ts';
 import { placementOf } from './removal.ts';
+import { isPartlyGone, removeTarget, takenUpWhole } from './taken-up.ts';
 
 /** Types whose data this release can move. */
 const movable: readonly ServiceType[] = ['storage', 'data_lake', 'iot_core'];
@@ -145,6 +152,11 @@ export async function planMigration(
 
   const { uid, controller, generation } = target.placement.owner;
   const owner = { estate: estate.name, service, uid, controller };
+  const begun = taken?.stage === 'copying' && record?.placements.find((one) => samePlacement(one, taken.to));
+  if (begun && isPartlyGone(target) && takenUpWhole()) {
+    await removeTarget(op, owner, begun);
+    return planMigration(op, input, loaded); // it begins anew, under another name
+  }
   const others = record?.placements.filter((one) => one.role === 'current' && one !== source) ?? [];
   const traffic = moved.endpoint && { ...moved.endpoint, others };
   const soakMs = durationMs(input.soak ?? estate.migration.soak);

@@ -17,10 +17,8 @@ import { MovedFleet } from './moved-fleet.ts';
 import { MovedObjects } from './moved-objects.ts';
 import type { Operation } from './operation.ts';
 import { provisionService } from './provisioning.ts';
-import { placementOf, removeResources, sweep } from './removal.ts';
-
-/** Runs that took up a migration before left what its way back had begun as it was. */
-export const takenUpWhole = (): boolean => wf.patched('migration-taken-up-whole');
+import { placementOf } from './removal.ts';
+import { asBegun, removeTarget, takenUpWhole } from './taken-up.ts';
 
 export class Migration {
   readonly #op: Operation;
@@ -29,6 +27,7 @@ export class Migration {
   readonly #moved: Moved;
   /** The endpoint record as it was; undefined until it is touched, or where an earlier run has changed it. */
   #endpointBefore: EndpointRecord | null | undefined;
+  #endpointUndoable = false;
 
   constructor(op: Operation, move: Move) {
     this.#op = op;
@@ -45,10 +44,13 @@ export class Migration {
     this.#undoableBegin();
     if (this.#move.stage === this.#moved.handing) await this.#moved.release();
     await this.#course.note('copying');
-    const [made] = await provisionService(this.#op, { service, type, placements: [{ ...target, role: 'target' }] });
+    const takenUp = this.#move.stage !== undefined && takenUpWhole();
+    if (takenUp) this.#undoableEndpoint(); // its TTL may be low already
+    const placements = [{ ...(takenUp ? asBegun(target) : target), role: 'target' as const }];
+    const [made] = await provisionService(this.#op, { service, type, placements });
     if (!made) throw failure('VerificationFailed', `${service} has no target.`);
     this.#course.target = made;
-    if (this.#move.stage && takenUpWhole()) await this.#moved.admit();
+    if (takenUp) await this.#moved.admit();
   }
 
   /** Takes up a migration that has come so far: what it did can be taken back, or it goes on. */
@@ -217,15 +219,11 @@ export class Migration {
   #undoableTarget(): void {
     const { service, owner } = this.#move;
     const recorded = this.#course.made;
-    const { provider, generation, resources } = recorded;
     this.#op.saga.add({
       step: 'target',
-      orphan: { provider, kind: 'placement', name: service },
+      orphan: { provider: recorded.provider, kind: 'placement', name: service },
       undo: async () => {
-        const placement = placementOf(owner, recorded);
-        await removeResources(this.#op, { placement, recorded, resources, deleteData: true, undo: true });
-        await sweep(this.#op, placement, []);
-        await this.#op.write(service, { kind: 'withdrawn', provider, generation, retained: [] });
+        await removeTarget(this.#op, owner, recorded);
         return 'gone';
       },
     });
@@ -233,7 +231,8 @@ export class Migration {
 
   #undoableEndpoint(): void {
     const { traffic, service } = this.#move;
-    if (!traffic) return;
+    if (!traffic || this.#endpointUndoable) return;
+    this.#endpointUndoable = true;
     this.#op.saga.add({
       step: 'endpoint record',
       orphan: { provider: traffic.at.provider, kind: 'endpoint record', name: service },

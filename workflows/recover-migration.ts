@@ -8,9 +8,10 @@ import { sha256Hex } from '../model/sha256.ts';
 import { cloud, failure } from './calls.ts';
 import { planEndpoints } from './endpoints.ts';
 import { carryOut } from './migrate-service.ts';
-import { Migration, takenUpWhole } from './migration.ts';
+import { Migration } from './migration.ts';
 import { fleetMove, type Move, planMigration } from './migration-plan.ts';
 import type { Operation } from './operation.ts';
+import { takenUpWhole } from './taken-up.ts';
 
 export async function recoverMigration(
   op: Operation,

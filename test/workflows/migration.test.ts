@@ -100,6 +100,8 @@ class World {
   };
   /** What a step answers instead, or throws; by what is noted of it. */
   readonly instead = new Map<string, () => unknown>();
+  /** Clouds whose bucket is there. */
+  readonly made = new Set(['aws']);
   readonly fences = new Set<string>();
   readonly feeds = new Set<string>();
   /** Clouds that were followed by what they tell. */
@@ -137,20 +139,24 @@ class World {
       account: async () => `account-of-${provider}`,
       inspectPlacement: async ({ placement }: { placement: Placement }) => ({
         specs: [spec(at(placement))],
-        changes: [{ ...spec(at(placement)), action: 'create', drift: [] }],
+        changes: [{ ...spec(at(placement)), action: this.made.has(at(placement)) ? 'none' : 'create', drift: [] }],
         missing: [],
       }),
-      ensureResource: async ({ placement }: { placement: Placement }) =>
-        this.note(`create on ${at(placement)}`, {
+      ensureResource: async ({ placement }: { placement: Placement }) => {
+        this.made.add(at(placement));
+        return this.note(`create on ${at(placement)}`, {
           outcome: 'created',
           id: `bucket-on-${at(placement)}`,
           outputs: {},
           drift: [],
           unsettled: false,
           repeatable: true,
-        }),
-      removeResource: async ({ placement, deleteData }: { placement: Placement; deleteData: boolean }) =>
-        this.note(`remove ${deleteData ? 'with data ' : ''}on ${at(placement)}`, 'gone'),
+        });
+      },
+      removeResource: async ({ placement, deleteData }: { placement: Placement; deleteData: boolean }) => {
+        this.made.delete(at(placement));
+        return this.note(`remove ${deleteData ? 'with data ' : ''}on ${at(placement)}`, 'gone');
+      },
       verifyPlacement: async ({ placement }: { placement: Placement }) =>
         this.note(`health of ${at(placement)}`, {
           failed: [],
@@ -388,6 +394,7 @@ const acts = ({ done }: World): string[] => {
 function expectAsBefore(world: World): void {
   const { placements, intents, migration } = world.record;
   expect({ placements, intents, migration }).toEqual({ placements: [source], intents: [], migration: undefined });
+  expect([...world.made]).toEqual(['aws']);
   expect(world.fences.has('aws')).toBe(false);
   expect([...world.feeds]).toEqual([]);
   expect(world.endpoint).toMatchObject({ ttlSeconds: 1, endpoints: [{ provider: 'aws' }] });
@@ -878,6 +885,28 @@ describe('a migration whose run was terminated', () => {
     },
     120_000,
   );
+
+  it.each(['create on gcp', 'copy 1', 'fence aws'])(
+    'at "%s", taken up and then rejected, leaves nothing of its target',
+    async (stop) => {
+      const world = await recovering(stop, 'finish', async (handle) => {
+        await answer(handle, 'cutover', 'reject');
+        expect(await endOf(handle)).toBe('ApprovalRejected');
+      });
+      expectAsBefore(world);
+    },
+    120_000,
+  );
+
+  it('while it removed the target again begins anew with another one', async () => {
+    const finish = async (handle: WorkflowHandle) => {
+      await answer(handle, 'cutover', 'approve');
+      expect(await endOf(handle)).toBe('done');
+    };
+    const world = await recovering('remove with data on gcp', 'finish', finish, { back: true });
+    expect(world.record.placements).toMatchObject([{ role: 'retained' }, { provider: 'gcp', generation: 2 }]);
+    expect(world.record.migration).toBeUndefined();
+  }, 120_000);
 
   it('while it creates the target is taken back only once what it had asked for can come no more', async () => {
     let began = 0;
