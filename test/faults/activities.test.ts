@@ -5,13 +5,10 @@
  *
  * `npm test` goes through one fate of the worker and one of the server, chosen by the commit; `npm run test:faults` through all.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { pathToFileURL } from 'node:url';
 import { ApplicationFailure, Client, Connection, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { createDeviceActivities } from '../../activities/devices/activities.ts';
 import { createSenderActivities } from '../../activities/devices/redirects.ts';
@@ -41,6 +38,7 @@ import { writeEstate } from '../e2e/own-worker.ts';
 import { testPool, writeSettings } from '../e2e/worker-process.ts';
 import { type OwnTemporal, ownTemporal } from '../local/temporal.ts';
 import { chosen, note } from './choice.ts';
+import { GatedWorker, type Question } from './gated-worker.ts';
 
 const root = join(import.meta.dirname, '../..');
 const estate = 'activities';
@@ -59,17 +57,6 @@ interface Case {
   activity: string;
   fate: (typeof fates)[number];
   when: 'before' | 'after';
-}
-
-/** What a worker asks at its gate. */
-interface Question {
-  id: number;
-  when: 'before' | 'after';
-  activityType: string;
-  attempt: number;
-  workflowType: string;
-  workflowId: string;
-  runId: string;
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'estate-'));
@@ -119,8 +106,7 @@ const elsewhere = {
 let temporal: OwnTemporal;
 let client: Client;
 let pool: ProviderPool;
-let settings: string;
-let worker: ChildProcess;
+let worker: GatedWorker;
 let fault: Pick<Case, 'activity' | 'fate' | 'when'> | undefined;
 let hits = 0;
 let reached = new Set<string>();
@@ -128,29 +114,6 @@ let broken: string[] = [];
 let runs = 0;
 /** Cancels the next run that has changed a resource. */
 let takesBack = false;
-
-async function startWorker(): Promise<void> {
-  const child = spawn(process.execPath, ['workers/main.ts'], {
-    cwd: root,
-    env: {
-      ...process.env,
-      MULTI_CLOUD_SETTINGS: settings,
-      NODE_OPTIONS: `${process.env.NODE_OPTIONS} --import ${pathToFileURL(join(import.meta.dirname, 'gate.mjs')).href}`,
-    },
-    stdio: ['ignore', 'pipe', 'ignore', 'ipc'],
-  });
-  worker = child;
-  child.on('message', (question: Question) => {
-    answer(question).then(
-      (said) => child.connected && child.send({ id: question.id, answer: said }),
-      (error: unknown) => broken.push(String(error)),
-    );
-  });
-  await new Promise<void>((resolve, reject) => {
-    child.stdout?.on('data', (chunk: Buffer) => /^ready /m.test(chunk.toString()) && resolve());
-    child.once('exit', (code) => reject(new Error(`the worker ended before it was ready: exit code ${code}`)));
-  });
-}
 
 async function answer({ activityType, when, workflowId, runId }: Question): Promise<'go' | 'hang'> {
   reached.add(activityType);
@@ -166,9 +129,8 @@ async function answer({ activityType, when, workflowId, runId }: Question): Prom
   if (fate === 'cancel') await client.workflow.getHandle(workflowId, runId).cancel();
   if (fate === 'server killed') await temporal.kill();
   if (fate === 'kill -9') {
-    worker.kill('SIGKILL');
-    await once(worker, 'exit');
-    await startWorker();
+    await worker.kill();
+    await worker.start();
   }
   return 'go';
 }
@@ -332,15 +294,16 @@ beforeAll(async () => {
   temporal = await ownTemporal();
   client = new Client({ connection: await Connection.connect({ address: temporal.address }) });
   pool = testPool(file);
-  settings = writeSettings(folder, {
+  const settings = writeSettings(folder, {
     estateFile: file,
     temporal: { address: temporal.address },
     waits: { callDeadlineMs: 2000, settleMs: 200, blockedMs: 300, followMs: 200, fenceMs: 300 },
   });
-  await startWorker();
+  worker = new GatedWorker({ settings, answer, failed: (error) => broken.push(String(error)) });
+  await worker.start();
 }, 120_000);
 afterAll(async () => {
-  worker.kill('SIGKILL');
+  await worker.kill();
   await Promise.all([pool.close(), client.connection.close(), temporal.stop()]);
 }, 60_000);
 

@@ -22,17 +22,19 @@ const escaped = (text: string): string => text.replace(/[.*+?^${}()|[\]\\/]/g, '
 const changing = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{6,}|\d{6,}/gi;
 const pattern = (text: string): string => `/^${text.split(changing).map(escaped).join('[0-9a-fA-F-]+')}$/`;
 
-export function recordedCalls(calls: readonly Call[]): RecordedCall[] {
+/** `byCaller`: calls that others make besides are told apart by who makes them. */
+export function recordedCalls(calls: readonly Call[], byCaller = false): RecordedCall[] {
   const seen = new Map<string, number>();
   return calls
     .filter(({ mutating, status }) => mutating && status !== undefined && status < 400)
-    .map(({ cloud, method, host, path, action }) => {
+    .map(({ cloud, method, host, path, action, caller }) => {
       const match = {
         cloud,
         method,
         host: pattern(host),
         path: pattern(path),
         ...(action !== undefined && { action }),
+        ...(byCaller && caller !== undefined && { caller }),
         mutating: true,
       };
       const key = JSON.stringify(match);

@@ -13,7 +13,8 @@ export const whole = file !== undefined;
 
 /**
  * `MULTI_CLOUD_FAULTS_FILE`: all cases, but for those that stand in that file already; `MULTI_CLOUD_FAULTS_SHARD`: `i/n`, the
- * i-th of n equal parts. Otherwise one case of each kind, another one for each commit.
+ * i-th of n equal parts; `MULTI_CLOUD_FAULTS_CASE`: those whose names match it. Otherwise one case
+ * of each kind, another one for each commit.
  */
 export function chosen<C extends { id: string }>(all: readonly C[], kind: (one: C) => string): C[] {
   if (!file) {
@@ -24,7 +25,8 @@ export function chosen<C extends { id: string }>(all: readonly C[], kind: (one: 
   const lines = existsSync(file) ? readFileSync(file, 'utf8').split('\n').filter(Boolean) : [];
   const done = new Set(lines.map((line) => Noted.parse(JSON.parse(line))).flatMap(({ id, ok }) => (ok ? [id] : [])));
   const [shard = 1, shards = 1] = (process.env.MULTI_CLOUD_FAULTS_SHARD ?? '1/1').split('/').map(Number);
-  return all.filter((one, at) => at % shards === shard - 1 && !done.has(one.id));
+  const named = new RegExp(process.env.MULTI_CLOUD_FAULTS_CASE ?? '');
+  return all.filter(({ id }, at) => at % shards === shard - 1 && !done.has(id) && named.test(id));
 }
 
 /** One of the given, another one for each commit. */

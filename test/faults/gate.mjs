@@ -2,7 +2,7 @@
  * Preloaded into a worker by the fault matrix: before and after each activity it asks the test that started it, over IPC,
  * and waits for the answer: `go`, or `hang`, until after the longest time that the server waits for an activity which is silent;
  * then it gives its slot back, which on a bulk queue is the only one. `MULTI_CLOUD_GATE_RETRY_MS`: what fails in passing is tried
- * again so soon.
+ * again so soon, and only once, so that a run that is held says so after seconds.
  */
 import { createRequire } from 'node:module';
 import { setTimeout } from 'node:timers/promises';
@@ -29,9 +29,10 @@ async function pass(when, { info }) {
   throw new Error('nobody waits for it any more');
 }
 
-function soon(error) {
+function soon(error, attempt) {
   if (retryMs === undefined || !(error instanceof ApplicationFailure) || error.nonRetryable) return error;
   error.nextRetryDelay ??= Number(retryMs);
+  error.nonRetryable = error.type === 'Unavailable' && attempt > 1;
   return error;
 }
 
@@ -46,7 +47,7 @@ Worker.create = (options) =>
             async execute(input, next) {
               await pass('before', context);
               const result = await next(input).catch((error) => {
-                throw soon(error);
+                throw soon(error, context.info.attempt);
               });
               await pass('after', context);
               return result;

@@ -50,7 +50,12 @@ export class GatedWorker {
     });
     this.#child = child;
     child.on('message', (question: Question) => {
-      answer(question).then((said) => child.connected && child.send({ id: question.id, answer: said }), failed);
+      answer(question)
+        .catch((error: unknown) => {
+          failed(error);
+          return 'go';
+        })
+        .then((said) => child.connected && child.send({ id: question.id, answer: said }));
     });
     await new Promise<void>((resolve, reject) => {
       child.stdout?.on('data', (chunk: Buffer) => /^ready /m.test(chunk.toString()) && resolve());

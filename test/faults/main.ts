@@ -1,5 +1,5 @@
 /**
- * `npm run test:faults [-- --shard i/n] [--clouds aws,gcp] [--only calls|runs|activities|lives|moves|fleets] [--again]`: the whole matrix, for as long
+ * `npm run test:faults [-- --shard i/n] [--clouds aws,gcp] [--only calls|runs|activities|migrations|lives|moves|fleets] [--again]`: the whole matrix, for as long
  * as it takes. What is done is noted in a file, so that a run that was stopped goes on where it was.
  */
 import { spawnSync } from 'node:child_process';
@@ -15,9 +15,12 @@ const help = `npm run test:faults [-- OPTIONS]
   --clouds LIST    cells of these clouds only: aws, azure, gcp
   --only WHAT      calls: every changing call lost or late; runs: every step cancelled, terminated, reset, throttled, away;
                    activities: every type killed, timed out, cancelled, or its Temporal server killed;
+                   migrations: every changing call of a migration lost or late, and every moment of it cancelled, undone, paused,
+                   terminated, its worker killed, a cloud gone;
                    lives: every cell failing for good or terminated, causes of blocking, many operations at once;
                    moves: migrations in all directions, failing or terminated at every step; 200 devices at once;
                    fleets: the worker killed in every wave of a fleet that moves, in all directions
+  --case REGEXP    cases whose names match it
   --file FILE      where what is done is noted (default: .local/faults.jsonl)
   --again          forgets what is noted and begins anew
 `;
@@ -28,6 +31,7 @@ const { values } = parseArgs({
     clouds: { type: 'string', default: 'aws,azure,gcp' },
     file: { type: 'string', default: join(root, '.local/faults.jsonl') },
     only: { type: 'string' },
+    case: { type: 'string', default: '' },
     again: { type: 'boolean', default: false },
     help: { type: 'boolean', default: false },
   },
@@ -46,6 +50,7 @@ const files: Record<string, string[]> = {
   calls: ['test/faults/matrix'],
   runs: ['test/faults/runs'],
   activities: ['test/faults/activities', 'test/faults/keeping'],
+  migrations: ['test/faults/migrations'],
   fleets: ['test/faults/fleets'],
   lives,
   moves,
@@ -53,7 +58,7 @@ const files: Record<string, string[]> = {
 };
 const tests = files[values.only ?? ''];
 if (!tests) {
-  process.stderr.write(`--only: found ${values.only}; it takes calls, runs, activities, lives, moves or fleets\n`);
+  process.stderr.write(`--only: found ${values.only}; it takes calls, runs, activities, migrations, lives, moves or fleets\n`);
   process.exit(2);
 }
 const file = resolve(values.file);
@@ -69,6 +74,7 @@ const { status } = spawnSync(process.execPath, [join(root, 'test/local/run.ts'),
     MULTI_CLOUD_FAULTS_FILE: file,
     MULTI_CLOUD_FAULTS_SHARD: values.shard,
     MULTI_CLOUD_FAULTS_CLOUDS: values.clouds,
+    MULTI_CLOUD_FAULTS_CASE: values.case,
   },
 });
 
