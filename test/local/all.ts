@@ -39,7 +39,7 @@ const long: Record<string, Record<string, number>> = {
     'test/faults/keeping': 60,
   },
   devices: {
-    'test/device-agent/agent': 25,
+    'test/device-agent/agent': 35,
     'test/device-agent/fleet': 50,
     'test/telemetry': 60,
     'test/fleet': 20,
