@@ -7,7 +7,10 @@
 import { z } from 'zod';
 import { Change, type Clamped, type ConflictRule, compareSequences, covers, isSame, successor } from './conflict.ts';
 
-/** An expiry by a rule of the bucket spreads as a delete does, and does not count for the brake. */
+/**
+ * An expiry by a rule of the bucket does not count for the brake. Where the target has such a rule of its own it does not spread
+ * either, and the tombstone counts for as long as another side has the object: else that would come back as new.
+ */
 const Cause = z.enum(['user', 'lifecycle']);
 
 const Time = z.int().min(0);
@@ -15,8 +18,8 @@ const Time = z.int().min(0);
 /** What stands under a key. */
 export const KeyState = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('nothing') }),
-  /** `version`: another one after each change of bytes or attributes. */
-  z.strictObject({ kind: z.literal('object'), version: z.string(), change: Change }),
+  /** `version`: another one after each change of bytes or attributes. `since`: when it came to stand here, ms; the cloud's rules count from then. */
+  z.strictObject({ kind: z.literal('object'), version: z.string(), change: Change, since: Time.optional() }),
   /** A tombstone. `recordedAt`: by the clock of the worker that wrote it here, ms; its expiry counts from then. */
   z.strictObject({ kind: z.literal('deleted'), change: Change, cause: Cause, recordedAt: Time }),
 ]);
@@ -61,6 +64,8 @@ export type Look =
         version: string;
         /** Of the event that tells of this very version, else when it was last modified; ms. */
         time: number;
+        /** When it was last modified, ms; undefined where nobody asks. */
+        since?: number | undefined;
         sequence: string;
         /** Undefined also where its bytes are no longer those that were copied. */
         copyOf: Change | undefined;
@@ -95,9 +100,13 @@ export interface CaptureContext {
   tombstoneMs: number;
 }
 
+/** Whether a tombstone counts no more. */
+export const isOver = ({ cause, recordedAt }: Tombstone, now: number, tombstoneMs: number): boolean =>
+  cause === 'user' && now - recordedAt > tombstoneMs;
+
 export function capture(context: CaptureContext, book: Entry, look: Look): Captured {
   const { now, tombstoneMs } = context;
-  const expired = book.state.kind === 'deleted' && now - book.state.recordedAt > tombstoneMs;
+  const expired = book.state.kind === 'deleted' && isOver(book.state, now, tombstoneMs);
   const entry: Entry = expired ? { ...book, state: { kind: 'nothing' } } : book;
   return look.object ? present(context, entry, look.object) : absent(context, entry, look);
 }
@@ -105,19 +114,19 @@ export function capture(context: CaptureContext, book: Entry, look: Look): Captu
 function present(context: CaptureContext, entry: Entry, object: NonNullable<Look['object']>): Captured {
   const { rule, now } = context;
   const { state } = entry;
-  const { version, copyOf } = object;
+  const { version, since, copyOf } = object;
   if (state.kind === 'object' && state.version === version) return { state };
   if (copyOf) {
     const ours = entry.announced.some(({ does, change }) => does === 'copy' && isSame(change, copyOf));
     const isOlder = state.kind !== 'nothing' && covers(state.change, copyOf) && !ours;
     if (state.kind === 'nothing' || (rule.outranks(copyOf, state.change) && !isOlder)) {
-      const copied: KeyState = { kind: 'object', version, change: copyOf };
+      const copied: KeyState = { kind: 'object', version, change: copyOf, since };
       return { state: copied, entry: settle(entry, copied, now) };
     }
     if (ours && state.kind === 'deleted') return { state, stray: { version, change: copyOf, deletedBy: state.change } };
     // An older version that a user has restored, or a copy whose attributes he has changed: a write of his own.
   }
-  return made(context, entry, object, (change) => ({ kind: 'object', version, change }));
+  return made(context, entry, object, (change) => ({ kind: 'object', version, change, since }));
 }
 
 function absent(context: CaptureContext, entry: Entry, look: Extract<Look, { object: undefined }>): Captured {

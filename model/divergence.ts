@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { conflictRuleNames, SideName } from './conflict.ts';
 import { type Amount, type Difference, differences, PlacementRef } from './transfer.ts';
+import { Transformations } from './transformation.ts';
 
 const Sides = z.strictObject({
   sides: z.array(PlacementRef).min(2).max(16),
@@ -10,6 +11,9 @@ const Sides = z.strictObject({
   rule: z.enum(conflictRuleNames),
   /** Whose changes stand against all others where the rule is `source-wins`. */
   source: SideName,
+  /** The source's objects alone count: what only others have is `extra`. */
+  oneWay: z.boolean().default(false),
+  transformations: Transformations.default([]),
 });
 
 export const CompareSidesInput = Sides.extend({
@@ -20,8 +24,9 @@ export type CompareSidesInput = z.input<typeof CompareSidesInput>;
 
 /** A line of the report: a key that is not the same everywhere. */
 export const DifferingKey = z.strictObject({
+  /** As the source names it. */
   key: z.string(),
-  /** The side whose object counts by the rule, in which version. */
+  /** The side whose object counts by the rule, in which version; empty where none should be. */
   counts: SideName,
   version: z.string(),
   differs: z.array(

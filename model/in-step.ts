@@ -78,6 +78,8 @@ export interface Calls {
     over: string | undefined;
   }): Promise<{ version: string } | undefined>;
   remove(side: string, key: string, version: string): Promise<boolean>;
+  /** Whether this version of an object of the source may go: what is larger than a filter lets through stays. */
+  fits?(side: string, key: string, version: string): boolean;
   /** Whether this direction may delete or replace what stands at the target (`model/brake.ts`); not asked of an expiry. */
   admit(key: string, does: 'delete' | 'overwrite'): boolean;
   clamped(key: string, clamped: Clamped): void;
@@ -85,10 +87,21 @@ export interface Calls {
 }
 
 /**
- * `applied`, or what a decision says; `echo`: it reaches the target by another way. `held`: the brake does not admit it.
- * `busy`: it kept changing. A notification of the key may be acknowledged after all of them but `held` and `busy`.
+ * `applied`, or what a decision says; `echo`: it reaches the target by another way. `filtered`: it does not go. `expires`: the
+ * target has a rule of its own by which it goes there. `held`: the brake does not admit it. `busy`: it kept changing. A
+ * notification of the key may be acknowledged after all of them but `held` and `busy`.
  */
-export type Outcome = 'applied' | 'kept' | 'same' | 'stale' | 'nothing' | 'echo' | 'held' | 'busy';
+export type Outcome =
+  | 'applied'
+  | 'kept'
+  | 'same'
+  | 'stale'
+  | 'nothing'
+  | 'echo'
+  | 'filtered'
+  | 'expires'
+  | 'held'
+  | 'busy';
 
 export interface Direction {
   from: string;
@@ -98,18 +111,23 @@ export interface Direction {
   tombstoneMs: number;
   /** Whether this direction carries what was changed on `origin` (`routes`); a comparison of both sides asks for all. */
   carries(origin: string): boolean;
+  /** The name that a key of the source has at the target; left out: the same. */
+  nameAt?(key: string): string;
+  /** Whether objects of the target expire by a rule of its own: what has expired elsewhere is left to it. */
+  expires?: boolean;
 }
 
 const mostTries = 8;
 
 export async function bringInStep(direction: Direction, key: string, calls: Calls): Promise<Outcome> {
-  const { from, carries } = direction;
+  const { from, carries, nameAt = (same: string) => same } = direction;
   for (let tries = 0; tries < mostTries; tries++) {
     const source = await known(direction, from, key, calls);
     if (!source) continue;
     if (source.state.kind === 'nothing') return 'nothing';
     if (!carries(source.state.change.stamp.origin)) return 'echo';
-    const outcome = await bring(direction, { side: from, key, state: source.state }, key, calls);
+    if (source.state.kind === 'object' && calls.fits?.(from, key, source.state.version) === false) return 'filtered';
+    const outcome = await bring(direction, { side: from, key, state: source.state }, nameAt(key), calls);
     if (outcome) return outcome;
   }
   return 'busy';
@@ -164,6 +182,7 @@ async function bring(direction: Direction, source: Source, key: string, calls: C
 
   const { over, loser } = decision;
   const expires = decision.does === 'delete' && decision.tombstone.cause === 'lifecycle';
+  if (over !== undefined && expires && direction.expires) return 'expires';
   const does = decision.does === 'copy' ? 'overwrite' : 'delete';
   if (over !== undefined && !expires && !calls.admit(key, does)) return 'held';
   if (loser) {
@@ -213,7 +232,7 @@ async function replaceAt(
     const from = { side: source.side, key: source.key, version: decision.object.version };
     const written = await calls.copy({ from, to: { side, key }, change, over: decision.over });
     if (!written) return false;
-    state = { kind: 'object', version: written.version, change };
+    state = { kind: 'object', version: written.version, change, since: calls.now() };
   } else {
     if (decision.over !== undefined && !(await calls.remove(side, key, decision.over))) return false;
     state = { ...decision.tombstone, recordedAt: calls.now() };

@@ -3,9 +3,11 @@ import { z } from 'zod';
 import { HandedIncidents } from './alert.ts';
 import { SideName } from './conflict.ts';
 import { Duration } from './duration.ts';
+import { Holder } from './record.ts';
 import { Replication } from './replication-wish.ts';
 import type { Edge } from './routes.ts';
 import { PlacementRef } from './transfer.ts';
+import { Transformations } from './transformation.ts';
 
 export const topologies = ['mesh', 'ring'] as const;
 
@@ -63,16 +65,35 @@ const Carried = z.strictObject({
   incidents: HandedIncidents.optional(),
 });
 
-export const ReplicateServiceInput = z.strictObject({
-  v: z.literal(1).default(1),
-  estate: z.string().optional(),
-  service: z.string(),
+/** What may be asked otherwise than the estate file wishes. */
+const Asked = z.strictObject({
   mode: Wish.shape.mode.optional(),
   source: SideName.optional(),
   conflict_resolution: Wish.shape.conflict_resolution.unwrap().optional(),
+  latency_threshold_ms: Wish.shape.latency_threshold_ms.unwrap().optional(),
   max_deletes: Wish.shape.max_deletes,
+});
+export type Asked = z.infer<typeof Asked>;
+
+const Topology = z.enum(topologies);
+
+/** Of a run that goes on: what is left out stays as it was asked, and what was never asked is as the file wishes by now. */
+export const Reconfiguration = Asked.extend({ topology: Topology.optional(), by: z.string().max(200).default('') });
+export type Reconfiguration = z.input<typeof Reconfiguration>;
+
+/** What is in force from then on. */
+export type Reconfigured = Replication & { topology: (typeof topologies)[number] };
+
+/** Of the operation that has the service's lock. */
+export const StandAside = z.strictObject({ holder: Holder });
+export type StandAside = z.infer<typeof StandAside>;
+
+export const ReplicateServiceInput = Asked.extend({
+  v: z.literal(1).default(1),
+  estate: z.string().optional(),
+  service: z.string(),
   /** How three sides and more are connected: each with all others, or each with the next one. */
-  topology: z.enum(topologies).default('mesh'),
+  topology: Topology.default('mesh'),
   /** How long one pump runs before the next one takes over. */
   pump: Length,
   /** From the begin of one comparison of all sides to that of the next; between them the clouds tell of changes. */
@@ -116,6 +137,12 @@ export const ReplicateSidesInput = z.strictObject({
   forMs: z.int().min(0),
   compareMs: z.int().min(10),
   reportMs: z.int().min(10).default(10_000),
+  /** A side that no comparison has listed for longer than this is resynchronised first, ms. */
+  partitionMs: z
+    .number()
+    .min(0)
+    .default(24 * 3_600_000),
+  transformations: Transformations.default([]),
 });
 export type ReplicateSidesInput = z.input<typeof ReplicateSidesInput>;
 
@@ -127,6 +154,16 @@ export const PumpReport = z.strictObject({
 });
 export type PumpReport = z.infer<typeof PumpReport>;
 
+/** A side that was out of sight for too long: what of it is doubtful, and where that is named. */
+export interface Resynchronised {
+  /** Keys that were known there and are gone: they come back from the other sides. */
+  missing: number;
+  /** Keys that stand there and that no other side knows any more: they go to the other sides. */
+  forgotten: number;
+  /** Key prefix of JSON lines in the records bucket of the side's place. */
+  report: string;
+}
+
 export interface PumpedSides extends PumpReport {
   held: Held[];
   /** Sides that could not be reached, and why. */
@@ -135,6 +172,8 @@ export interface PumpedSides extends PumpReport {
   clamped: Record<string, number>;
   /** Sides that are in step by comparisons alone, and why. */
   unheard: Record<string, string>;
+  /** By side; absent in what earlier releases have answered. */
+  resynchronised?: Record<string, Resynchronised>;
 }
 
 const bands = [1, 5, 30, 120, 600, 3600];

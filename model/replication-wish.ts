@@ -3,28 +3,7 @@ import { z } from 'zod';
 import { conflictRuleNames, SideName } from './conflict.ts';
 import { Duration, durationMs } from './duration.ts';
 import { oneOf, type Problem, shown, valueAt } from './estate-problems.ts';
-
-const KeyPart = z.string().min(1).max(500).describe('a part of a key, 1 to 500 characters');
-const Field = z
-  .string()
-  .regex(/^[A-Za-z0-9_-]{1,60}(\.[A-Za-z0-9_-]{1,60}){0,9}$/)
-  .describe('a field of each JSON line, such as user.email; at most 10 deep');
-
-/** In this order, to each object on its way to the other sides. */
-const Transformation = z.discriminatedUnion('type', [
-  /** Keys lose one beginning, those that have it, and get another. */
-  z.strictObject({ type: z.literal('prefix'), remove: KeyPart.optional(), add: KeyPart.optional() }),
-  /** Only what fits goes: all that is given must. */
-  z.strictObject({
-    type: z.literal('filter'),
-    prefix: KeyPart.optional(),
-    suffix: KeyPart.optional(),
-    max_mb: z.number().min(0.001).max(50_000_000).describe('number of MB, 0.001 to 50000000').optional(),
-  }),
-  /** Of objects that hold JSON lines. */
-  z.strictObject({ type: z.literal('drop_field'), suffix: KeyPart.default('.jsonl'), field: Field }),
-  z.strictObject({ type: z.literal('redact_field'), suffix: KeyPart.default('.jsonl'), field: Field }),
-]);
+import { Transformations } from './transformation.ts';
 
 export const Replication = z.strictObject({
   mode: z.enum(['active-active', 'active-passive']).describe('active-active, active-passive'),
@@ -46,7 +25,7 @@ export const Replication = z.strictObject({
   tombstones: Duration.default('7d'),
   /** How often all sides are compared with each other. */
   verify_every: Duration.describe('a duration such as 6h, 24h, 7d; left out: 24h').optional(),
-  transformations: z.array(Transformation).max(20).describe('list of at most 20 transformations').default([]),
+  transformations: Transformations.default([]),
 });
 
 export type Replication = z.infer<typeof Replication>;
@@ -83,6 +62,13 @@ export function replicationProblems(
       allowed: `at least twice partition (${partition.data}): what was deleted before it would come back`,
     });
 
+  return [...problems, ...transformationProblems(replication, at)];
+}
+
+/** Where all sides are written, names and contents must be the same everywhere: what comes back would be another write. */
+export function transformationProblems(replication: unknown, at: readonly PropertyKey[]): Problem[] {
+  const problems: Problem[] = [];
+  const mode = valueAt(replication, ['mode']);
   const transformations = valueAt(replication, ['transformations']);
   for (const [index, one] of Array.isArray(transformations) ? transformations.entries() : []) {
     const type = valueAt(one, ['type']);

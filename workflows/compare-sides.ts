@@ -27,11 +27,14 @@ export async function compareReplicated(
 ): Promise<Verified> {
   const { service } = owner;
   const first = sides[0]?.provider ?? '';
+  const oneWay = wish.mode === 'active-passive';
   const common = {
     sides: sides.map((side) => placementRef(owner, side)),
     name: `verify-${wf.uuid4().slice(0, 8)}`,
-    rule: wish.conflict_resolution,
-    source: wish.source ?? first,
+    rule: oneWay ? ('source-wins' as const) : wish.conflict_resolution,
+    source: sides.some(({ provider }) => provider === wish.source) ? (wish.source ?? first) : first,
+    oneWay,
+    transformations: wish.transformations,
   };
   const compare = (step: string): Promise<ComparedSides> =>
     op.board.step(
@@ -45,7 +48,7 @@ export async function compareReplicated(
 
   const found = await compare('compare all sides');
   const before = sides.map((side) => comparison(side, found));
-  const verified = { from: first, rule: wish.conflict_resolution };
+  const verified = { from: common.source, rule: common.rule };
   if (!repair || found.report === '') return { ...verified, comparisons: before, equal: found.report === '' };
   const { report } = found;
   const done = await op.board.step(

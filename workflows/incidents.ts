@@ -30,7 +30,7 @@ export interface IncidentsOf {
 const nameOf = ({ from, to }: LagDirection): string => `${from}>${to}`;
 
 export class Incidents {
-  readonly #of: IncidentsOf;
+  #of: IncidentsOf;
   readonly #watched = new Map<string, WatchedDirection>();
   /** Directions of which a timer waits for what comes next. */
   readonly #awaited = new Set<string>();
@@ -62,6 +62,11 @@ export class Incidents {
     const incident = event === 'end' ? incidentOf(before) : incidentOf(watched);
     if (event && incident) this.#tell(this.#alert(direction, incident, event, lagMs));
     void this.#decideLater(nameOf(direction));
+  }
+
+  /** From the next observation on. */
+  obey(rule: IncidentRule): void {
+    this.#of = { ...this.#of, rule };
   }
 
   /** Incidents that are open. */

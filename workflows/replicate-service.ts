@@ -7,8 +7,9 @@ import type { Service } from '../model/estate.ts';
 import { incidentRule } from '../model/incident.ts';
 import { describeHolder } from '../model/lock.ts';
 import { type OperationResult, watchQueue } from '../model/operations.ts';
-import type { OperationKind, RecordedPlacement, ServiceRecord } from '../model/record.ts';
+import type { Holder, RecordedPlacement, ServiceRecord } from '../model/record.ts';
 import {
+  type Asked,
   addedLag,
   type DirectionLag,
   directionName,
@@ -17,24 +18,32 @@ import {
   lagBand,
   type PumpedSides,
   PumpReport,
+  Reconfiguration,
+  type Reconfigured,
   ReplicateServiceInput,
   type ReplicateSidesInput,
   type ReplicationLag,
+  StandAside,
   worstLag,
 } from '../model/replicate.ts';
-import { Replication } from '../model/replication-wish.ts';
+import { Replication, transformationProblems } from '../model/replication-wish.ts';
 import { type Owner, objectTypes } from '../model/service.ts';
 import { sha256Hex } from '../model/sha256.ts';
 import { placementRef } from '../model/transfer.ts';
 import { applicationFailure, control, failure } from './calls.ts';
 import { Feeds } from './feeds.ts';
 import { Incidents } from './incidents.ts';
+import { standsAsideFor } from './locks.ts';
 import { Operation } from './operation.ts';
 import { reason } from './progress.ts';
 import { placementOf } from './removal.ts';
 
 export const lag = wf.defineQuery<ReplicationLag>('lag');
 export const report = wf.defineSignal<[PumpReport]>('report');
+/** Asks the run for something else than it does, and what the estate file wishes by now; answers what is in force. */
+export const reconfigure = wf.defineUpdate<Reconfigured, [Reconfiguration]>('reconfigure');
+/** Of an operation that has the lock: answered once no pump is at work. It goes on when the lock is given back. */
+export const standAside = wf.defineUpdate<void, [StandAside]>('standAside');
 
 /** One try: this run counts the failures, and begins the next pump under another epoch. */
 const pumpOf = (summary: string): WatchActivities =>
@@ -50,8 +59,6 @@ const pumpOf = (summary: string): WatchActivities =>
 /** Waits for a change of the record; as long as that takes. */
 const waiting = wf.proxyActivities<Activities>({ startToCloseTimeout: '30 days', heartbeatTimeout: '30s' });
 
-/** What moves placements or takes them away has the stores to itself. */
-const standsAsideFor: readonly OperationKind[] = ['migrate', 'failover', 'remove', 'recover'];
 /**
  * A pump that failed is followed by the next one after so long, and twice as long after each further failure in a row. Clouds that
  * cannot be reached are asked again soon: what has been written meanwhile waits for them.
@@ -64,6 +71,17 @@ export async function replicateService(raw: unknown): Promise<OperationResult> {
   const op = new Operation('repair', { inRecord: false });
   let told: () => ReplicationLag = () => ({ epoch: 0, failures: 0, problem: '', inStepAt: '', directions: [] });
   wf.setHandler(lag, () => told(), { description: 'How far behind each direction is' });
+  let replicating: Replicating | undefined;
+  const begun = async (): Promise<Replicating> => {
+    await wf.condition(() => replicating !== undefined);
+    return replicating as unknown as Replicating;
+  };
+  wf.setHandler(reconfigure, async (raw) => (await begun()).reconfigure(Reconfiguration.parse(raw)), {
+    validator: (raw) => void Reconfiguration.parse(raw),
+  });
+  wf.setHandler(standAside, async (raw) => (await begun()).standAside(StandAside.parse(raw)), {
+    validator: (raw) => void StandAside.parse(raw),
+  });
   return op.run(async () => {
     const input = op.parse(ReplicateServiceInput, raw);
     op.board.phase('starting');
@@ -75,16 +93,17 @@ export async function replicateService(raw: unknown): Promise<OperationResult> {
     const { uid, controller } = await control.openEstate({ estate: estate.name });
     const owner = { estate: estate.name, service: input.service, uid, controller };
     if (!input.carried) op.board.record(input.by || 'unnamed', 'keep in step', input.service);
-    const replicating = new Replicating(op, owner, input, wish);
-    told = () => replicating.told;
-    await replicating.run();
+    const pumps = new Replicating(op, owner, input, wish);
+    replicating = pumps;
+    told = () => pumps.told;
+    await pumps.run();
     return op.result('done');
   });
 }
 
 /** What the estate file wishes, but for what this run is asked otherwise. */
-function wishOf(known: Service | undefined, input: ReplicateServiceInput): Replication {
-  const { service, mode, source, conflict_resolution, max_deletes } = input;
+function wishOf(known: Service | undefined, input: Asked & { service: string }): Replication {
+  const { service, mode, source, conflict_resolution, latency_threshold_ms, max_deletes } = input;
   if (!known) throw failure('ServiceNotFound', `The estate file has no service ${service}.`);
   if (!objectTypes.includes(known.type))
     throw failure(
@@ -97,21 +116,22 @@ function wishOf(known: Service | undefined, input: ReplicateServiceInput): Repli
       'InvalidInput',
       `mode: the estate file wishes no replication of ${service}; say active-active or active-passive.`,
     );
-  if (wished && wished.transformations.length > 0)
-    throw failure('NotSupported', `${service} has transformations; this release carries objects as they are.`);
-  return Replication.parse({
+  const asked = { mode, source, conflict_resolution, latency_threshold_ms, max_deletes };
+  const wish = Replication.parse({
     ...wished,
-    ...Object.fromEntries(
-      Object.entries({ mode, source, conflict_resolution, max_deletes }).filter(([, value]) => value !== undefined),
-    ),
+    ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined)),
   });
+  const [problem] = transformationProblems(wish, []);
+  if (problem)
+    throw failure('InvalidInput', `${problem.path.join('.')}: found ${problem.found}; allowed: ${problem.allowed}.`);
+  return wish;
 }
 
 class Replicating {
   readonly #op: Operation;
   readonly #owner: Omit<Owner, 'generation'>;
-  readonly #input: ReplicateServiceInput;
-  readonly #wish: Replication;
+  #input: ReplicateServiceInput;
+  #wish: Replication;
   /** By provider and generation: the feed of a side belongs to what it was made for. */
   readonly #feeds = new Map<string, { feeds: Feeds; store: RecordedPlacement }>();
   #sides: RecordedPlacement[] = [];
@@ -127,7 +147,13 @@ class Replicating {
   #restore: string[] = [];
   /** Whether what the present pump was told no longer holds. */
   #stale = true;
+  /** Whether a pump is at work, or about to be. */
+  #pumping = false;
   #asking = false;
+  readonly #beside = new wf.CancellationScope();
+  #watchesRelease = false;
+  /** Whether who sends may have changed since the feeds were made. */
+  #reconfigured = false;
   /** For what it stands aside. */
   #aside = '';
   #seen = '';
@@ -189,8 +215,7 @@ class Replicating {
     await this.#lookAtRecord();
     const { estate, service } = this.#owner;
     await control.ensureSchedule({ estate, service, everyMs: durationMs(this.#wish.verify_every ?? '24h') });
-    const beside = new wf.CancellationScope();
-    const watching = [this.#watchRecord, this.#note].map((act) => beside.run(() => act.call(this)).catch(ended));
+    const watching = [this.#watchRecord, this.#note].map((act) => this.#beside.run(() => act.call(this)).catch(ended));
     try {
       while (!this.#gone) {
         if (this.#stale) await this.#situation();
@@ -210,7 +235,7 @@ class Replicating {
       this.#op.gate.openAll();
       await this.#closeFeeds(() => true);
     } finally {
-      beside.cancel();
+      this.#beside.cancel();
       await wf.CancellationScope.nonCancellable(async () => {
         await Promise.all(watching);
         if (this.#goesOn) return;
@@ -233,6 +258,49 @@ class Replicating {
     const incidents = await this.#incidents.handOver();
     const carried = { epoch, failures, released: this.#released, held: this.#held, directions, incidents };
     await wf.continueAsNew({ ...this.#input, carried });
+  }
+
+  // What it is asked.
+
+  async reconfigure({ by, ...asked }: ReturnType<typeof Reconfiguration.parse>): Promise<Reconfigured> {
+    const { estate, service } = this.#owner;
+    const given = Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined));
+    const { estate: file } = await control.loadEstate({ estate });
+    const applied = await control.readApplied({ estate });
+    const input = { ...this.#input, ...given };
+    const wish = wishOf(applied?.services[service] ?? file.services[service], input);
+    const shown = (of: Replication, { topology }: typeof input): string => JSON.stringify({ ...of, topology });
+    if (shown(wish, input) !== shown(this.#wish, this.#input)) {
+      const every = wish.verify_every !== this.#wish.verify_every;
+      this.#input = input;
+      this.#wish = wish;
+      this.#reconfigured = true;
+      this.#incidents.obey(incidentRule(wish.latency_threshold_ms));
+      const text = Object.entries(given).map(([name, value]) => `${name} ${value}`);
+      this.#op.board.record(by || 'unnamed', `asks for ${text.join(', ') || 'what the file wishes'}`, service);
+      this.#stale = true;
+      if (every) await control.ensureSchedule({ estate, service, everyMs: durationMs(wish.verify_every ?? '24h') });
+    }
+    return { ...wish, topology: input.topology };
+  }
+
+  async standAside({ holder }: StandAside): Promise<void> {
+    this.#hold(holder);
+    this.#stale = true;
+    void this.#beside.run(() => this.#watchRelease()).catch(ended);
+    await wf.condition(() => !this.#pumping);
+  }
+
+  /** The lock may come and go between two looks of the other watch, which then has no change to tell of. */
+  async #watchRelease(): Promise<void> {
+    if (this.#watchesRelease) return;
+    this.#watchesRelease = true;
+    const { estate, service } = this.#owner;
+    for (let known = ''; this.#aside !== ''; await wf.condition(() => !this.#stale)) {
+      known = await waiting.awaitRecord({ estate, service, known });
+      this.#stale = true;
+    }
+    this.#watchesRelease = false;
   }
 
   // Where it is.
@@ -267,18 +335,19 @@ class Replicating {
   }
 
   #standAside(record: ServiceRecord | undefined): void {
-    const { gate, board } = this.#op;
     const holder = record?.holder;
-    const aside = holder && standsAsideFor.includes(holder.operation);
-    if (aside) {
-      const text = `stands aside for ${describeHolder(holder)}`;
-      gate.close('operation', text);
-      if (this.#aside !== text) board.record('run', text, this.#owner.service);
-      this.#aside = text;
-    } else {
-      gate.open('operation');
+    if (holder && standsAsideFor.includes(holder.operation)) this.#hold(holder);
+    else {
+      this.#op.gate.open('operation');
       this.#aside = '';
     }
+  }
+
+  #hold(holder: Holder): void {
+    const text = `stands aside for ${describeHolder(holder)}`;
+    this.#op.gate.close('operation', text);
+    if (this.#aside !== text) this.#op.board.record('run', text, this.#owner.service);
+    this.#aside = text;
   }
 
   // Feeds.
@@ -319,19 +388,23 @@ class Replicating {
   async #pump(): Promise<void> {
     const { board, gate } = this.#op;
     const { service } = this.#owner;
-    await this.#closeFeeds((mark) => !this.#sides.some((one) => markOf(one) === mark));
+    const sending = this.#sides.filter(({ provider }) => this.#edges().some(({ from }) => from === provider));
+    const needed = this.#reconfigured ? sending : this.#sides;
+    await this.#closeFeeds((mark) => !needed.some((one) => markOf(one) === mark));
     const feeds = await this.#feedsOf();
     if (gate.isClosed || this.#stale) return;
     // Later than that of any earlier run of the same name as well.
     this.#epoch = Math.max(this.#epoch + 1, Math.floor(Date.now() / 1000));
     this.#pumps++;
-    const { mode, conflict_resolution, tombstones, max_deletes } = this.#wish;
+    const { mode, conflict_resolution, tombstones, max_deletes, partition, transformations } = this.#wish;
     const input: ReplicateSidesInput = {
       sides: this.#sides.map((one) => placementRef(this.#owner, one)),
       edges: this.#edges(),
       rule: mode === 'active-passive' ? 'source-wins' : conflict_resolution,
       source: this.#source,
       tombstoneMs: durationMs(tombstones),
+      partitionMs: durationMs(partition),
+      transformations,
       maxDeletes: max_deletes,
       released: this.#released,
       held: this.#held.map(({ direction }) => directionName(direction)),
@@ -344,6 +417,7 @@ class Replicating {
     board.phase(this.#asking ? 'in step, and asks' : 'keeps in step');
     const scope = new wf.CancellationScope();
     let over = false;
+    this.#pumping = true;
     const pumping = scope
       .run(() => pumpOf(`${service} on ${feedsText(this.#sides)}`).replicateSides(input))
       .finally(() => {
@@ -356,6 +430,7 @@ class Replicating {
       if (!over) scope.cancel();
       // No other pump before this one has ended.
       await wf.CancellationScope.nonCancellable(() => pumping.then(ended, ended));
+      this.#pumping = false;
     }
     try {
       this.#take(await pumping);
@@ -371,7 +446,7 @@ class Replicating {
     this.#now = [];
   }
 
-  #take({ directions, inStepAt, held, away, clamped }: PumpedSides): void {
+  #take({ directions, inStepAt, held, away, clamped, resynchronised = {} }: PumpedSides): void {
     const { board } = this.#op;
     this.#endPump(directions);
     this.#observe(directions);
@@ -387,6 +462,12 @@ class Replicating {
       board.record(
         'run',
         `the clock of ${side}, or that of the worker, is wrong by ${aheadMs} ms`,
+        this.#owner.service,
+      );
+    for (const [side, { missing, forgotten, report: file }] of Object.entries(resynchronised))
+      board.record(
+        'run',
+        `${side} was out of sight for longer than ${this.#wish.partition}: ${missing} objects were gone there and come back, ${forgotten} were known nowhere else and go there; named in ${file}`,
         this.#owner.service,
       );
     for (const one of held) {

@@ -12,6 +12,8 @@ export interface ToldChange {
   version?: string | undefined;
   /** Whether it has left nothing under the key. */
   deleted?: boolean | undefined;
+  /** Who has deleted it: somebody, or a rule of the bucket; undefined where the cloud does not tell. */
+  cause?: 'user' | 'lifecycle' | undefined;
   /** The cloud's own order of the changes of one key. */
   sequence?: string | undefined;
 }

@@ -44,6 +44,8 @@ const snapshotFiles = 1000;
 interface Row {
   version: string | undefined;
   text: string;
+  /** When the object came to stand there, s since 1970; 0 where that is not known. */
+  since: number;
   /** The number of the last listing that has shown it. */
   shown: number;
 }
@@ -89,13 +91,16 @@ function changeOf(text: string): Change {
 
 const asRow = ({ state, announced }: Entry, shown: number, text: (change: Change) => string): Row =>
   state.kind === 'object' && announced.length === 0
-    ? { version: state.version, text: text(state.change), shown }
-    : { version: undefined, text: JSON.stringify({ state, announced }), shown };
+    ? { version: state.version, text: text(state.change), since: Math.floor((state.since ?? 0) / 1000), shown }
+    : { version: undefined, text: JSON.stringify({ state, announced }), since: 0, shown };
 
-const entryOf = ({ version, text }: Row): Entry =>
+const entryOf = ({ version, text, since }: Row): Entry =>
   version === undefined
     ? (JSON.parse(text) as Entry)
-    : { state: { kind: 'object', version, change: changeOf(text) }, announced: [] };
+    : {
+        state: { kind: 'object', version, change: changeOf(text), ...(since > 0 && { since: since * 1000 }) },
+        announced: [],
+      };
 
 export class Book {
   readonly side: string;
@@ -256,11 +261,12 @@ export class Book {
     return Date.now();
   }
 
-  /** Whether what the listing shows is what is known already. */
-  shows(key: string, version: string): boolean {
+  /** Whether what the listing shows is what is known already. `modified`: ISO time. */
+  shows(key: string, version: string, modified: string): boolean {
     const row = this.#rows.get(key);
     if (!row) return false;
     row.shown = this.#listing;
+    if (row.since === 0 && row.version === version) row.since = Math.floor(Date.parse(modified) / 1000);
     return row.version === version;
   }
 
@@ -281,12 +287,13 @@ export class Book {
     return this.#listedAt;
   }
 
-  /** Forgets tombstones that count no more. */
-  forget(tombstoneMs: number, now: number): void {
+  /** Forgets tombstones that count no more. `stands`: whether another side has an object there. */
+  forget(tombstoneMs: number, now: number, stands: (key: string) => boolean): void {
     for (const [key, row] of this.#rows) {
       if (row.version !== undefined) continue;
       const { state, announced } = entryOf(row);
-      const over = state.kind === 'deleted' && now - state.recordedAt > tombstoneMs;
+      const old = state.kind === 'deleted' && now - state.recordedAt > tombstoneMs;
+      const over = old && (state.cause === 'user' || !stands(key));
       if (over && announced.every(({ at }) => now - at > tombstoneMs)) this.#rows.delete(key);
     }
   }

@@ -3,8 +3,17 @@ import type { Change } from '../../model/conflict.ts';
 import { ConflictLine, conflictKeys } from '../../model/conflict-log.ts';
 import { conflictId } from '../../model/conflict-view.ts';
 import { CloudError } from '../../model/errors.ts';
-import type { StoredObject } from '../providers/object-store.ts';
-import { callBytes, copyExactly, headOf, type Pairing, partBytes } from '../transfer/copy-object.ts';
+import { editLines, NoLines, type Transform } from '../../model/transformation.ts';
+import type { Expected, StoredObject, Written } from '../providers/object-store.ts';
+import {
+  callBytes,
+  copyExactly,
+  editedBytes,
+  headOf,
+  type Pairing,
+  partBytes,
+  Refusal,
+} from '../transfer/copy-object.ts';
 import { copyOf, type SideStore } from './stores.ts';
 
 export type Working = Pick<Pairing, 'gate' | 'signal'>;
@@ -25,6 +34,35 @@ export const pairingOf = ({ gate, signal }: Working, source: Pairing['source'], 
 /** Large ones pass the gate in parts. */
 export const inMemory = <T>({ gate }: Working, bytes: number, act: () => Promise<T>): Promise<T> =>
   bytes <= partBytes ? gate.run(bytes, act) : act();
+
+/** What becomes of the contents of the source's object on its way; undefined: nothing. */
+export function editOf({ editsOf }: Transform, key: string): ((bytes: Uint8Array) => Uint8Array) | undefined {
+  const edits = editsOf(key);
+  if (edits.length === 0) return undefined;
+  return (bytes) => {
+    try {
+      return editLines(bytes, edits);
+    } catch (error) {
+      throw error instanceof NoLines ? new Refusal('content', error.message) : error;
+    }
+  };
+}
+
+/**
+ * This version of a side's object, as a copy with this change; the original, its edited form and what is read of it are in memory
+ * at once where it is edited.
+ */
+export const copyWith = (
+  working: Working,
+  pairing: Pairing,
+  object: StoredObject,
+  expected: Expected,
+): Promise<Written | undefined> => {
+  const act = () => copyExactly(pairing, object, expected);
+  return pairing.as?.edit
+    ? working.gate.run(3 * Math.min(object.size, editedBytes), act)
+    : inMemory(working, object.size, act);
+};
 
 /** Answers the ID of the line; undefined where this version is gone. */
 export async function logLoser(

@@ -10,13 +10,14 @@ import { CloudError } from '../../model/errors.ts';
 import { bringInStep, type Calls, type Direction, type Outcome } from '../../model/in-step.ts';
 import { type DirectionLag, directionName, type Held } from '../../model/replicate.ts';
 import { carries, type Edge } from '../../model/routes.ts';
+import type { Names, Transform } from '../../model/transformation.ts';
 import type { ChangeFeed, ToldChange } from '../providers/change-feed.ts';
 import type { StoredObject } from '../providers/object-store.ts';
-import { ask, copyExactly, headOf, Refusal } from '../transfer/copy-object.ts';
+import { ask, headOf, Refusal } from '../transfer/copy-object.ts';
 import type { Gate } from '../transfer/gate.ts';
 import { objectsIn } from '../transfer/listing.ts';
 import type { Book } from './book.ts';
-import { inMemory, logLoser, pairingOf } from './losers.ts';
+import { copyWith, editOf, logLoser, pairingOf } from './losers.ts';
 import { lookAt, type SideStore } from './stores.ts';
 
 /** Keys under way at once; a feed is not asked for more before there is room. */
@@ -45,6 +46,11 @@ export interface PumpOptions {
   released: Readonly<Record<string, number>>;
   held: readonly string[];
   compareMs: number;
+  /** What of the source's objects goes, and how; where all sides are written it changes neither names nor contents. */
+  transform: Transform;
+  naming: Names;
+  /** By side: deletes before then are not believed, ms since 1970 (`resynchronise`). */
+  doubted: Readonly<Record<string, number>>;
 }
 
 interface Lane {
@@ -57,6 +63,7 @@ interface Lane {
 
 /** What is to be done about a key. */
 interface Work {
+  /** As it is named on the source's side. */
   key: string;
   /** By side, what its cloud has told last; the changes of these go out. */
   told: Map<string, ToldChange>;
@@ -180,6 +187,16 @@ export class Pump {
     }
   }
 
+  // Names.
+
+  #keyOf(side: string, name: string): string | undefined {
+    return this.#options.naming.keyOf(side, name);
+  }
+
+  #nameAt(side: string, key: string): string {
+    return this.#options.naming.nameAt(side, key);
+  }
+
   // What clouds tell.
 
   /** `helps`: asks only as long as there is something to hear. */
@@ -228,8 +245,12 @@ export class Pump {
 
   /** Ends with whether the change is dealt with, so that its notice may go. */
   #tell(side: string, change: ToldChange): Promise<boolean> {
-    const { key, version } = change;
-    const known = this.#sides.get(side)?.book.version(key);
+    const { key: name, version } = change;
+    const key = this.#keyOf(side, name);
+    if (key === undefined) return Promise.resolve(true);
+    if (change.deleted && Date.parse(change.at) < (this.#options.doubted[side] ?? 0))
+      return this.#turn(key, { side, change: { ...change, deleted: false } });
+    const known = this.#sides.get(side)?.book.version(name);
     // What the book says already, as of a copy that this pump has brought.
     if (version !== undefined && version === known && !this.#turns.has(key)) return Promise.resolve(true);
     return this.#turn(key, { side, change });
@@ -276,37 +297,56 @@ export class Pump {
     };
     for (const [name, { store, book }] of this.#sides) {
       began.set(name, book.beginListing());
-      for await (const { key, version } of objectsIn({ gate: this.#gate, signal: this.#signal }, store, {
+      for await (const { key: at, version, modified } of objectsIn({ gate: this.#gate, signal: this.#signal }, store, {
         after: '',
         to: '',
       })) {
         if (this.#ends) return;
-        if (!book.shows(key, version)) await take(key);
+        const isKnown = book.shows(at, version, modified);
+        const key = this.#keyOf(name, at);
+        if (key !== undefined && !isKnown) await take(key);
       }
     }
-    for (const { book } of this.#sides.values())
-      for (const key of [...book.keys()])
-        if (!this.#ends && (book.isMissing(key) || this.#differs(key))) await take(key);
+    for (const [name, { book }] of this.#sides)
+      for (const at of [...book.keys()]) {
+        const key = this.#keyOf(name, at);
+        if (key === undefined || this.#ends) continue;
+        if (book.isMissing(at) || this.#differs(key)) await take(key);
+      }
     const whole = (await Promise.all(open)).every(Boolean);
     if (this.#ends) return;
     for (const [name, { book }] of this.#sides) {
       book.listed(began.get(name) ?? Date.now());
-      book.forget(this.#options.tombstoneMs, Date.now());
+      book.forget(this.#options.tombstoneMs, Date.now(), (at) => this.#standsElsewhere(name, at));
       await book.flush();
     }
     if (whole) this.inStepAt = inStepAt;
+  }
+
+  #standsElsewhere(side: string, name: string): boolean {
+    const key = this.#keyOf(side, name);
+    if (key === undefined) return false;
+    return [...this.#sides].some(
+      ([other, { book }]) => other !== side && book.state(this.#nameAt(other, key)).kind === 'object',
+    );
   }
 
   /** Whether a direction has something to bring, as far as the books say. */
   #differs(key: string): boolean {
     return this.#lanes.some(({ edge: { from, to }, held }) => {
       if (held) return false;
-      const [source, target] = [this.#sides.get(from)?.book, this.#sides.get(to)?.book];
-      const text = source?.textOf(key);
-      if (text !== undefined && text === target?.textOf(key)) return false;
-      const [here, there] = [source?.state(key), target?.state(key)];
-      if (!here || here.kind === 'nothing') return false;
-      if (!there || there.kind === 'nothing') return here.kind === 'object';
+      const [source, target] = [this.#side(from), this.#side(to)];
+      const [at, name] = [this.#nameAt(from, key), this.#nameAt(to, key)];
+      const text = source.book.textOf(at);
+      if (text !== undefined && text === target.book.textOf(name)) return false;
+      const [here, there] = [source.book.state(at), target.book.state(name)];
+      if (here.kind === 'nothing') return false;
+      if (there.kind === 'nothing') return here.kind === 'object';
+      // What has expired on one side waits for the rule of the other.
+      if ([here, there].some((one) => one.kind === 'deleted' && one.cause === 'lifecycle')) {
+        if (!this.#rule.outranks(here.change, there.change)) return false;
+        return here.kind === 'object' || there.kind !== 'object' || target.store.expiresMs === undefined;
+      }
       return !isSame(here.change, there.change);
     });
   }
@@ -367,8 +407,16 @@ export class Pump {
         lanes.filter((_, at) => outcomes[at] === 'applied' || outcomes[at] === 'kept').map(({ edge }) => edge.to),
       );
     }
-    await Promise.all([...this.#sides.values()].map(({ book }) => book.durable(work.key)));
+    await this.#durable(work.key);
     return done;
+  }
+
+  /** Ends when what was written about a key is in all journals, and about what has these names there. */
+  async #durable(key: string, ...names: readonly string[]): Promise<void> {
+    const written = [...this.#sides].flatMap(([side, { book }]) =>
+      [this.#nameAt(side, key), ...names].map((name) => book.durable(name)),
+    );
+    await Promise.all(written);
   }
 
   async #bringAlong(lane: Lane, work: Work): Promise<Outcome | 'refused'> {
@@ -382,6 +430,8 @@ export class Pump {
       rule: this.#rule,
       tombstoneMs,
       carries: (origin) => all || carries(edges, edge, origin),
+      nameAt: (name) => this.#nameAt(edge.to, name),
+      expires: this.#side(edge.to).store.expiresMs !== undefined,
     };
     if (lane.held) return 'held';
     try {
@@ -413,7 +463,8 @@ export class Pump {
     const signal = this.#signal;
     /** What was seen last, with its attributes. */
     const seen = new Map<string, StoredObject>();
-    const durable = (key: string) => Promise.all([...this.#sides.values()].map(({ book }) => book.durable(key)));
+    const { source: first, transform } = this.#options;
+    const durable = (...names: string[]) => this.#durable(work.key, ...names);
     const head = async (name: string, key: string): Promise<StoredObject | undefined> => {
       const { store } = this.#side(name);
       const object = await gate.run(0, () => headOf({ gate, signal }, store, key));
@@ -444,7 +495,7 @@ export class Pump {
         if (book.admit(key, does, limit)) return true;
         if (!lane.held) {
           lane.held = true;
-          const state = this.#side(lane.edge.from).book.state(key);
+          const state = this.#side(lane.edge.from).book.state(this.#nameAt(lane.edge.from, work.key));
           const origin = state.kind === 'nothing' ? lane.edge.from : state.change.stamp.origin;
           this.held.push({ direction: lane.edge, origin, does, limit });
         }
@@ -453,11 +504,15 @@ export class Pump {
 
       look: async (name, key) => {
         const { store, book } = this.#side(name);
-        // The time of the listing before the look: what it does not show any more went after that.
-        const { state } = book.read(key).entry;
-        const listedAt = state.kind === 'object' ? book.listedAt : undefined;
+        // Before the look.
+        const known = { state: book.state(key), listedAt: book.listedAt };
         const object = await head(name, key);
-        return lookAt(store, object, key === work.key ? work.told.get(name) : undefined, listedAt);
+        return lookAt(store, object, key === this.#nameAt(name, work.key) ? work.told.get(name) : undefined, known);
+      },
+
+      fits: (name, key, version) => {
+        const object = seen.get(`${name} ${key}`);
+        return object?.version !== version || object.size <= transform.mostBytes;
       },
 
       log: async ({ side, key, version, change, winner }) => {
@@ -474,12 +529,12 @@ export class Pump {
         const object = await objectAt(from.side, from.key, from.version);
         if (!object) return undefined;
         const [source, target] = [this.#side(from.side).store, this.#side(to.side).store];
-        const as = { key: to.key, stamp: writeCopyStamp(to.key, change) };
-        await Promise.all([durable(from.key), durable(to.key)]);
+        const edit = from.side === first ? editOf(transform, from.key) : undefined;
+        const as = { key: to.key, stamp: writeCopyStamp(to.key, change), edit };
+        await durable(from.key, to.key);
         const expected = over === undefined ? { absent: true as const } : { version: over };
-        const written = await inMemory({ gate, signal }, object.size, () =>
-          copyExactly({ ...pairingOf({ gate, signal }, source, target), as }, object, expected),
-        );
+        const pairing = { ...pairingOf({ gate, signal }, source, target), as };
+        const written = await copyWith({ gate, signal }, pairing, object, expected);
         if (!written || target.store.tellsVersion) return written;
         const now = await head(to.side, to.key);
         return now && target.store.isAnswered(written.version, now.version) ? { version: now.version } : written;

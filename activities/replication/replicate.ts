@@ -9,6 +9,7 @@ import { conflictRule, successor } from '../../model/conflict.ts';
 import { CloudError, type CloudErrorKind } from '../../model/errors.ts';
 import { type PumpedSides, type PumpReport, ReplicateSidesInput } from '../../model/replicate.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
+import { type Names, namesOf, transformOf } from '../../model/transformation.ts';
 import { cellOf, ofPlacement, paceOf, providerCalls } from '../providers/calls.ts';
 import type { Provider } from '../providers/driver.ts';
 import { recordsBuckets } from '../records/bucket.ts';
@@ -18,6 +19,7 @@ import type { TransferDependencies } from '../transfer/pairing.ts';
 import { Book, Superseded } from './book.ts';
 import { replicationMetrics } from './metrics.ts';
 import { Pump, type PumpSide } from './pump.ts';
+import { resynchronise } from './resynchronise.ts';
 import { openSide } from './stores.ts';
 
 export interface ReplicateActivities {
@@ -111,9 +113,20 @@ export function createReplicateActivities({
               type: 'Unavailable',
               message: `no two sides can be reached: ${Object.values(away).join('; ')}`,
             });
-          for (const name of input.restore) await restore(name, sides, conflictRule(rule, source));
+          const transform = transformOf(input.transformations);
+          const naming = namesOf(transform, source);
+          const longestMs = Math.max(input.partitionMs, 2 * compareMs);
+          const since = Date.now();
+          const resynchronised = await resynchronise(sides, { naming, longestMs, epoch: input.epoch, gate, signal });
+          const doubted = Object.fromEntries(Object.keys(resynchronised).map((name) => [name, since]));
+          for (const name of input.restore) await restore(name, sides, conflictRule(rule, source), naming);
 
-          const options = { edges, rule, source, tombstoneMs, maxDeletes, released, held, compareMs };
+          // Nothing is forgotten while somebody may still come back with it.
+          const isWhole = Object.keys(away).length === 0 && Object.keys(doubted).length === 0;
+          const options = {
+            ...{ edges, rule, source, maxDeletes, released, held, compareMs, transform, naming, doubted },
+            tombstoneMs: isWhole ? tombstoneMs : Number.MAX_SAFE_INTEGER,
+          };
           const running = new Pump(sides, options, { gate, signal });
           pump = running;
           const ended = new AbortController();
@@ -146,7 +159,7 @@ export function createReplicateActivities({
           }
           await keepErrors(running, sides);
           const { clamped, unheard } = running;
-          return { ...told(), held: running.held, away, clamped, unheard };
+          return { ...told(), held: running.held, away, clamped, unheard, resynchronised };
         },
         told,
       )
@@ -191,13 +204,16 @@ async function restore(
   name: string,
   sides: ReadonlyMap<string, PumpSide>,
   rule: ReturnType<typeof conflictRule>,
+  { keyOf, nameAt }: Names,
 ): Promise<void> {
   const emptied = sides.get(name);
   if (!emptied) return;
-  for (const key of [...emptied.book.keys()]) {
-    const deleted = emptied.book.state(key);
-    if (deleted.kind !== 'deleted' || deleted.change.stamp.origin !== name) continue;
-    for (const [side, { book }] of sides) {
+  for (const at of [...emptied.book.keys()]) {
+    const deleted = emptied.book.state(at);
+    if (deleted.kind !== 'deleted' || deleted.cause !== 'user' || deleted.change.stamp.origin !== name) continue;
+    const source = keyOf(name, at);
+    for (const [side, { book }] of source === undefined ? [] : sides) {
+      const key = nameAt(side, source ?? at);
       const { entry, revision } = book.read(key);
       const { state } = entry;
       if (state.kind !== 'object' || !rule.outranks(deleted.change, state.change)) continue;

@@ -11,6 +11,7 @@ import {
 import { type ComparedSides, CompareSidesInput, type RepairedSides, RepairSidesInput } from '../../model/divergence.ts';
 import { recordsPlacement } from '../../model/records.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
+import { namesOf, type Transformation, transformOf } from '../../model/transformation.ts';
 import { cellOf, ofPlacement, paceOf, providerCalls } from '../providers/calls.ts';
 import type { Provider } from '../providers/driver.ts';
 import { recordsBuckets } from '../records/bucket.ts';
@@ -81,12 +82,13 @@ export function createSidesActivities({
 
   return {
     compareSides(raw) {
-      const { sides: placements, name, rule, source, settleMs } = parsed(CompareSidesInput, raw);
+      const { sides: placements, name, rule, source, settleMs, ...how } = parsed(CompareSidesInput, raw);
       const { activityId, attempt } = Context.current().info;
       return atSides(placements, (opened) =>
         compareSides({
           ...opened,
-          ...{ copyOf, changeOf, settleMs, rule: conflictRule(rule, source) },
+          ...{ copyOf, changeOf, settleMs, source, rule: conflictRule(rule, source) },
+          ...{ oneWay: how.oneWay, ...transforming(how.transformations, source) },
           files: filesAt(opened, name),
           prefix: `${activityId}-${attempt}-`,
         }),
@@ -94,12 +96,12 @@ export function createSidesActivities({
     },
 
     repairSides(raw) {
-      const { sides: placements, name, report } = parsed(RepairSidesInput, raw);
+      const { sides: placements, name, report, source, transformations } = parsed(RepairSidesInput, raw);
       return atSides(placements, (opened) => {
         const files = filesAt(opened, name);
         if (!report.startsWith(files.key('')))
           throw invalidInput(`report: found ${report}; it must be of this comparison, ${files.key('')}`);
-        return repairSides({ ...opened, files, report });
+        return repairSides({ ...opened, files, report, source, ...transforming(transformations, source) });
       });
     },
 
@@ -140,6 +142,11 @@ export function createSidesActivities({
       );
     },
   };
+}
+
+function transforming(transformations: readonly Transformation[], source: string) {
+  const transform = transformOf(transformations);
+  return { transform, naming: namesOf(transform, source) };
 }
 
 const invalidInput = (message: string): ApplicationFailure => ApplicationFailure.nonRetryable(message, 'InvalidInput');

@@ -1,7 +1,7 @@
 /** The sides of a replicated service as a pump works on them: their stores, their records buckets, their books. */
 import { createHash } from 'node:crypto';
 import { bookPrefix } from '../../model/book.ts';
-import type { Look } from '../../model/capture.ts';
+import type { KeyState, Look } from '../../model/capture.ts';
 import { readCopyStamp } from '../../model/copy-stamp.ts';
 import { recordsPlacement } from '../../model/records.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
@@ -20,6 +20,8 @@ import type { BookFiles } from './book.ts';
 export interface SideStore extends Side {
   name: string;
   placement: PlacementRef;
+  /** The age at which its cloud deletes objects by a rule of ours, ms; undefined where there is none. */
+  expiresMs: number | undefined;
   /** The records bucket of its place, as a store. */
   records: Side;
   files: BookFiles;
@@ -30,6 +32,8 @@ export interface SideStore extends Side {
   /** Writes there over whatever it is. */
   put(key: string, bytes: Uint8Array): Promise<void>;
 }
+
+const dayMs = 86_400_000;
 
 export async function openSide(
   provider: Provider,
@@ -83,6 +87,7 @@ export async function openSide(
     ...at(placement),
     name: placement.provider,
     placement,
+    expiresMs: Number(placement.configuration.retention_days) * dayMs || undefined,
     records,
     files,
     uploads: filesOf(provider, { target: placement, transfer: 'replication' }, signal),
@@ -91,20 +96,21 @@ export async function openSide(
   };
 }
 
-/** What stands under a key, and what the cloud shows of it. `told`: by an event of this side. */
+/** What stands under a key, and what the cloud shows of it. `told`: by an event of this side; `known`: by its book. */
 export async function lookAt(
   side: SideStore,
   object: StoredObject | undefined,
   told: ToldChange | undefined,
-  listedAt: number | undefined,
+  known: { state: KeyState; listedAt: number | undefined },
 ): Promise<Look> {
   if (!object) {
     const deletion = told?.deleted ? told : undefined;
     return {
       object: undefined,
-      time: deletion ? Date.parse(deletion.at) : listedAt,
+      // The time of the listing before the look: what it does not show any more went after that.
+      time: deletion ? Date.parse(deletion.at) : known.state.kind === 'object' ? known.listedAt : undefined,
       sequence: sequenceOf(deletion?.sequence),
-      cause: 'user',
+      cause: deletion?.cause ?? causeOf(side, known.state, deletion ? Date.parse(deletion.at) : Date.now()),
     };
   }
   const { version, modified } = object;
@@ -113,10 +119,17 @@ export async function lookAt(
     object: {
       version,
       time: ofThis ? Date.parse(ofThis.at) : Date.parse(modified),
+      since: Date.parse(modified),
       sequence: sequenceOf(ofThis?.sequence),
       copyOf: await copyOf(side, object),
     },
   };
+}
+
+/** Where the cloud does not tell: what was as old as its rule says has gone by that. */
+function causeOf({ expiresMs }: Pick<SideStore, 'expiresMs'>, state: KeyState, gone: number): 'user' | 'lifecycle' {
+  const since = state.kind === 'object' ? state.since : undefined;
+  return expiresMs !== undefined && since !== undefined && gone - since >= expiresMs ? 'lifecycle' : 'user';
 }
 
 /** As a stamp takes it; what does not fit there is told by a hash that keeps no order. */

@@ -3,14 +3,16 @@
  * nothing. What differs is looked at again until it has stood still for a while: writers do not wait, and changes are under way.
  */
 import { setTimeout as pause } from 'node:timers/promises';
+import { crc32 as crc32Of } from 'node:zlib';
 import { z } from 'zod';
 import { type Change, type ConflictRule, isSame } from '../../model/conflict.ts';
 import { crcHex, crcNumber } from '../../model/crc32.ts';
 import type { ComparedSide, ComparedSides, DifferingKey } from '../../model/divergence.ts';
 import { compareKeys, mergeAll } from '../../model/object-keys.ts';
 import type { Difference } from '../../model/transfer.ts';
+import { type Edit, editLines, type Names, NoLines, type Transform } from '../../model/transformation.ts';
 import type { StoredObject } from '../providers/object-store.ts';
-import { allOrFirstError, headOf, type Pairing, partBytes, type Side } from './copy-object.ts';
+import { allOrFirstError, ask, editedBytes, headOf, type Pairing, partBytes, type Side } from './copy-object.ts';
 import { type Files, fromLines, LineFiles } from './files.ts';
 import { objectsIn } from './listing.ts';
 import { isCopy } from './mark.ts';
@@ -23,6 +25,8 @@ const mostPending = 500;
 
 export interface ComparedEnd extends Side {
   name: string;
+  /** The age at which its cloud deletes objects, ms. */
+  expiresMs: number | undefined;
 }
 
 export interface SidesComparison<S extends ComparedEnd> extends Pick<Pairing, 'gate' | 'signal'> {
@@ -31,6 +35,11 @@ export interface SidesComparison<S extends ComparedEnd> extends Pick<Pairing, 'g
   /** Prefix of the names of its files. */
   prefix: string;
   rule: ConflictRule;
+  source: string;
+  /** The source's objects alone count. */
+  oneWay: boolean;
+  transform: Transform;
+  naming: Names;
   settleMs: number;
   /** The change that an object is a copy of, as long as its bytes are those that were copied. */
   copyOf(side: S, object: StoredObject): Promise<Change | undefined>;
@@ -94,18 +103,19 @@ async function listAll<S extends ComparedEnd>(
   comparison: SidesComparison<S>,
   result: Pick<ComparedSides, 'objects' | 'same' | 'sides'>,
 ): Promise<LineFiles> {
-  const { sides, gate, signal, files, prefix, beat } = comparison;
+  const { sides, gate, signal, files, prefix, beat, naming } = comparison;
   const suspects = new LineFiles(files, `${prefix}suspects-0-`);
   /** Pieces of rows that come apart where a cloud lists in another order: they are looked at once. */
   const apart = new Set<string>();
-  const listings = sides.map((side, at) =>
-    counted(objectsIn({ gate, signal }, side, { after: '', to: '' }), ({ size }) => {
+  const listings = sides.map((side, at) => {
+    const listing = counted(objectsIn({ gate, signal }, side, { after: '', to: '' }), ({ size }) => {
       const listed = result.sides[at]?.listed;
       if (!listed) return;
       listed.objects++;
       listed.bytes += size;
-    }),
-  );
+    });
+    return named(listing, (name) => naming.keyOf(side.name, name));
+  });
   const judge = async (key: string, objects: Objects): Promise<void> => {
     beat();
     if (objects.every((object) => object) && (await isOne(comparison, key, objects))) result.same++;
@@ -113,7 +123,8 @@ async function listAll<S extends ComparedEnd>(
   };
   const pending: Promise<void>[] = [];
   try {
-    for await (const { key, at } of mergeAll(listings)) {
+    for await (const { key, at: rows } of mergeAll(listings)) {
+      const at = rows.map((row) => row?.object);
       if (mayComeApart(key) && at.some((object) => !object)) {
         if (apart.has(key)) continue;
         apart.add(key);
@@ -140,15 +151,27 @@ async function isOne<S extends ComparedEnd>(
 ): Promise<boolean> {
   const { sides } = comparison;
   const standing = standingOf(sides, objects);
+  const told = tellsOf(comparison, key);
   if (groupsOf(standing, told).length === 1) return true;
   const bare = standing.filter(({ object }) => !object.attributes);
   if (bare.length === 0) return false;
   for (const one of bare) {
-    const now = await headOf(comparison, one.side, key);
+    const now = await headOf(comparison, one.side, one.object.key);
     if (now?.version !== one.object.version) return false;
     one.object = now;
   }
   return groupsOf(standing, told).length === 1;
+}
+
+/** Under the names of the source; what goes nowhere is left out. The order stays: only beginnings differ. */
+async function* named(
+  listing: AsyncIterable<StoredObject>,
+  keyOf: (name: string) => string | undefined,
+): AsyncGenerator<{ key: string; object: StoredObject }> {
+  for await (const object of listing) {
+    const key = keyOf(object.key);
+    if (key !== undefined) yield { key, object };
+  }
 }
 
 async function* counted(
@@ -166,8 +189,10 @@ const mayComeApart = (key: string): boolean => /[\ud800-\uffff]/.test(key);
 
 const versionsOf = (objects: Objects): string[] => objects.map((object) => object?.version ?? '');
 
-const headsOf = <S extends ComparedEnd>({ sides, gate, signal }: SidesComparison<S>, key: string): Promise<Objects> =>
-  Promise.all(sides.map((side) => headOf({ gate, signal }, side, key)));
+const headsOf = <S extends ComparedEnd>(
+  { sides, gate, signal, naming }: SidesComparison<S>,
+  key: string,
+): Promise<Objects> => Promise.all(sides.map((side) => headOf({ gate, signal }, side, naming.nameAt(side.name, key))));
 
 interface Standing<S extends ComparedEnd> {
   side: S;
@@ -193,8 +218,26 @@ function told<S extends ComparedEnd>(a: Standing<S>, b: Standing<S>): Sameness {
   return isCopyOf(a, b) === true || isCopyOf(b, a) === true ? 'yes' : 'unknown';
 }
 
-const isCopyOf = <S extends ComparedEnd>(copy: Standing<S>, original: Standing<S>): boolean | 'unsure' =>
-  isCopy({ store: copy.side.store, object: copy.object }, { store: original.side.store, object: original.object });
+const isCopyOf = <S extends ComparedEnd>(
+  copy: Standing<S>,
+  original: Standing<S>,
+  edited = false,
+): boolean | 'unsure' =>
+  isCopy(
+    { store: copy.side.store, object: copy.object },
+    { store: original.side.store, object: original.object },
+    edited,
+  );
+
+/** Of what is changed on its way, the source's object and the others are told by what they are copies of. */
+const tellsOf = <S extends ComparedEnd>({ transform, source }: SidesComparison<S>, key: string) => {
+  if (transform.editsOf(key).length === 0) return told<S>;
+  return (a: Standing<S>, b: Standing<S>): Sameness => {
+    const [original, copy] = a.side.name === source ? [a, b] : [b, a];
+    if (original.side.name !== source) return told(a, b);
+    return isCopyOf(copy, original, true) === true ? 'yes' : 'unknown';
+  };
+};
 
 /** Those that are the same, each with one of its group at least. */
 function groupsOf<S extends ComparedEnd>(
@@ -217,28 +260,46 @@ async function verdictOf<S extends ComparedEnd>(
   objects: Objects,
   result: Pick<ComparedSides, 'bodiesRead'>,
 ): Promise<'same' | 'nothing' | DifferingKey> {
-  const { sides, rule } = comparison;
+  const { sides, rule, source, oneWay, transform } = comparison;
   const standing = standingOf(sides, objects);
   if (standing.length === 0) return 'nothing';
+  const told = tellsOf(comparison, key);
   const isComplete = standing.length === sides.length;
   if (isComplete && groupsOf(standing, told).length === 1) return 'same';
-  const known = await pairsOf(comparison, standing);
+  const known = await pairsOf(comparison, key, standing);
   const groups = groupsOf(standing, known);
   if (isComplete && groups.length === 1) return 'same';
 
   const changes = new Map<Standing<S>, Change>();
   for (const one of standing) changes.set(one, await comparison.changeOf(one.side, one.object));
-  const [counts] = standing.toSorted((a, b) => {
+  /** What is gone from a side may have gone by its own rule: then nothing is amiss. */
+  const mayHaveExpired = (side: S, one: Standing<S>): boolean =>
+    side.expiresMs !== undefined && Date.now() - (changes.get(one)?.stamp.time ?? 0) >= side.expiresMs;
+  const origin = sides.find(({ name }) => name === source);
+  if (oneWay && origin && !standing.some(({ side }) => side === origin)) {
+    const extra = standing.filter((one) => !mayHaveExpired(origin, one));
+    if (extra.length === 0) return 'nothing';
+    const detail = `${source} has no such object`;
+    const differs = extra.map(({ side: { name }, object: { version } }) => ({
+      ...{ side: name, what: 'extra' as const, detail, version },
+    }));
+    return { key, counts: source, version: '', differs };
+  }
+  const candidates = oneWay ? standing.filter(({ side }) => side === origin) : standing;
+  const [counts] = candidates.toSorted((a, b) => {
     const [one, other] = [changes.get(a), changes.get(b)];
     return !one || !other || isSame(one, other) ? 0 : rule.outranks(one, other) ? -1 : 1;
   });
-  if (!counts) return 'nothing';
+  if (!counts || counts.object.size > transform.mostBytes) return 'nothing';
   const same = groups.find((group) => group.includes(counts)) ?? [];
   const differs: DifferingKey['differs'] = [];
   for (const side of sides) {
     const other = standing.find((one) => one.side === side);
     if (other && same.includes(other)) continue;
-    const found = other ? await differenceOf(comparison, counts, other, known(counts, other), result) : missing;
+    if (!other && mayHaveExpired(side, counts)) continue;
+    const found = other
+      ? await differenceOf(comparison, key, { counts, other }, known(counts, other), result)
+      : missing;
     if (found) differs.push({ side: side.name, ...found, version: other?.object.version ?? '' });
   }
   if (differs.length === 0) return 'same';
@@ -246,11 +307,19 @@ async function verdictOf<S extends ComparedEnd>(
 }
 
 /** What is known of each pair, also by receipts and by the changes that copies are of. */
-async function pairsOf<S extends ComparedEnd>({ copyOf, gate }: SidesComparison<S>, standing: readonly Standing<S>[]) {
+async function pairsOf<S extends ComparedEnd>(
+  comparison: SidesComparison<S>,
+  key: string,
+  standing: readonly Standing<S>[],
+) {
+  const { copyOf, gate, source, transform } = comparison;
+  const told = tellsOf(comparison, key);
+  const isEdited = (original: Standing<S>): boolean =>
+    original.side.name === source && transform.editsOf(key).length > 0;
   const found = new Map<string, Sameness>();
   const nameOf = (a: Standing<S>, b: Standing<S>): string => [a.side.name, b.side.name].sort().join(' ');
   const tells = (copy: Standing<S>, original: Standing<S>): Promise<boolean> =>
-    isCopyOf(copy, original) === 'unsure'
+    isCopyOf(copy, original, isEdited(original)) === 'unsure'
       ? gate.call(() => copy.side.receipts.tells(copy.object.key, copy.object.version, original.object.version))
       : Promise.resolve(false);
   for (const [at, a] of standing.entries())
@@ -269,9 +338,9 @@ async function pairsOf<S extends ComparedEnd>({ copyOf, gate }: SidesComparison<
 const missing = { what: 'missing' as const, detail: 'there is no such object' };
 
 async function differenceOf<S extends ComparedEnd>(
-  working: Pick<Pairing, 'gate' | 'signal'>,
-  counts: Standing<S>,
-  other: Standing<S>,
+  comparison: SidesComparison<S>,
+  key: string,
+  { counts, other }: { counts: Standing<S>; other: Standing<S> },
   how: Sameness,
   { bodiesRead }: Pick<ComparedSides, 'bodiesRead'>,
 ): Promise<{ what: Difference; detail: string } | undefined> {
@@ -279,17 +348,41 @@ async function differenceOf<S extends ComparedEnd>(
   const side = counts.side.name;
   if (how === 'size') return { what: 'size', detail: `${b.size} bytes, ${a.size} on ${side}` };
   if (how === 'content') return { what: 'content', detail: `its checksum is not that of ${side}` };
+  const edits = side === comparison.source ? comparison.transform.editsOf(key) : [];
   const sum = async (one: Standing<S>): Promise<string> => {
     const { crc32 } = one.object.checksums;
-    if (crc32) return crcHex(crcNumber(crc32));
+    if (crc32 && (one === other || edits.length === 0)) return crcHex(crcNumber(crc32));
     bodiesRead.objects++;
     bodiesRead.bytes += one.object.size;
-    return (await bodySums(working, one.side, one.object, false)).crc32;
+    if (one === counts && edits.length > 0) return editedSum(comparison, one, edits);
+    return (await bodySums(comparison, one.side, one.object, false)).crc32;
   };
-  const [want, have] = [await sum(counts), await sum(other)];
+  let [want, have] = ['', ''];
+  try {
+    [want, have] = [await sum(counts), await sum(other)];
+  } catch (error) {
+    if (!(error instanceof NoLines)) throw error;
+    return { what: 'content', detail: `that of ${side} cannot be changed on its way: ${error.message}` };
+  }
   return want === have
     ? undefined
     : { what: 'content', detail: `the crc32 of its bytes is ${have}, ${want} on ${side}` };
+}
+
+/** Of what the object becomes on its way. */
+async function editedSum<S extends ComparedEnd>(
+  { gate, signal }: SidesComparison<S>,
+  { side, object }: Standing<S>,
+  edits: readonly Edit[],
+): Promise<string> {
+  if (object.size > editedBytes) throw new NoLines('it is too large');
+  if (object.size === 0) return crcHex(0);
+  const { piece } = await ask({ gate }, side, 'read', object.key, () =>
+    side.store.read(object, { from: 0, bytes: object.size }, signal),
+  );
+  const edited = editLines(Buffer.concat(piece.chunks), edits);
+  piece.release();
+  return crcHex(crc32Of(edited));
 }
 
 function note(sides: readonly ComparedSide[], name: string, what: Difference, key: string): void {

@@ -4,6 +4,7 @@
  * ever lost; both ends' checksums are compared.
  */
 import { createHash } from 'node:crypto';
+import { crc32 as crc32Of } from 'node:zlib';
 import { z } from 'zod';
 import { crc32Combine, crc32cCombine, crcBase64, crcHex } from '../../model/crc32.ts';
 import { CloudError, type CloudErrorKind } from '../../model/errors.ts';
@@ -40,6 +41,8 @@ const flowBytes = 4 * MiB;
 const notedParts = 8;
 /** The note is written again when it is this old. */
 const noteMs = 5000;
+/** What is edited on its way is in memory whole, before and after. */
+export const editedBytes = 16 * MiB;
 
 /** One end of what is asked of a cloud. */
 export interface End {
@@ -62,8 +65,8 @@ export interface Pairing {
   /** Whether each object gets a SHA-256 as well. */
   sha256: boolean;
   signal: AbortSignal;
-  /** What a copy is written as, where it is not under the name of its original and without a stamp. */
-  as?: { key: string; stamp: string | undefined };
+  /** What a copy is written as, where it is not under the name of its original, as it is and without a stamp. */
+  as?: { key: string; stamp: string | undefined; edit?: ((bytes: Uint8Array) => Uint8Array) | undefined };
 }
 
 export type Outcome =
@@ -145,7 +148,10 @@ export async function copyExactly(
   const refused = object.refusal === 'held' ? undefined : object.refusal;
   const reason = refused ?? (target.store.refusal(named) as Refused | undefined) ?? tooLarge(target.store, object.size);
   if (reason) throw new Refusal(reason, detailOf(reason, target.store));
-  const copy = object.size <= partBytes ? whole : object.size <= pairing.callBytes ? flowing : inParts;
+  if (as?.edit && object.size > editedBytes)
+    throw new Refusal('size', `what is changed on its way may have ${editedBytes} bytes at the most`);
+  const unchanged = object.size <= partBytes ? whole : object.size <= pairing.callBytes ? flowing : inParts;
+  const copy = as?.edit ? whole : unchanged;
   try {
     const { digest, written } = await copy(pairing, object, expected);
     if (!digest || !standsFor(target.store, digest, object.size))
@@ -291,16 +297,20 @@ type Copied = Omit<Extract<Outcome, { how: 'copied' }>, 'how' | 'changed'> & {
 async function whole(pairing: Pairing, listed: StoredObject, expected: Expected): Promise<Copied> {
   const { source, target, signal } = pairing;
   const { key, size } = listed;
-  const { object, piece } = await read(pairing, listed, 0, size);
+  const { object, piece: original } = await read(pairing, listed, 0, size);
+  const vouchedFor = vouched(source, listed, object).md5;
+  const { edit } = pairing.as ?? {};
+  if (edit && vouchedFor && vouchedFor !== md5Of(original)) throw new NotTheSame(notVouched);
+  const piece = edit ? editedPiece(original, edit, object) : original;
   const { crc32 } = piece;
-  const claimed = vouched(source, listed, object).md5;
+  const claimed = edit ? undefined : vouchedFor;
   const md5 = claimed ?? (target.store.digest === 'md5' ? md5Of(piece) : undefined);
   const digest: Digest = {
     kind: target.store.digest,
     value: (target.store.digest === 'md5' && md5) || crcBase64(crc32),
   };
   const { attributes, unnative } = attributesAt(target.store, source.store.id, object, digest, pairing.as?.stamp);
-  const asked: NewObject = { key: pairing.as?.key ?? key, size, attributes, expected, md5 };
+  const asked: NewObject = { key: pairing.as?.key ?? key, size: piece.bytes, attributes, expected, md5 };
   try {
     const written = await toTarget(pairing, 'write', asked, () => target.store.write(asked, piece, crc32, signal));
     const sha256 = pairing.sha256 ? sha256Of(piece) : undefined;
@@ -309,9 +319,28 @@ async function whole(pairing: Pairing, listed: StoredObject, expected: Expected)
   } catch (error) {
     // Of what it refuses, a cloud says the same of a wrong checksum as of anything else: our own tells.
     if (error instanceof CloudError && error.kind === 'InvalidInput' && claimed && claimed !== md5Of(piece))
-      throw new NotTheSame('what arrived is not what the source has vouched for');
+      throw new NotTheSame(notVouched);
     throw error;
   }
+}
+
+const notVouched = 'what arrived is not what the source has vouched for';
+
+function editedPiece(
+  { chunks, release }: ReadPiece,
+  edit: (bytes: Uint8Array) => Uint8Array,
+  { attributes }: StoredObject,
+): ReadPiece {
+  if (attributes?.headers['content-encoding'])
+    throw new Refusal('content', 'it is compressed: what is in it cannot be changed on its way');
+  const edited = edit(Buffer.concat(chunks));
+  release();
+  return {
+    chunks: edited.length > 0 ? [edited] : [],
+    bytes: edited.length,
+    crc32: crc32Of(edited),
+    release: () => {},
+  };
 }
 
 /** From socket to socket. Reading and writing are one call: where one of them breaks, both are done again. */

@@ -94,13 +94,13 @@ export interface Held {
 
 /**
  * Whether it is a copy of the original's very version, whose bytes are still those that were written. `unsure`: it says so,
- * but neither its mark nor its cloud can tell of the bytes.
+ * but neither its mark nor its cloud can tell of the bytes. `edited`: it was changed on its way.
  */
-export function isCopy(copy: Held, original: Held): boolean | 'unsure' {
+export function isCopy(copy: Held, original: Held, edited = false): boolean | 'unsure' {
   const mark = markOf(copy.object);
   if (mark?.from !== original.store.id || mark.version !== original.object.version) return false;
   const { size, checksums } = copy.object;
-  if (size !== original.object.size) return false;
+  if (!edited && size !== original.object.size) return false;
   const { digest } = mark;
   const now = digest && standsFor(copy.store, digest, size) ? checksums[digest.kind] : undefined;
   return now ? now === digest?.value : 'unsure';

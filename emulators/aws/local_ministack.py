@@ -6,6 +6,7 @@ NAME_HELD_MS, CLOCK_MS, QUOTAS.
 
 import asyncio
 import asyncio.base_events
+import contextvars
 import json
 import os
 import re
@@ -370,6 +371,32 @@ def validate_notifications(configs, *args, **kwargs):
 
 
 s3._deliver_event_to_sqs, s3._validate_notification_configs = deliver_to_sqs, validate_notifications
+
+
+# S3: rules of a lifecycle delete nothing here, since nobody waits for days. A DELETE with the header x-local-expiry is one that a
+# rule has made, and is told of as such.
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configure-notification.html
+
+expiring = contextvars.ContextVar("expiring", default=False)
+s3._EVENT_SEQUENCED_FAMILIES = (*s3._EVENT_SEQUENCED_FAMILIES, "s3:LifecycleExpiration:")
+_delete_object, _fire_event = s3._delete_object, s3._fire_s3_event_async
+
+
+def delete_object(bucket, key, headers=None, query=None):
+    token = expiring.set("x-local-expiry" in (headers or {}))
+    try:
+        return _delete_object(bucket, key, headers, query)
+    finally:
+        expiring.reset(token)
+
+
+def fire_event(bucket, key, name, *args, **kwargs):
+    if expiring.get():
+        name = name.replace("s3:ObjectRemoved:", "s3:LifecycleExpiration:")
+    _fire_event(bucket, key, name, *args, **kwargs)
+
+
+s3._delete_object, s3._fire_s3_event_async = delete_object, fire_event
 
 
 # SQS: queue URLs are https, as the SDK follows them; a deleted queue's name stays taken (60 s on AWS).

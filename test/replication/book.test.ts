@@ -1,25 +1,7 @@
 /** A side's book outlives its pump at any point, and belongs to one pump alone. */
-import { Book, type BookFiles, Superseded } from '../../activities/replication/book.ts';
+import { Book, Superseded } from '../../activities/replication/book.ts';
 import type { Entry } from '../../model/capture.ts';
-import { CloudError } from '../../model/errors.ts';
-
-/** Files in memory; `breaks` is asked before each write. */
-class Bucket implements BookFiles {
-  readonly files = new Map<string, Uint8Array>();
-  breaks: (name: string) => boolean = () => false;
-
-  list = async (prefix: string) => [...this.files.keys()].filter((name) => name.startsWith(prefix)).sort();
-  read = async (name: string) => this.files.get(name);
-  async create(name: string, bytes: Uint8Array) {
-    if (this.breaks(name)) throw new Error('the worker is gone');
-    if (this.files.has(name))
-      throw new CloudError({ kind: 'PreconditionFailed', provider: 'aws', operation: 'write', resource: name }, '');
-    this.files.set(name, bytes);
-  }
-  async remove(prefix: string, before: string) {
-    for (const name of await this.list(prefix)) if (name < before) this.files.delete(name);
-  }
-}
+import { Bucket } from './bucket.ts';
 
 const object = (n: number): Entry => ({
   state: {

@@ -37,7 +37,12 @@ import { allPages, desiredTags, eachOf, foundBy, ownership, tagsOf } from './tag
 import { withTlsOnly } from './tls-only.ts';
 
 const kind = 'aws.s3.feed';
-const events = ['s3:ObjectCreated:*', 's3:ObjectRemoved:*'] as const;
+/**
+ * In a bucket with versions an expiry leaves a delete marker. `LifecycleExpiration:Delete` tells of old versions there, which
+ * changes nothing: https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configure-notification.html
+ */
+const expiry = 'LifecycleExpiration:DeleteMarkerCreated';
+const events = [`s3:${expiry}`, 's3:ObjectCreated:*', 's3:ObjectRemoved:*'] as const;
 /** The longest that SQS can: a pump that stood still for longer begins with a whole pass anyway. */
 const retentionSeconds = 14 * 86_400;
 /** Until what was received and not acknowledged comes again. */
@@ -65,11 +70,13 @@ const Body = z.looseObject({
 /** Keys are written as in a form: a space is `+`. */
 export function noticeOf(body: string, receipt: string): Notice {
   const changes = Body.parse(JSON.parse(body)).Records.map(({ eventTime, eventName, s3: { object } }) => {
-    const deleted = eventName.includes('ObjectRemoved');
+    const expired = eventName.includes(expiry);
+    const deleted = expired || eventName.includes('ObjectRemoved');
     return {
       key: decodeURIComponent(object.key.replaceAll('+', ' ')),
       at: eventTime,
       deleted,
+      ...(deleted && { cause: expired ? ('lifecycle' as const) : ('user' as const) }),
       ...(object.eTag && !deleted && { version: versionOf(object.eTag, new Date(eventTime)) }),
       ...(object.sequencer && { sequence: object.sequencer }),
     };
@@ -171,7 +178,9 @@ export function feedDriver(clients: Clients): ResourceDriver {
     if (isDeepStrictEqual(wanted.QueueConfigurations, now.QueueConfigurations ?? [])) return;
     const all = [...others, ...(now.TopicConfigurations ?? []), ...(now.LambdaFunctionConfigurations ?? [])];
     // https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-filtering.html
-    const same = all.find(({ Events = [] }) => Events.some((event) => /^s3:Object(Created|Removed):/.test(event)));
+    const same = all.find(({ Events = [] }) =>
+      Events.some((event) => /^s3:(Object(Created|Removed)|LifecycleExpiration):/.test(event)),
+    );
     if (own.length > 0 && same)
       throw failure(
         spec,
