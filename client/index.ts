@@ -268,8 +268,8 @@ export class EstateClient {
   }
 
   /**
-   * Keeps the sides of a service in step, as the estate file wishes or as it is asked here, until it is cancelled. Joins the run
-   * that does so already. `lag()` of the handle tells how far behind each direction is.
+   * Keeps the sides of a service in step, as the estate file wishes or as it is asked here, until it is cancelled. A run that does
+   * so already goes on as it is asked here, and as the file wishes by now. `lag()` of the handle tells how far behind each direction is.
    */
   async replicate(input: {
     service: string;
@@ -277,13 +277,17 @@ export class EstateClient {
     /** The provider whose side takes the writes, or stands against all others. */
     source?: string | undefined;
     conflict_resolution?: 'last-write-wins' | 'source-wins' | 'keep-both' | undefined;
+    latency_threshold_ms?: number | undefined;
     max_deletes?: number | undefined;
     topology?: 'mesh' | 'ring' | undefined;
     by?: string | undefined;
   }): Promise<ReplicationHandle> {
     const id = workflowIds.replicateService(this.name, input.service);
-    const started = await this.#start('replicateService', id, input);
-    return new ReplicationHandle(this.temporal.workflow.getHandle(id), started.joined);
+    const { joined } = await this.#start('replicateService', id, input, true);
+    const handle = new ReplicationHandle(this.temporal.workflow.getHandle(id), joined);
+    const { service: _, ...asked } = input;
+    if (joined) await handle.reconfigure(asked);
+    return handle;
   }
 
   /** The run that keeps the sides of a service in step, whether there is one or not. */

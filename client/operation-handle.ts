@@ -12,7 +12,7 @@ import {
 import type { RecordedDecision } from '../model/decisions.ts';
 import type { EstatePlan, OperationResult } from '../model/operations.ts';
 import type { AuditEntry, Progress } from '../model/progress.ts';
-import type { ReplicationLag } from '../model/replicate.ts';
+import type { Reconfiguration, Reconfigured, ReplicationLag } from '../model/replicate.ts';
 import { type Signed, signedText } from '../model/signature.ts';
 
 /** How an operation ended that did not succeed: the error type of the contract, and what was undone. */
@@ -201,6 +201,16 @@ export class ReplicationHandle extends OperationHandle {
   constructor(handle: WorkflowHandle, joined = false) {
     super(handle, joined);
     this.#run = handle;
+  }
+
+  /** Asks for something else; what is left out stays as it was asked before, or is as the estate file wishes by now. */
+  async reconfigure(asked: Reconfiguration): Promise<Reconfigured> {
+    try {
+      return await this.#run.executeUpdate<Reconfigured, [Reconfiguration]>('reconfigure', { args: [asked] });
+    } catch (error) {
+      if (!(error instanceof WorkflowUpdateFailedError)) throw error;
+      throw new OperationFailed('InvalidInput', error.cause?.message ?? error.message, this.workflowId);
+    }
   }
 
   lag(): Promise<ReplicationLag> {

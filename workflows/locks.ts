@@ -11,6 +11,14 @@ import type { Board } from './progress.ts';
 /** Tells the holder of a lock to stop at its next safe point and lend it. */
 export const yieldTo = wf.defineSignal<[YieldRequest]>('yieldTo');
 
+/** What moves placements or takes them away has the stores to itself: replication stands aside for it. */
+export const standsAsideFor: readonly OperationKind[] = ['migrate', 'failover', 'remove', 'recover'];
+const replication = wf.proxyActivities<Activities>({
+  startToCloseTimeout: '2m',
+  heartbeatTimeout: '30s',
+  retry: { maximumAttempts: 3 },
+});
+
 /** Waits for another run; as long as that takes. */
 const waiting = wf.proxyActivities<Activities>({ startToCloseTimeout: '30 days', heartbeatTimeout: '30s' });
 
@@ -78,6 +86,8 @@ export class Locks {
         if (service) {
           if (!this.#services.includes(service)) this.#services.push(service);
           this.#asked.set(service, asker);
+          if (standsAsideFor.includes(this.#kind) && wf.patched('replication-stands-aside'))
+            await replication.askToStandAside({ estate: this.#estate, service, holder: asker });
         } else this.#estateLocked = true;
         return { revision: acquired.revision };
       }

@@ -20,6 +20,7 @@ import {
   ServiceRecord,
   ServiceSummary,
 } from '../../model/record.ts';
+import type { Reconfiguration, Reconfigured, StandAside } from '../../model/replicate.ts';
 import * as estateRecord from '../../workflows/cloud-estate.ts';
 import * as serviceRecord from '../../workflows/cloud-service.ts';
 
@@ -252,9 +253,40 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
       }
     },
 
-    /** Begins to keep the sides of these services in step, where no run does so already. */
+    /** Ends when nobody keeps the sides of a service in step any more, for as long as this run has its lock. */
+    async askToStandAside({ estate, service, holder }: { estate: string; service: string; holder: Holder }) {
+      const handle = client.workflow.getHandle(workflowIds.replicateService(estate, service));
+      const context = Context.current();
+      const beat = setInterval(() => context.heartbeat(), 1000);
+      try {
+        await handle.executeUpdate<void, [StandAside]>('standAside', {
+          args: [{ holder }],
+          updateId: updateId('aside'),
+        });
+      } catch (error) {
+        if (error instanceof WorkflowNotFoundError) return;
+        // It may have ended meanwhile.
+        if ((await handle.describe()).status.name !== 'RUNNING') return;
+        throw error;
+      } finally {
+        clearInterval(beat);
+      }
+    },
+
+    /** Begins to keep the sides of these services in step; a run that does so already hears that the file may have changed. */
     async startReplications({ estate, services }: { estate: string; services: readonly string[] }): Promise<void> {
-      for (const service of services)
+      for (const service of services) {
+        const running = client.workflow.getHandle(workflowIds.replicateService(estate, service));
+        const asked: [Reconfiguration] = [{ by: 'the estate file' }];
+        const update = { args: asked, updateId: updateId(service), waitForStage: 'ACCEPTED' as const };
+        const told = await running.startUpdate<Reconfigured, [Reconfiguration]>('reconfigure', update).then(
+          () => true,
+          (error: unknown) => {
+            if (error instanceof WorkflowNotFoundError) return false;
+            throw error;
+          },
+        );
+        if (told) continue;
         await client.workflow.start('replicateService', {
           workflowId: workflowIds.replicateService(estate, service),
           taskQueue,
@@ -262,6 +294,7 @@ export function createRegistryActivities({ client, controller }: RegistryDepende
           workflowIdConflictPolicy: 'USE_EXISTING',
           staticSummary: `keeps the sides of ${service} in step`,
         });
+      }
     },
 
     /** The records of all services that the estate has ever had. */

@@ -1,12 +1,20 @@
 /** What workers do with a store besides making and removing it: a fence around it, copies of what is in it. */
+import { setTimeout } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
+import { MockActivityEnvironment } from '@temporalio/testing';
 import type { Provider } from '../../activities/providers/driver.ts';
 import { createFenceActivities } from '../../activities/providers/fence.ts';
 import { md5Of } from '../../activities/providers/object-store.ts';
 import type { ProviderPool } from '../../activities/providers/pool.ts';
 import { driverOf, Resource } from '../../activities/providers/provision.ts';
 import { recordsBuckets } from '../../activities/records/bucket.ts';
+import { Book } from '../../activities/replication/book.ts';
+import { createReplicateActivities } from '../../activities/replication/replicate.ts';
+import { createSidesActivities } from '../../activities/replication/sides.ts';
+import { openSide } from '../../activities/replication/stores.ts';
+import { Gate } from '../../activities/transfer/gate.ts';
 import { recordsPlacement } from '../../model/records.ts';
+import { edgesOf } from '../../model/replicate.ts';
 import type { Outputs, Placement } from '../../model/service.ts';
 import { type Made, visitors } from '../fence/visitors.ts';
 import { fill, madeBy, plain, runner } from '../transfer/stores.ts';
@@ -129,6 +137,66 @@ export async function isCopied(
     await uploads.abandon(object, begun, signal());
     expect(await there.head('begun', signal())).toBeUndefined();
   });
+}
+
+/** Who moves content keeps two stores in step, logs and gives back what loses, and rolls the books in the records buckets. */
+export async function isReplicated(
+  { bulk, ...workers }: { control: Provider; undo: Provider; bulk: ProviderPool },
+  [one, other]: readonly [Placement, Placement],
+): Promise<void> {
+  const sides = [await madeBy(workers.control, one), await madeBy(workers.control, other)] as const;
+  const provider = await bulk.get(one.providerType);
+  const [here, there] = [provider.store(sides[0]), provider.store(sides[1])];
+  const pool = { get: async () => provider, account: async () => one.account } as unknown as ProviderPool;
+  const dependencies = { pool, pollMs: 25, callDeadlineMs: 20_000 };
+  const activities = { ...createReplicateActivities(dependencies), ...createSidesActivities(dependencies) };
+  const run = <T>(act: () => Promise<T>): Promise<T> => new MockActivityEnvironment().run(act) as Promise<T>;
+  const names = [one.provider, other.provider] as const;
+  let epoch = 0;
+  const pump = () =>
+    run(() =>
+      activities.replicateSides({
+        ...{ sides: [...sides], rule: 'last-write-wins', source: names[0], tombstoneMs: 60_000, forMs: 0 },
+        edges: edgesOf(names, { mode: 'active-active', source: '', topology: 'mesh' }),
+        ...{ epoch: ++epoch, compareMs: 60_000 },
+      }),
+    );
+  await withRecords(workers, one, () =>
+    withRecords(workers, other, async () => {
+      await fill(here, 'replicated', Buffer.from('one'));
+      await fill(here, 'both', Buffer.from('first'));
+      await setTimeout(1100); // S3 tells the time to the second
+      await fill(there, 'both', Buffer.from('second'));
+      expect((await pump()).directions.map(({ applied }) => applied).toSorted()).toEqual(expect.arrayContaining([1]));
+      const [first, second] = await Promise.all([here.head('both', signal()), there.head('both', signal())]);
+      expect([first?.size, second?.size]).toEqual([6, 6]);
+      const gone = await there.head('replicated', signal());
+      if (!gone) throw new Error('it did not go to the other side');
+      await there.remove(gone, signal());
+      await pump();
+      expect(await here.head('replicated', signal())).toBeUndefined();
+
+      // A book is rolled after a thousand files.
+      const gate = new Gate(signal());
+      const ensureBucket = recordsBuckets({ cellOf, pace: () => pace, retentionDays: 1, repair: false });
+      const side = await openSide(provider, sides[0], { gate, signal: signal(), ensureBucket });
+      const book = await Book.open(side.name, side.files, { epoch: ++epoch, pump: 'conformance' });
+      await book.snapshot();
+      expect((await side.files.list('journal/')).length).toBeLessThan(3);
+
+      const { owner, provider: name, providerType, region, account } = sides[0];
+      const place = { provider: name, providerType, region, account };
+      const lately = { since: Date.now() - 60_000, until: Date.now() + 60_000 };
+      const { conflicts } = await run(() => activities.readConflicts({ owner, place, ...lately }));
+      const id = conflicts.find(({ key }) => key === 'both')?.id ?? '';
+      const back = { id, places: [place], sides: [...sides] };
+      expect(await run(() => activities.writeConflictBack(back))).toMatchObject({ side: name, key: 'both', size: 5 });
+      const asked = { sides: [...sides], rule: 'last-write-wins' as const, source: name, name: 'conformance' };
+      const { report } = await run(() => activities.compareSides({ ...asked, settleMs: 0 }));
+      const repaired = await run(() => activities.repairSides({ ...asked, report }));
+      expect(repaired.sides[1]?.copied.objects).toBe(1);
+    }),
+  );
 }
 
 /** Who creates makes and repairs the feed of a store, who moves content is told by it of a change, who takes back removes it. */

@@ -13,7 +13,7 @@ import type { Configuration, Outputs, Placement, ProviderType, ResourceSpec } fr
 import { poolOf } from '../transfer/stores.ts';
 import { isRegistered } from './fleets.ts';
 import { calledRights, limitedProvider, listedRights, placeholders, record, recording } from './identities.ts';
-import { isCopied, isFenced, isTold } from './stores.ts';
+import { isCopied, isFenced, isReplicated, isTold } from './stores.ts';
 import { isFollowed } from './telemetry.ts';
 
 export interface ConformanceCase {
@@ -338,6 +338,13 @@ export function conformance(title: string, test: ConformanceCase): void {
           const to = keep(place());
           await isCopied({ control, undo, bulk }, { from: placement, to });
           await removeAll(to);
+        }, 180_000);
+
+        it('is kept in step with another store, conflicts and all, by who moves content', async () => {
+          // Sides are known by their providers.
+          const other = keep({ ...place(), provider: `${cell.provider}2` });
+          await isReplicated({ control, undo, bulk }, [placement, other]);
+          await removeAll(other);
         }, 180_000);
       }
 

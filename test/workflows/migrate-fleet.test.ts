@@ -106,6 +106,7 @@ class World {
       this.alerts.push(alert);
       return { how: 'sent' };
     },
+    askToStandAside: async () => {},
     acquireService: async () => ({ granted: true, revision: this.record.revision }),
     releaseService: async () => ({ revision: this.record.revision }),
     writeService: async ({ request: { change } }: { request: { change: RecordChange } }) => {

@@ -122,6 +122,7 @@ class World {
     openEstate: async () => ({ uid: '0'.repeat(32), controller: 'test' }),
     readServices: async () => ({ firmware: this.record }),
     readApplied: async () => undefined,
+    askToStandAside: async () => {},
     acquireService: async () => ({ granted: true, revision: this.record.revision }),
     releaseService: async () => ({ revision: this.record.revision }),
     writeService: async ({ request }: { request: { change: RecordChange } }) => {

@@ -68,6 +68,8 @@ class World {
   readonly next: Pumped[] = [];
   readonly schedules = new Set<string>();
   readonly alerts: string[] = [];
+  /** Hears nothing of changes of the record. */
+  deaf = false;
   always: Pumped = () => Context.current().cancelled;
 
   async pump(input: ReplicateSidesInput): Promise<PumpedSides> {
@@ -104,7 +106,7 @@ class World {
       for (;;) {
         Context.current().heartbeat();
         const now = JSON.stringify([this.record.holder, this.record.placements, this.record.status]);
-        if (now !== known) return now;
+        if (now !== known && !this.deaf) return now;
         await Context.current().sleep(20);
       }
     },
@@ -352,6 +354,67 @@ it('stops its pump for a pause, and for an operation that has the stores, and go
     world.record = { ...world.record, holder: { ...holder, operation: 'deploy' } };
     await pause(200);
     await until(() => world.running === 1);
+  });
+}, 60_000);
+
+it('goes on as it is asked otherwise, also in the next history, and refuses what cannot be', async () => {
+  const world = new World();
+  world.always = () =>
+    Context.current()
+      .sleep(50)
+      .then(() => ({}));
+  await replicating(
+    world,
+    async (handle) => {
+      await until(() => world.pumps.length > 1);
+      const ask = (asked: object) => handle.executeUpdate('reconfigure', { args: [{ by: 'ann', ...asked }] });
+      const asked = { mode: 'active-passive', source: 'gcp', max_deletes: 7 };
+      expect(await ask(asked)).toMatchObject({ ...asked, topology: 'mesh', latency_threshold_ms: 1000 });
+      const of = { edges: [{ from: 'gcp', to: 'aws' }], rule: 'source-wins', source: 'gcp', maxDeletes: 7 };
+      await until(() => world.pumps.at(-1)?.maxDeletes === 7);
+      expect(world.pumps.at(-1)).toMatchObject(of);
+      const before = world.pumps.length;
+      await until(() => world.pumps.length > before + 8);
+      expect(world.pumps.at(-1)).toMatchObject(of);
+      expect(await ask({ latency_threshold_ms: 50 })).toMatchObject({ ...asked, latency_threshold_ms: 50 });
+      await expect(ask({ mode: 'both ways' })).rejects.toThrow();
+      expect(await ask({})).toMatchObject({ ...asked, latency_threshold_ms: 50 });
+    },
+    { rotate: 4 },
+  );
+}, 60_000);
+
+it('has no pump at work once an operation was told that it stands aside, until the lock is given back', async () => {
+  const world = new World();
+  await replicating(world, async (handle) => {
+    await until(() => world.running === 1);
+    const holder = { workflowId: 'm', runId: 'r', operation: 'migrate' as const, planHash: '' };
+    world.deaf = true;
+    world.record = { ...world.record, holder };
+    await handle.executeUpdate('standAside', { args: [{ holder }] });
+    expect(world.running).toBe(0);
+    const before = world.pumps.length;
+    await pause(300);
+    expect(world.pumps).toHaveLength(before);
+    const { holder: _, ...free } = world.record;
+    world.record = free;
+    world.deaf = false;
+    await until(() => world.running === 1);
+    // Told late, when the lock has been given back: it goes on by itself.
+    await handle.executeUpdate('standAside', { args: [{ holder }] });
+    await until(() => world.pumps.length > before + 1 && world.running === 1);
+  });
+}, 60_000);
+
+it('says in its trail which side was out of sight for too long, and what was doubtful there', async () => {
+  const world = new World();
+  world.next.push(async () => ({ resynchronised: { aws: { missing: 3, forgotten: 4, report: 'replication/x-' } } }));
+  await replicating(world, async (handle) => {
+    await until(() => world.pumps.length === 2);
+    const trail = await handle.query<{ what: string }[]>('audit');
+    expect(trail.map(({ what }) => what)).toContainEqual(
+      expect.stringMatching(/^aws was out of sight for longer than 24h: 3 objects .* 4 were .* replication\/x-$/),
+    );
   });
 }, 60_000);
 

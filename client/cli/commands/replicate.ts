@@ -12,6 +12,7 @@ interface Options extends GlobalOptions {
   mode?: 'active-active' | 'active-passive';
   source?: string;
   topology?: (typeof topologies)[number];
+  latencyThreshold?: number;
   maxDeletes?: number;
   stop?: boolean;
   detach?: boolean;
@@ -33,6 +34,7 @@ export const replicate = (): Command =>
     )
     .option('--source <provider>', 'whose side takes the writes, with active-passive')
     .addOption(new Option('--topology <how>', 'how three and more are connected').choices([...topologies]))
+    .option('--latency-threshold <ms>', 'a lag above it alerts', Number)
     .option('--max-deletes <n>', 'more in 10 minutes hold a direction and ask', Number)
     .option('--stop', 'end it; the objects stay where they are')
     .option('--detach', 'start it and leave')
@@ -45,7 +47,8 @@ export const replicate = (): Command =>
     )
     .action((service: string, _: unknown, command: Command) =>
       inSession(command, async (session) => {
-        const { mode, source, topology, maxDeletes, stop, detach, wait, yes, by } = command.optsWithGlobals<Options>();
+        const { mode, source, topology, latencyThreshold, maxDeletes, stop, detach, wait, yes, by } =
+          command.optsWithGlobals<Options>();
         mustBeAsked(yes);
         const accounts = await recordedAccounts(session);
         if (stop) {
@@ -53,10 +56,16 @@ export const replicate = (): Command =>
           return stopped(session, session.estate.replication(service));
         }
         await confirm(session, `Keep the placements of ${service} in step`, yes, accounts);
-        const handle = await session.estate.replicate({ service, mode, source, topology, max_deletes: maxDeletes, by });
+        const handle = await session.estate.replicate({
+          ...{ service, mode, source, topology, by },
+          ...{ latency_threshold_ms: latencyThreshold, max_deletes: maxDeletes },
+        });
         if (!detach) return follow(session, handle, wait);
         if (session.json) printJson({ workflowId: handle.workflowId });
-        else print(`Started ${handle.workflowId}\n  how far behind: npx multi-cloud replicate ${service}`);
+        else
+          print(
+            `${handle.joined ? 'Told' : 'Started'} ${handle.workflowId}\n  how far behind: npx multi-cloud replicate ${service}`,
+          );
       }),
     );
 
