@@ -2,11 +2,11 @@
 import * as wf from '@temporalio/workflow';
 import type { Activities } from '../activities/index.ts';
 import { type Acquired, describeHolder, mayPreempt, YieldRequest } from '../model/lock.ts';
-import type { OperationResult } from '../model/operations.ts';
+import { type OperationResult, workflowIds } from '../model/operations.ts';
 import type { Holder, OperationKind } from '../model/record.ts';
 import { control, failure } from './calls.ts';
 import type { Gate } from './gate.ts';
-import type { Board } from './progress.ts';
+import { type Board, reason } from './progress.ts';
 
 /** Tells the holder of a lock to stop at its next safe point and lend it. */
 export const yieldTo = wf.defineSignal<[YieldRequest]>('yieldTo');
@@ -86,8 +86,7 @@ export class Locks {
         if (service) {
           if (!this.#services.includes(service)) this.#services.push(service);
           this.#asked.set(service, asker);
-          if (standsAsideFor.includes(this.#kind) && wf.patched('replication-stands-aside'))
-            await replication.askToStandAside({ estate: this.#estate, service, holder: asker });
+          await this.#alone(service, asker);
         } else this.#estateLocked = true;
         return { revision: acquired.revision };
       }
@@ -106,6 +105,21 @@ export class Locks {
       if (told !== holder.runId) await control.askToYield({ holder, request: { service, by: asker } });
       told = holder.runId;
       await wf.sleep('1s');
+    }
+  }
+
+  /** Ends when nobody keeps the sides of the service in step, if that is needed. */
+  async #alone(service: string, holder: Holder): Promise<void> {
+    if (!standsAsideFor.includes(this.#kind) || !wf.patched('replication-stands-aside')) return;
+    try {
+      await replication.askToStandAside({ estate: this.#estate, service, holder });
+    } catch (error) {
+      if (wf.isCancellation(error)) throw error;
+      const run = workflowIds.replicateService(this.#estate, service);
+      throw failure(
+        'OperationInProgress',
+        `${run} keeps ${service} in step and does not stand aside: ${reason(error)}. Cancel it, and try again: multi-cloud cancel ${run}`,
+      );
     }
   }
 
@@ -149,6 +163,7 @@ export class Locks {
         await wf.sleep('5s');
         again = await this.#ask(service, asked);
       }
+      await this.#alone(service, asked);
       this.#board.record('run', 'goes on', service);
       if (again.revision !== lent.revision)
         this.#onStale(`${describeHolder(by)} has changed ${service} while this run had yielded to it.`);

@@ -83,8 +83,14 @@ it('is in step from its deployment on, whichever side is written, until it is re
   await again.resume('ann');
   await until(async () => (await onAws('in the pause')) === 'three');
 
-  // What the file wishes runs already: another deployment begins nothing.
+  // What the file wishes runs already: another deployment begins nothing, and who asks for something else asks that run.
   await (await estate.deploy()).result();
+  const asked = await estate.replicate({ service: 'firmware', max_deletes: 50, by: 'ann' });
+  expect([asked.joined, asked.workflowId]).toEqual([true, again.workflowId]);
+  expect(await asked.reconfigure({ by: 'ann' })).toMatchObject({ mode: 'active-active', max_deletes: 50 });
+  await expect(asked.reconfigure({ max_deletes: 0 })).rejects.toMatchObject({ type: 'InvalidInput' });
+  const running = 'WorkflowType = "replicateService" AND ExecutionStatus = "Running"';
+  await until(async () => (await worker.client.workflow.count(running)).count === 1);
   await (await estate.remove({ service: 'firmware', by: 'ann' })).result();
   expect(await again.result()).toMatchObject({ outcome: 'done', service: 'firmware' });
 }, 240_000);

@@ -31,6 +31,9 @@ const long: Record<string, Record<string, number>> = {
   objects: { 'test/transfer/engine': 90, 'test/transfer/large': 45 },
   sides: {
     'test/replication/replicate': 70,
+    'test/replication/away': 40,
+    'test/replication/transform': 20,
+    'test/replication/expiry': 15,
     'test/replication/feeds': 100,
     'test/replication/divergence': 50,
     'test/e2e/replicate': 40,

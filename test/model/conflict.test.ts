@@ -207,6 +207,13 @@ describe('a look at a side', () => {
     });
   });
 
+  test('forgets a delete in time, and an expiry not before the book does: another side may still have the object', () => {
+    const old = buried(of('aws', 955_000), 900_000);
+    expect(capture(context, old, gone(undefined)).state).toEqual({ kind: 'nothing' });
+    const expired: Entry = { ...old, state: { ...old.state, cause: 'lifecycle' } as Entry['state'] };
+    expect(capture(context, expired, gone(undefined)).state).toEqual(expired.state);
+  });
+
   test('gives a delete the time that it is told, and at least one after what was deleted', () => {
     const at = (time: number | undefined) => capture(context, holds('v1', of('gcp', 950_000)), gone(time, '8')).state;
     expect(at(980_000)).toMatchObject({
