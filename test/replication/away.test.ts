@@ -61,7 +61,7 @@ it('sides that were out of sight for longer than the partition give each other w
     ['a', 'b', 'c', 'd'],
   ]);
   await sides.equal(0);
-  const report = await recordsUnder(sides.at('gcp'), resynchronised.gcp?.report ?? '');
+  const report = await recordsUnder(sides.side('gcp'), resynchronised.gcp?.report ?? '');
   expect([...report.values()].flatMap(fromLines)).toEqual([{ key: 'b', is: 'missing here' }]);
   // Seen again, it is believed again.
   await sides.change('gcp', 'd', 'delete');

@@ -45,7 +45,7 @@ async function until(holds: () => Promise<boolean>): Promise<void> {
 it('what S3 tells to have expired stays on the side with a rule of its own, and does not come back from there', async () => {
   const sides = await filled('aws');
   const rules = ruled(sides, { aws: 90, gcp: 90 });
-  for (const key of ['a', 'b', 'c']) await expire(sides.at('aws'), key);
+  for (const key of ['a', 'b', 'c']) await expire(sides.side('aws'), key);
   await sides.change('aws', 'd', 'delete');
   const pump = sides.pump({ sides: rules, maxDeletes: 1 });
   await until(async () => (await keysOf(sides, 'gcp')).join() === 'a,b,c');
@@ -62,7 +62,7 @@ it('what S3 tells to have expired stays on the side with a rule of its own, and 
 
 it('it goes to a side without such a rule, past the brake', async () => {
   const sides = await filled('aws');
-  for (const key of keys) await expire(sides.at('aws'), key);
+  for (const key of keys) await expire(sides.side('aws'), key);
   const pump = sides.pump({ sides: ruled(sides, { aws: 90 }), maxDeletes: 1 });
   await until(async () => (await keysOf(sides, 'gcp')).length === 0);
   await pump.stop();

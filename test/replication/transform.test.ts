@@ -9,14 +9,14 @@ import { type Cloud, Sides } from './sides.ts';
 
 const activities = createSidesActivities({ pool, pollMs: 25, callDeadlineMs: 20_000 });
 const textOf = async (sides: Sides, name: Cloud, key: string): Promise<string | undefined> => {
-  const store = await storeOf(sides.at(name));
+  const store = await storeOf(sides.side(name));
   const object = await store.head(key, signal);
   if (!object) return undefined;
   const { piece } = await store.read(object, { from: 0, bytes: object.size }, signal);
   return Buffer.concat(piece.chunks).toString();
 };
 const put = async (sides: Sides, name: Cloud, key: string, text: string): Promise<void> => {
-  const store = await storeOf(sides.at(name));
+  const store = await storeOf(sides.side(name));
   const now = await store.head(key, signal);
   if (now) await store.remove(now, signal);
   await fill(store, key, Buffer.from(text));
@@ -59,7 +59,7 @@ describe('one side takes the writes', () => {
       '{"user":{"email":"[redacted]","id":12345678901234567890}}\n',
     );
     expect(await textOf(sides, 'gcp', 'clean/plain.txt')).toBe('as it is');
-    const files = await recordsUnder(sides.at('aws'), `replication/${sides.at('aws').owner.service}/errors-aws`);
+    const files = await recordsUnder(sides.side('aws'), `replication/${sides.side('aws').owner.service}/errors-aws`);
     expect([...files.values()].flatMap(fromLines)).toMatchObject([
       { key: 'raw/broken.jsonl', reason: 'content', detail: 'line 1 is no JSON' },
     ]);
@@ -70,7 +70,7 @@ describe('one side takes the writes', () => {
     await put(sides, 'aws', 'raw/leaves.txt', 'soon');
     await sides.pump(passive).ended;
     expect(await textOf(sides, 'gcp', 'clean/plain.txt')).toBe('another');
-    const store = await storeOf(sides.at('aws'));
+    const store = await storeOf(sides.side('aws'));
     const leaving = await store.head('raw/leaves.txt', signal);
     if (leaving) await store.remove(leaving, signal);
     const { directions } = await sides.pump(passive).ended;
@@ -107,7 +107,7 @@ it('where all sides are written a filter keeps on each what does not fit, also w
   await sides.pump(active).ended;
   expect(await keysOf(sides, 'aws')).toEqual(['a.csv', 'a.txt', 'b.txt']);
   expect(await keysOf(sides, 'gcp')).toEqual(['a.txt', 'b.csv', 'b.txt']);
-  const store = await storeOf(sides.at('aws'));
+  const store = await storeOf(sides.side('aws'));
   const old = await store.head('a.csv', signal);
   if (old) await store.remove(old, signal);
   await put(sides, 'aws', 'b.txt', 'x'.repeat(2000));

@@ -16,6 +16,7 @@ import { type Files, fromLines } from '../../activities/transfer/files.ts';
 import { Gate } from '../../activities/transfer/gate.ts';
 import { Receipts } from '../../activities/transfer/receipts.ts';
 import { conflictRule } from '../../model/conflict.ts';
+import { namesOf, transformOf } from '../../model/transformation.ts';
 import { bucket, region } from './listings.ts';
 
 const { signal } = new AbortController();
@@ -36,7 +37,7 @@ function memoryFiles(): Files {
 
 const files = memoryFiles();
 const sideOf = (name: string, end: Pick<Side, 'provider' | 'store'>) => ({
-  ...{ ...end, name, receipts: new Receipts(files, end.store) },
+  ...{ ...end, name, receipts: new Receipts(files, end.store), expiresMs: undefined },
 });
 const http = () => new PooledHttp({ idleMs: settings.callDeadlineMs });
 const aws = sideOf('aws', {
@@ -47,10 +48,12 @@ const gcp = sideOf('gcp', {
   provider: { type: 'gcp', classify: classifyGcp } as Provider,
   store: gcsStore(http(), async () => 'anybody', bucket),
 });
+const transform = transformOf([]);
 const began = performance.now();
 const idleMB = process.memoryUsage().rss / 1024 ** 2;
 const { report, ...found } = await compareSides({
   ...{ sides: [aws, gcp], files, prefix: '', settleMs: Number(process.argv[2]), gate: new Gate(signal), signal },
+  ...{ source: 'aws', oneWay: false, transform, naming: namesOf(transform, 'aws') },
   rule: conflictRule('last-write-wins', 'aws'),
   copyOf: async () => undefined,
   changeOf: async ({ name }, { modified }) => {
