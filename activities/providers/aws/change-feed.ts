@@ -11,7 +11,6 @@ import {
   type QueueConfiguration,
 } from '@aws-sdk/client-s3';
 import {
-  CreateQueueCommand,
   DeleteMessageBatchCommand,
   DeleteQueueCommand,
   GetQueueAttributesCommand,
@@ -32,7 +31,7 @@ import type { Clients } from './clients.ts';
 import { gone, ifFound, isKind } from './errors.ts';
 import { versionOf } from './object-store.ts';
 import { bucketName } from './s3-bucket.ts';
-import { queueArn, queueUrl } from './sqs-queue.ts';
+import { createQueue, queueArn, queueUrl } from './sqs-queue.ts';
 import { allPages, desiredTags, eachOf, foundBy, ownership, tagsOf } from './tags.ts';
 import { withTlsOnly } from './tls-only.ts';
 
@@ -244,12 +243,8 @@ export function feedDriver(clients: Clients): ResourceDriver {
 
     // What the bucket sends is set by the update that follows: S3 tries the way, so the queue comes first.
     async create(spec, call) {
-      const command = new CreateQueueCommand({
-        QueueName: spec.name,
-        Attributes: attributesOf(spec, call),
-        tags: tagsOf(spec),
-      });
-      await sqs(call).send(command, { abortSignal: call.signal });
+      const input = { QueueName: spec.name, Attributes: attributesOf(spec, call), tags: tagsOf(spec) };
+      await createQueue(sqs(call), input, call.signal);
     },
 
     async update(spec, observed, drift, call) {

@@ -1,14 +1,17 @@
 /** A queue: encrypted, TLS only, keeping what nobody fetches for the configured time. */
 import {
   CreateQueueCommand,
+  type CreateQueueCommandInput,
   DeleteQueueCommand,
   GetQueueAttributesCommand,
   GetQueueUrlCommand,
   ListQueuesCommand,
   ListQueueTagsCommand,
   SetQueueAttributesCommand,
+  type SQSClient,
   TagQueueCommand,
 } from '@aws-sdk/client-sqs';
+import { CloudError } from '../../../model/errors.ts';
 import { resourceName, retainedUntilTag } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import { feedName } from '../change-feed.ts';
@@ -44,6 +47,25 @@ export const queueArn = ({ region, account }: Placement, name: string): string =
   `arn:aws:sqs:${region}:${account}:${name}`;
 export const queueUrl = ({ region, account }: Placement, name: string): string =>
   `https://sqs.${region}.amazonaws.com/${account}/${name}`;
+
+/** Asked for so often while SQS holds a name; an activity's attempts are enough for the whole minute. */
+const nameHeldMs = 15_000;
+
+/** https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_CreateQueue.html */
+export async function createQueue(sqs: SQSClient, input: CreateQueueCommandInput, abortSignal: AbortSignal) {
+  try {
+    await sqs.send(new CreateQueueCommand(input), { abortSignal });
+  } catch (error) {
+    if (!(error instanceof Error && error.name.endsWith('QueueDeletedRecently'))) throw error;
+    throw new CloudError(
+      {
+        ...{ kind: 'Throttled', provider: 'aws', operation: 'sqs:CreateQueue' },
+        ...{ resource: input.QueueName ?? '', retryAfterMs: nameHeldMs },
+      },
+      `a queue of this name was deleted less than 60 s ago, and SQS gives the name again after that: it is asked every ${nameHeldMs / 1000} s and goes on by itself`,
+    );
+  }
+}
 
 /** `lists`: which of the queues it finds; those of feeds and followers are found as such. */
 export function queueDriver(
@@ -97,12 +119,8 @@ export function queueDriver(
     },
 
     async create(spec, call) {
-      const command = new CreateQueueCommand({
-        QueueName: spec.name,
-        Attributes: attributesOf(spec, call.placement),
-        tags: tagsOf(spec),
-      });
-      await client(call).send(command, { abortSignal: call.signal });
+      const input = { QueueName: spec.name, Attributes: attributesOf(spec, call.placement), tags: tagsOf(spec) };
+      await createQueue(client(call), input, call.signal);
     },
 
     async update(spec, observed, drift, call) {
