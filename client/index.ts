@@ -141,6 +141,8 @@ export class EstateClient {
     to: string;
     soak?: string | undefined;
     source_retention?: string | undefined;
+    /** Whether older versions of objects go too; else what the estate file says. */
+    versions?: boolean | undefined;
     /** How a fleet goes: percentages, or cohorts. */
     waves?: Wave[] | undefined;
     approve_waves?: boolean | undefined;

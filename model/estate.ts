@@ -198,6 +198,8 @@ export const Estate = z.strictObject({
       source_retention: Duration.default('7d'),
       /** `sha256`: of each object, in the manifest; the copy is read once more and compared with it. */
       digest: z.enum(digests).describe(digests.join(', ')).default('crc32'),
+      /** Whether what stores keep behind their current objects moves as well. */
+      versions: z.boolean().default(false),
       ...waveSettings,
     })
     .prefault({}),

@@ -96,6 +96,8 @@ export const MigrateServiceInput = z.strictObject({
   /** In place of `migration.soak` and `migration.source_retention` of the estate file. */
   soak: Duration.optional(),
   source_retention: Duration.optional(),
+  /** In place of `migration.versions`. */
+  versions: z.boolean().optional(),
   /** How a fleet moves, in place of what `migration` of the estate file says. */
   ...waveInput,
   by: z.string().max(200).default(''),

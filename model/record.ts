@@ -101,6 +101,8 @@ export const Migration = z.strictObject({
   /** Objects that only the source has: nothing is deleted there to follow the target, and it is not removed by itself. */
   sourceOnly: z.number().int().min(0).default(0),
   fleet: MovingFleet.optional(),
+  /** Whether it takes older versions along. */
+  versions: z.boolean().optional(),
 });
 export type Migration = z.infer<typeof Migration>;
 

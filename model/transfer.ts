@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { digests } from './estate.ts';
 import { RecordedPlacement, RecordedResource } from './record.ts';
 import type { Owner } from './service.ts';
+import type { CopiedVersions, CopyVersionsInput } from './versions.ts';
 
 const OwnerFields = z.strictObject({
   estate: z.string(),
@@ -151,6 +152,8 @@ export interface CopiedDelta extends CopiedObjects {
 export const VerifyTransferInput = Transfer.extend({
   what: z.discriminatedUnion('kind', [
     z.strictObject({ kind: z.literal('shard'), shard: z.number().int().min(0) }),
+    /** What an attempt to copy the versions of a shard has found done, or done. */
+    z.strictObject({ kind: z.literal('versions'), shard: z.number().int().min(0), attempt: z.number().int().min(0) }),
     /** What a delta has copied and deleted. */
     z.strictObject({ kind: z.literal('delta'), round: z.number().int().min(0) }),
     z.strictObject({ kind: z.literal('everything') }),
@@ -211,11 +214,13 @@ export interface CopiedSample extends Amount {
   failed: number;
 }
 
-export const MeasureStoreInput = z.strictObject({ placement: PlacementRef });
+export const MeasureStoreInput = z.strictObject({ placement: PlacementRef, versions: z.boolean().default(false) });
 export type MeasureStoreInput = z.input<typeof MeasureStoreInput>;
 
 export interface MeasuredStore extends Amount {
   largest: number;
+  /** What is kept behind the current objects, where that was asked for. */
+  versions?: (Amount & Pick<CopiedVersions, 'deletions'>) | undefined;
 }
 
 /** What the activities on the bulk queues do; each goes on where an earlier attempt of it has stopped. */
@@ -224,6 +229,8 @@ export interface TransferActivities {
   planTransfer(input: PlanTransferInput): Promise<PlannedTransfer>;
   /** Brings the target's objects of one shard to what the source has; deletes nothing. */
   copyShard(input: CopyShardInput): Promise<CopiedObjects>;
+  /** Copies what the source keeps of a shard behind its current objects; before these are copied. */
+  copyVersions(input: CopyVersionsInput): Promise<CopiedVersions>;
   /** Brings the whole target to what the source has, deletions included. */
   copyDelta(input: CopyDeltaInput): Promise<CopiedDelta>;
   verifyTransfer(input: VerifyTransferInput): Promise<VerifiedTransfer>;
@@ -233,5 +240,5 @@ export interface TransferActivities {
   copySample(input: CopySampleInput): Promise<CopiedSample>;
   measureStore(input: MeasureStoreInput): Promise<MeasuredStore>;
   /** As whom this worker writes to the store's cloud, in the words of a fence. */
-  nameWriter(input: MeasureStoreInput): Promise<string>;
+  nameWriter(input: Pick<MeasureStoreInput, 'placement'>): Promise<string>;
 }

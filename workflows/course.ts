@@ -60,7 +60,15 @@ export class Course {
   note(stage: MigrationRecord['stage'], roles: Part[] = []): Promise<void> {
     const { holder, to } = this.move;
     const { sourceOnly, fleet } = this;
-    return this.write({ ...holder, from: mark(this.source), to, stage, sourceOnly, ...(fleet && { fleet }) }, roles);
+    const { versions } = this.move;
+    return this.write(
+      {
+        ...{ ...holder, from: mark(this.source), to, stage, sourceOnly },
+        ...(fleet && { fleet }),
+        ...(versions && { versions }),
+      },
+      roles,
+    );
   }
 
   write(migration: MigrationRecord | undefined, roles: Part[] = []): Promise<void> {

@@ -13,6 +13,7 @@ import type {
   PlannedEndpoint,
   PlannedPlacement,
 } from '../model/operations.ts';
+import { partLimits } from '../model/part-size.ts';
 import { sumUsd } from '../model/prices.ts';
 import {
   type Mark,
@@ -25,7 +26,7 @@ import { type Owner, objectTypes, type Placement, type ServiceType } from '../mo
 import { sha256Hex } from '../model/sha256.ts';
 import { type MeasuredStore, placementRef } from '../model/transfer.ts';
 import type { MovingFleet, Wave, WaveSettings } from '../model/wave-settings.ts';
-import { bulk, control, failure, urgent, watch } from './calls.ts';
+import { bulk, cloud, control, failure, urgent, watch } from './calls.ts';
 import { censusText, fleetWarnings } from './fleet-text.ts';
 import { gigabytes } from './migration-text.ts';
 import type { Operation } from './operation.ts';
@@ -56,6 +57,8 @@ export interface Move {
   retentionMs: number;
   followMs: number;
   digest: Digest;
+  /** Whether what the source keeps behind its current objects moves as well. */
+  versions: boolean;
   /** How long it may take until the source's fence holds everywhere. */
   fenceMs: number;
   /** Who can write to the source in spite of it, as its cloud names them. */
@@ -160,8 +163,9 @@ export async function planMigration(
   const others = record?.placements.filter((one) => one.role === 'current' && one !== source) ?? [];
   const traffic = moved.endpoint && { ...moved.endpoint, others };
   const soakMs = durationMs(input.soak ?? estate.migration.soak);
+  const versions = input.versions ?? taken?.versions ?? estate.migration.versions ?? false;
   const carried = objectTypes.includes(type)
-    ? await lookAtObjects(op, { estate, type, owner, source, to })
+    ? await lookAtObjects(op, { estate, type, owner, source, target: target.placement, versions })
     : await lookAtFleet(op, { owner, source, target: target.placement, soakMs });
   const { followMs, fenceMs } = await op.waits();
   for (const one of others) op.achieved(service, one);
@@ -182,6 +186,7 @@ export async function planMigration(
     soakMs,
     retentionMs: durationMs(input.source_retention ?? estate.migration.source_retention),
     digest: estate.migration.digest,
+    versions,
     followMs,
     fenceMs: Math.min(carried.fenceMs, fenceMs),
     escapes: carried.escapes,
@@ -202,16 +207,19 @@ async function lookAtObjects(
     type,
     owner,
     source,
-    to,
+    target,
+    versions,
   }: {
     estate: LoadedEstate['estate'];
     type: ServiceType;
     owner: Omit<Owner, 'generation'>;
     source: RecordedPlacement;
-    to: string;
+    target: Placement;
+    versions: boolean;
   },
 ): Promise<Carried> {
   const { service } = owner;
+  const to = target.provider;
   const from = source.provider;
   const fence = await op.held(service, () =>
     urgent(from, `preflight of the fence of ${service}`).proveFence({ placement: placementOf(owner, source) }),
@@ -221,14 +229,21 @@ async function lookAtObjects(
       'PermissionDenied',
       `${service} on ${from}: the worker lacks ${fence.missing.join(', ')}, which the fence of the cutover or its undo needs. Grant these rights and start again; nothing was changed.`,
     );
-  const measure = { placement: placementRef(owner, source) };
+  const measure = { placement: placementRef(owner, source), ...(versions && { versions }) };
   const holds = await op.board.step(
     'measure',
     () => op.held(service, () => bulk(from, to, `measure ${service} on ${from}`).measureStore(measure)),
-    ({ objects, bytes }) => `${objects} objects, ${gigabytes(bytes)} GB`,
+    ({ objects, bytes, versions: kept }) =>
+      `${objects} objects, ${gigabytes(bytes)} GB${kept ? `; ${kept.objects} older versions, ${gigabytes(kept.bytes)} GB` : ''}`,
   );
-  const egress = await control.priceEgress({ from: source, bytes: holds.bytes });
-  const warnings = [...fenceWarnings(fence), ...notMoved(type), ...readAgain(estate.migration.digest, to)];
+  const egress = await control.priceEgress({ from: source, bytes: holds.bytes + (holds.versions?.bytes ?? 0) });
+  const warnings = [
+    ...fenceWarnings(fence),
+    ...notMoved(type),
+    ...readAgain(estate.migration.digest, to),
+    ...tooLarge(holds, target),
+    ...(versions ? versionWarnings(holds, target, await keepsVersions(op, owner, source)) : []),
+  ];
   return {
     holds,
     fenceMs: fence.settles.longestMs ?? 0,
@@ -278,6 +293,46 @@ const fenceWarnings = ({ escapes, uploads, unknown }: FenceProof): string[] => [
     : []),
   ...unknown.map((what) => `the source's cloud cannot tell: ${what}`),
 ];
+
+/** A store whose versioning was turned off, or never on, says so among what is judged of it. */
+async function keepsVersions(
+  op: Operation,
+  owner: Omit<Owner, 'generation'>,
+  source: RecordedPlacement,
+): Promise<boolean> {
+  const placement = placementOf(owner, source);
+  const on = cloud(source.provider, `whether ${owner.service} keeps versions`);
+  const { failed } = await op.held(owner.service, async () => {
+    const { specs } = await on.inspectPlacement({ placement, existing: true });
+    return on.verifyPlacement({ placement, specs, tried: true });
+  });
+  return !failed.some(({ name }) => name === 'versioning');
+}
+
+const tooLarge = ({ largest }: MeasuredStore, { provider, providerType }: Placement): string[] => {
+  const most = partLimits[providerType].object;
+  return largest > most
+    ? [
+        `the largest object has ${gigabytes(largest)} GB, and ${provider} takes none over ${gigabytes(most)} GB: such objects stay behind`,
+      ]
+    : [];
+};
+
+/** What of a history arrives otherwise than it was. */
+function versionWarnings({ versions }: MeasuredStore, { provider, providerType }: Placement, kept: boolean): string[] {
+  const { objects = 0, deletions = 0 } = versions ?? {};
+  const warnings = [
+    'versions are copied once, before the current objects: of what changes while the target follows, only what is current when it is looked at arrives, and the soak brings back only what is current',
+  ];
+  if (!kept) warnings.push(`the source's versioning is off: what it keeps are ${objects} older versions of before`);
+  if (objects > 0)
+    warnings.push(`times of versions at ${provider} are those of the copy; the marks of the copies tell the originals`);
+  if (deletions > 0 && providerType !== 'aws')
+    warnings.push(
+      `${deletions} deletions are done there too, but ${provider} keeps no markers of them, only what was deleted`,
+    );
+  return warnings;
+}
 
 const notMoved = (type: ServiceType): string[] =>
   type === 'data_lake'

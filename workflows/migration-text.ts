@@ -4,6 +4,7 @@ import type { EstatePlan } from '../model/operations.ts';
 import type { RecordedPlacement } from '../model/record.ts';
 import type { FollowedFeed } from '../model/replication.ts';
 import type { CopiedDelta, CopiedObjects, Difference, Refusal, VerifiedTransfer } from '../model/transfer.ts';
+import type { CopiedVersions } from '../model/versions.ts';
 import { failure } from './calls.ts';
 import type { Move } from './migration-plan.ts';
 
@@ -43,6 +44,27 @@ export const objectsText = (failed: number, shards: readonly CopiedObjects[]): s
     .slice(0, 5)
     .join(', ')}. ` +
   'retry tries these again, skip goes on without them and keeps the source until somebody removes it, undo takes everything back.';
+
+export function versionsText(shards: readonly { copied: CopiedVersions }[]): string {
+  const sum = (of: (copied: CopiedVersions) => number) => shards.reduce((total, { copied }) => total + of(copied), 0);
+  const [missed, vanished] = [sum((one) => one.missed), sum((one) => one.vanished)];
+  return (
+    `${sum((one) => one.seen.objects)} older versions (${gigabytes(sum((one) => one.seen.bytes))} GB) with ${sum((one) => one.deletions)} deletions between them, copied and compared` +
+    `${missed > 0 ? `; ${missed} came while only current objects were copied, and are not there` : ''}` +
+    `${vanished > 0 ? `; ${vanished} went meanwhile` : ''}`
+  );
+}
+
+export const versionsLeftText = (failed: number, shards: readonly { copied: CopiedVersions }[]): string =>
+  `The history of some objects cannot go on, ${failed} versions in the way: ${shards
+    .flatMap(({ copied }) => copied.failedNames)
+    .slice(0, 5)
+    .join(', ')}${failed > 5 ? ', …' : ''}. ` +
+  `Each stands with its reason in the records bucket: ${shards
+    .flatMap(({ copied }) => copied.failures || [])
+    .slice(0, 5)
+    .join(', ')}. ` +
+  'retry goes on with them, skip goes on without them and keeps the source until somebody removes it, undo takes everything back.';
 
 export const refusedText = (refused: Partial<Record<Refusal, number>>, file: string): string =>
   `Some objects cannot be at the target as they are: ${Object.entries(refused)

@@ -13,6 +13,7 @@ import {
   placementRef,
   type Transfer,
 } from '../model/transfer.ts';
+import type { CopiedVersions } from '../model/versions.ts';
 import { bulk, failure, urgent, watch } from './calls.ts';
 import type { Course } from './course.ts';
 import { Feeds, feedsExist } from './feeds.ts';
@@ -29,6 +30,8 @@ import {
   refuseCorrupted,
   refuseDifferent,
   refusedText,
+  versionsLeftText,
+  versionsText,
 } from './migration-text.ts';
 import type { Moved } from './moved.ts';
 import type { Operation } from './operation.ts';
@@ -59,6 +62,8 @@ export class MovedObjects implements Moved {
   readonly #feeds: Feeds;
   /** Objects that people have decided to go on without: only the source has them. */
   #leftBehind: number;
+  /** Older versions that only the source has, by such a decision. */
+  #versionsLeft = 0;
   /** Objects under a hold: copied, but their source must not be removed. */
   #holds = 0;
   /** More deletions than this in one pass are asked about. */
@@ -109,6 +114,7 @@ export class MovedObjects implements Moved {
     const { service } = this.#move;
     this.#op.board.phase('copying');
     const plan = await this.#listed();
+    if (this.#move.versions) await this.#copyVersions(plan);
     let shards = Array.from({ length: plan.shards }, (_, shard) => shard);
     for (let attempt = 0; ; attempt++) {
       const short = await this.#copyShards(plan, shards, attempt);
@@ -198,7 +204,7 @@ export class MovedObjects implements Moved {
   }
 
   #count(): void {
-    this.#course.sourceOnly = this.#leftBehind + this.#holds;
+    this.#course.sourceOnly = this.#leftBehind + this.#holds + this.#versionsLeft;
   }
 
   async #listed(): Promise<PlannedTransfer> {
@@ -226,6 +232,45 @@ export class MovedObjects implements Moved {
       this.#count();
       return plan;
     }
+  }
+
+  /** What is kept behind the current objects goes first, since nothing can be put before what stands there already. */
+  async #copyVersions(plan: PlannedTransfer): Promise<void> {
+    const { service } = this.#move;
+    let shards = Array.from({ length: plan.shards }, (_, shard) => shard);
+    for (let [attempt, passOver] = [0, false]; ; attempt++) {
+      const step = { ...this.#transfer, attempt, passOver };
+      const results = await this.#op.board.step('versions', () => this.#versionsOf(shards, plan, step), versionsText);
+      const short = results.filter(({ copied }) => copied.failed > 0);
+      const failed = short.reduce((sum, { copied }) => sum + copied.failed, 0);
+      if (passOver) this.#versionsLeft = failed;
+      this.#count();
+      if (failed === 0 || passOver) return;
+      const answer = await this.#course.ask('versions', versionsLeftText(failed, short), ['retry', 'skip', 'undo']);
+      if (answer === 'undo') throw failure('UndoRequested', `${failed} versions of ${service} could not be copied.`);
+      passOver = answer === 'skip';
+      shards = short.map(({ shard }) => shard);
+    }
+  }
+
+  #versionsOf(
+    shards: readonly number[],
+    plan: PlannedTransfer,
+    step: Transfer & { attempt: number; passOver: boolean },
+  ): Promise<{ shard: number; copied: CopiedVersions }[]> {
+    const { service } = this.#move;
+    const { attempt } = step;
+    return inLanes(shards, lanes, async (shard) => {
+      const which = `versions of shard ${shard + 1} of ${plan.shards}`;
+      const copied = await this.#bulk(`copy ${which}`, (on) => on.copyVersions({ ...step, shard }));
+      const compare = {
+        ...{ ...this.#transfer, bodies: this.#bodies },
+        what: { kind: 'versions', shard, attempt } as const,
+      };
+      // A version does not change: nothing may differ.
+      refuseDifferent(service, await this.#bulk(`verify ${which}`, (on) => on.verifyTransfer(compare)));
+      return { shard, copied };
+    });
   }
 
   /** Returns the shards that have objects left which could not be copied. */

@@ -57,6 +57,7 @@ export async function recoverMigration(
     soakMs: durationMs(estate.migration.soak),
     retentionMs: durationMs(estate.migration.source_retention),
     digest: estate.migration.digest,
+    versions: begun.versions ?? false,
     followMs,
     fenceMs,
     escapes: [],

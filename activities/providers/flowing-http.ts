@@ -2,7 +2,7 @@
  * Bodies of answers from socket to socket. Node's own client copies each piece of a body and leaves both to the garbage
  * collector, which takes longer than all the rest; here bytes are read into blocks that are used again once they are sent.
  */
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { type OutgoingHttpHeaders, validateHeaderName, validateHeaderValue } from 'node:http';
 import net from 'node:net';
 import tls from 'node:tls';
@@ -200,7 +200,7 @@ class Flowing implements Flow {
   bytes = 0;
   passed = 0;
   crc32 = 0;
-  readonly #hashes: Hash[] = [];
+  readonly #watching: ((chunk: Buffer) => void)[] = [];
   readonly #answer: (answer: FlowingAnswer | undefined) => void;
   readonly #ended: (error: Error | undefined, reusable: boolean) => void;
   readonly #running = Promise.withResolvers<void>();
@@ -228,8 +228,12 @@ class Flowing implements Flow {
 
   hash(name: Hashed): () => Buffer {
     const hash = createHash(name);
-    this.#hashes.push(hash);
+    this.watch((chunk) => void hash.update(chunk));
     return () => hash.digest();
+  }
+
+  watch(look: (chunk: Buffer) => void): void {
+    this.#watching.push(look);
   }
 
   run(take: (chunk: Buffer) => Promise<void>): Promise<void> {
@@ -288,7 +292,7 @@ class Flowing implements Flow {
     this.passed += bytes.length;
     if (this.passed > this.bytes) return this.fail(broken('the answer is longer than it said'));
     this.crc32 = crc32(bytes, this.crc32);
-    for (const hash of this.#hashes) hash.update(bytes);
+    for (const look of this.#watching) look(bytes);
     try {
       await this.#take(bytes);
     } catch (error) {

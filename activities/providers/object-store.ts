@@ -5,6 +5,7 @@
  */
 import { createHash, hash } from 'node:crypto';
 import { CloudError } from '../../model/errors.ts';
+import type { PartLimits } from '../../model/part-size.ts';
 import type { PlacementRef, Refusal } from '../../model/transfer.ts';
 
 /** Headers that every cloud keeps with an object. */
@@ -45,6 +46,17 @@ export interface StoredObject {
   refusal?: Refusal | undefined;
   /** Undefined in a listing that does not have them: `head` or `read` tells. */
   attributes?: Attributes | undefined;
+  /** Where the cloud keeps it, if it comes from a listing of versions: it is read there, current or not. */
+  at?: string | undefined;
+}
+
+/** One step in the history of a key. */
+export interface StoredVersion {
+  key: string;
+  /** Undefined where the cloud has kept that the object was deleted. */
+  object: (StoredObject & { at: string }) | undefined;
+  /** What a reader of the key meets. */
+  current: boolean;
 }
 
 /** Bytes in memory, as they came from the socket: they are never joined. */
@@ -70,6 +82,8 @@ export interface Flow {
   readonly crc32: number;
   /** Another hash of what passes: asked for before anything does, and given once all has. */
   hash(name: Hashed): () => Buffer;
+  /** Shows what passes to somebody else as well: asked for before anything does. */
+  watch(look: (chunk: Buffer) => void): void;
   /** Passes the chunks on: each is valid until the promise resolves, and a few at once are. Rejects where not all came. */
   run(take: (chunk: Buffer) => Promise<void>): Promise<void>;
   /** Gives up what has not passed yet. */
@@ -128,19 +142,17 @@ export interface Uploads {
   readonly order: 'any' | 'in order';
   /** What the cloud compares of the whole before it takes it; with `parts`, of each part only. */
   readonly checks: 'crc32' | 'crc32c' | 'parts';
-  /** Part sizes are multiples of `quantum`; at most so many parts. */
-  readonly quantum: number;
-  readonly maxParts: number;
+  readonly limits: PartLimits;
   begin(object: NewObject, partBytes: number, signal: AbortSignal): Promise<Upload>;
   /**
-   * What the cloud has of an upload, or undefined where it does not know it any more. `parts` where it keeps them apart;
-   * `bytes` from the start where it does not.
+   * What the cloud has of an upload, or undefined where it does not know it any more. `parts` where it keeps them apart, but
+   * for those of which it tells no more than the `receipts`; `bytes` from the start where it does not.
    */
   received(
     object: NewObject,
     upload: Upload,
     signal: AbortSignal,
-  ): Promise<{ parts: Map<number, Part>; bytes: number } | undefined>;
+  ): Promise<{ parts: Map<number, Part>; receipts: ReadonlySet<string>; bytes: number } | undefined>;
   /** `from`: offset of the piece in the object. The answer to the last part `in order` is that of `complete`. */
   put(
     object: NewObject,
@@ -148,6 +160,10 @@ export interface Uploads {
     part: { number: number; from: number; piece: Piece; crc32: number },
     signal: AbortSignal,
   ): Promise<Part>;
+  /** Parts of this size and more come as they are read, by `stream`; smaller ones are in memory, for `put`. */
+  readonly flowsFrom: number;
+  /** A part while it comes: the cloud compares it with its CRC-32, or what the cloud has calculated is compared here. */
+  stream(object: NewObject, upload: Upload, number: number, flow: Flow, signal: AbortSignal): Promise<Part>;
   complete(
     object: NewObject,
     upload: Upload,
@@ -160,6 +176,11 @@ export interface Uploads {
 export interface Page {
   objects: StoredObject[];
   /** Token of the page after this one. */
+  next: string | undefined;
+}
+
+export interface VersionPage {
+  versions: StoredVersion[];
   next: string | undefined;
 }
 
@@ -178,7 +199,11 @@ export interface ObjectStore {
   readonly metadataBytes: number;
   /** The objects after a key (all of them after ''), in the order of their names; or the page that a token stands for. */
   page(from: { after: string; token?: string | undefined }, signal: AbortSignal): Promise<Page>;
-  head(key: string, signal: AbortSignal): Promise<StoredObject | undefined>;
+  /** As `page`, with all that is kept under each key; of one key the newest first, or the oldest. */
+  versions(from: { after: string; token?: string | undefined }, signal: AbortSignal): Promise<VersionPage>;
+  readonly listsNewestFirst: boolean;
+  /** What stands under the key, or is kept `at` a place of its versions. */
+  head(key: string, signal: AbortSignal, at?: string): Promise<StoredObject | undefined>;
   /**
    * Bytes of this very version; throws the cloud's "precondition failed" or "not found" where it is no longer there. The
    * object comes with its attributes.

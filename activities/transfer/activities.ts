@@ -1,6 +1,7 @@
 /** The activities that move objects between two clouds. Served on the bulk queues: one reads the source, writes the target. */
 import { ApplicationFailure, Context } from '@temporalio/activity';
 import { z } from 'zod';
+import { stepsBefore } from '../../model/history.ts';
 import { addToShard, openShard, Shard } from '../../model/shards.ts';
 import {
   type CopiedDelta,
@@ -16,24 +17,29 @@ import {
   type TransferActivities,
   VerifyTransferInput,
 } from '../../model/transfer.ts';
+import { CopyVersionsInput, VersionsHeld } from '../../model/versions.ts';
 import { ofPlacement, providerCalls } from '../providers/calls.ts';
 import { guarded } from '../providers/provision.ts';
-import { allOrFirstError, ask, headOf, tooLarge } from './copy-object.ts';
+import { allOrFirstError, ask, headOf } from './copy-object.ts';
 import { copyRange } from './copy-range.ts';
+import { copyVersionsIn } from './copy-versions.ts';
 import { type Files, fromLines, LineFiles, ordinal, toLines } from './files.ts';
 import { Gate } from './gate.ts';
+import { historiesIn } from './histories.ts';
 import { objectsIn } from './listing.ts';
 import { Manifest, type ManifestLine } from './manifest.ts';
 import { pairings, type TransferDependencies } from './pairing.ts';
 import { repair } from './repair.ts';
 import { copyEveryNth, Sampling } from './sample.ts';
-import { rangePairs, verify } from './verify.ts';
+import { rangePairs, verdicts, verify } from './verify.ts';
+import { versionVerdicts } from './verify-versions.ts';
 
 /** Shards in one file of a plan. */
 const shardsPerFile = 1000;
 const planFile = (shard: number): string => `plan/${ordinal(Math.floor(shard / shardsPerFile))}.jsonl`;
 const shardScope = (shard: number, attempt = 0): string =>
   `shards/${ordinal(shard)}${attempt > 0 ? `-${ordinal(attempt)}` : ''}`;
+const versionScope = (shard: number, attempt: number): string => `versions/${ordinal(shard)}-${ordinal(attempt)}`;
 const deltaScope = (round: number): string => `deltas/${ordinal(round)}`;
 const everything = { after: '', to: '' };
 
@@ -50,7 +56,13 @@ const Planning = z.strictObject({
   refusedFiles: z.number(),
 });
 
-const Measuring = z.strictObject({ cursor: z.string(), objects: z.number(), bytes: z.number(), largest: z.number() });
+const Measuring = z.strictObject({
+  cursor: z.string(),
+  objects: z.number(),
+  bytes: z.number(),
+  largest: z.number(),
+  versions: VersionsHeld.optional(),
+});
 
 const invalidInput = (message: string): ApplicationFailure => ApplicationFailure.nonRetryable(message, 'InvalidInput');
 
@@ -116,7 +128,7 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
             state.cursor = object.key;
             state.objects++;
             state.bytes += object.size;
-            const reason = object.refusal ?? target.store.refusal(object) ?? tooLarge(target.store, object.size);
+            const reason = object.refusal ?? target.store.refusal(object);
             if (!reason) continue;
             state.refused[reason] = (state.refused[reason] ?? 0) + 1;
             await refused.add({ key: object.key, size: object.size, reason });
@@ -153,6 +165,27 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
             await manifest.flush(true);
           }
           return manifest.result();
+        },
+      );
+    },
+
+    copyVersions(input) {
+      const { shard, attempt, passOver, ...transfer } = parsed(CopyVersionsInput, input);
+      let seen: unknown;
+      return atPair(
+        transfer,
+        () => seen,
+        async (pairing) => {
+          const range = await shardOf(pairing.files, shard);
+          const manifest = await Manifest.open(pairing.files, versionScope(shard, attempt));
+          const beat = (): void => {
+            seen = { cursor: manifest.cursor, seen: manifest.totals.seen };
+          };
+          if (!manifest.done) {
+            await copyVersionsIn(pairing, range, manifest, { passOver, beat });
+            await manifest.flush(true);
+          }
+          return manifest.versions();
         },
       );
     },
@@ -205,6 +238,15 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
         () => ({ compared }),
         async (pairing) => {
           const { files } = pairing;
+          const activity = Context.current().info.activityId;
+          const beat = (): void => void compared++;
+          if (what.kind === 'versions') {
+            const kept = versionScope(what.shard, what.attempt);
+            const report = new LineFiles(files, `${kept}/verify-${activity}-`);
+            const range = await shardOf(files, what.shard);
+            const lines = Manifest.read(files, kept);
+            return verify(versionVerdicts({ pairing, bodies }, range, lines), { report, beat });
+          }
           const scope =
             what.kind === 'shard' ? shardScope(what.shard) : what.kind === 'delta' ? deltaScope(what.round) : undefined;
           const known = new Map<string, Extract<ManifestLine, { how: 'copied' }>>();
@@ -220,9 +262,8 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
               ? touchedPairs(touched)
               : rangePairs(pairing, what.kind === 'shard' ? await shardOf(files, what.shard) : everything);
           const name = what.kind === 'everything' ? 'verify' : `${scope}/verify`;
-          const report = new LineFiles(files, `${name}-${Context.current().info.activityId}-`);
-          const beat = (): void => void compared++;
-          return verify({ pairing, known, bodies, report, beat }, pairs);
+          const report = new LineFiles(files, `${name}-${activity}-`);
+          return verify(verdicts({ pairing, bodies }, known, pairs), { report, beat });
         },
       );
     },
@@ -251,26 +292,42 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
     },
 
     measureStore(input): Promise<MeasuredStore> {
-      const { placement } = parsed(MeasureStoreInput, input);
-      const state = earlier(Measuring) ?? { cursor: '', objects: 0, bytes: 0, largest: 0 };
+      const { placement, versions: withVersions } = parsed(MeasureStoreInput, input);
+      const state: z.infer<typeof Measuring> = earlier(Measuring) ?? { cursor: '', objects: 0, bytes: 0, largest: 0 };
       return atEach(
         { only: placement.provider },
         async ({ only: provider }, signal) => {
           await requireAccount(provider, ofPlacement(placement), signal);
           const side = { provider, store: provider.store(placement) };
-          for await (const { key, size } of objectsIn({ gate: new Gate(signal), signal }, side, {
-            after: state.cursor,
-            to: '',
-          })) {
-            state.cursor = key;
-            state.objects++;
-            state.bytes += size;
-            state.largest = Math.max(state.largest, size);
+          const working = { gate: new Gate(signal), signal };
+          if (!state.versions)
+            for await (const { key, size } of objectsIn(working, side, { after: state.cursor, to: '' })) {
+              state.cursor = key;
+              state.objects++;
+              state.bytes += size;
+              state.largest = Math.max(state.largest, size);
+            }
+          if (withVersions) {
+            const held = state.versions ?? { cursor: '', objects: 0, bytes: 0, deletions: 0 };
+            state.versions = held;
+            for await (const { key, kept } of historiesIn(working, side, { after: held.cursor, to: '' })) {
+              for (const step of stepsBefore(kept)) {
+                if (step === 'deleted') held.deletions++;
+                else {
+                  held.objects++;
+                  held.bytes += step.object.size;
+                  state.largest = Math.max(state.largest, step.object.size);
+                }
+              }
+              held.cursor = key;
+            }
           }
-          const { cursor: _, ...measured } = state;
-          return measured;
+          const { cursor: _, versions, ...measured } = state;
+          if (!versions) return measured;
+          const { cursor: _last, ...held } = versions;
+          return { ...measured, versions: held };
         },
-        () => ({ ...state }),
+        () => structuredClone(state),
       );
     },
 

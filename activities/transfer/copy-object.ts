@@ -8,6 +8,7 @@ import { crc32 as crc32Of } from 'node:zlib';
 import { z } from 'zod';
 import { crc32Combine, crc32cCombine, crcBase64, crcHex } from '../../model/crc32.ts';
 import { CloudError, type CloudErrorKind } from '../../model/errors.ts';
+import { leastPart, partSize } from '../../model/part-size.ts';
 import type { Unnative } from '../../model/transfer.ts';
 import type { Provider } from '../providers/driver.ts';
 import {
@@ -26,13 +27,13 @@ import {
 import { guarded } from '../providers/provision.ts';
 import { crc32cOf, sha256Of, tailOf } from './digest.ts';
 import type { Files } from './files.ts';
-import { type Gate, memoryBytes } from './gate.ts';
+import type { Gate } from './gate.ts';
 import { attributesAt, type Digest, isCopy, standsFor } from './mark.ts';
 import type { Receipts } from './receipts.ts';
 
 const MiB = 1024 * 1024;
-/** Objects up to here are in memory when they are written; parts of larger ones have at least this size. */
-export const partBytes = 8 * MiB;
+/** Objects up to here are in memory when they are written. */
+export const partBytes = leastPart;
 /** Objects up to here go in one call, where nothing else is said: what a break costs is to send so much again. */
 export const callBytes = 128 * MiB;
 /** What of a flow is in memory, between its sockets. */
@@ -108,7 +109,8 @@ export const headOf = (
   pairing: Pick<Pairing, 'gate' | 'signal'>,
   side: End,
   key: string,
-): Promise<StoredObject | undefined> => ask(pairing, side, 'head', key, () => side.store.head(key, pairing.signal));
+  at?: string,
+): Promise<StoredObject | undefined> => ask(pairing, side, 'head', key, () => side.store.head(key, pairing.signal, at));
 
 /** Whether the target holds this very version of the source, or the source is a copy of what the target holds. */
 export async function inStep(
@@ -138,25 +140,31 @@ export class Refusal extends Error {
  * This very version of an object, where the target is still what was expected. Undefined where one of the two has changed; then
  * nothing was written. Whoever asks looks again, also after an answer that was lost.
  */
-export async function copyExactly(
+export const copyExactly = async (
   pairing: Pairing,
   object: StoredObject,
   expected: Expected,
-): Promise<Written | undefined> {
+): Promise<Written | undefined> => (await copiedExactly(pairing, object, expected))?.written;
+
+export async function copiedExactly(
+  pairing: Pairing,
+  object: StoredObject,
+  expected: Expected,
+): Promise<Omit<Copied, 'digest'> | undefined> {
   const { target, as } = pairing;
   const named = { key: as?.key ?? object.key, size: object.size };
   const refused = object.refusal === 'held' ? undefined : object.refusal;
-  const reason = refused ?? (target.store.refusal(named) as Refused | undefined) ?? tooLarge(target.store, object.size);
+  const reason = refused ?? (target.store.refusal(named) as Refused | undefined);
   if (reason) throw new Refusal(reason, detailOf(reason, target.store));
   if (as?.edit && object.size > editedBytes)
     throw new Refusal('size', `what is changed on its way may have ${editedBytes} bytes at the most`);
   const unchanged = object.size <= partBytes ? whole : object.size <= pairing.callBytes ? flowing : inParts;
   const copy = as?.edit ? whole : unchanged;
   try {
-    const { digest, written } = await copy(pairing, object, expected);
+    const { digest, ...copied } = await copy(pairing, object, expected);
     if (!digest || !standsFor(target.store, digest, object.size))
-      await target.receipts.keep({ key: named.key, of: object.version, written: written.version });
-    return written;
+      await target.receipts.keep({ key: named.key, of: object.version, written: copied.written.version });
+    return copied;
   } catch (error) {
     if (error instanceof SourceMoved || error instanceof TargetMoved) return undefined;
     if (error instanceof NotTheSame) throw new Refusal('content', error.message);
@@ -178,8 +186,7 @@ export async function copyObject(
   let changed = false;
   for (let tries = 1; ; tries++) {
     const refused = object.refusal === 'held' ? undefined : object.refusal;
-    const reason =
-      refused ?? (target.store.refusal(object) as Refused | undefined) ?? tooLarge(target.store, object.size);
+    const reason = refused ?? (target.store.refusal(object) as Refused | undefined);
     if (reason) return { how: 'failed', reason, detail: detailOf(reason, target.store) };
     try {
       const copy = object.size <= partBytes ? whole : object.size <= pairing.callBytes ? flowing : inParts;
@@ -224,14 +231,12 @@ const detailOf = (reason: Refused, target: ObjectStore): string =>
     archived: 'it must be restored from its archive tier first',
     'customer-key': 'it is encrypted with a key that only its owner has',
     key: `${target.id.split(':')[0]} takes no object of this name`,
-    size: `${target.id.split(':')[0]} takes no object of this size, or the engine can hold no part of it`,
+    size: `${target.id.split(':')[0]} takes no object of this size`,
     content: 'what arrived is not what the source has vouched for',
   })[reason];
 
-const partSize = ({ uploads: { quantum, maxParts } }: ObjectStore, size: number): number =>
-  Math.max(partBytes, Math.ceil(size / maxParts / quantum) * quantum);
-export const tooLarge = (target: ObjectStore, size: number): 'size' | undefined =>
-  partSize(target, size) > memoryBytes ? 'size' : undefined;
+const partSizeAt = ({ uploads: { limits, flowsFrom } }: ObjectStore, size: number): number =>
+  partSize(limits, size, flowsFrom <= leastPart);
 
 /** The checksums by which the source's cloud answers for the bytes: as it has listed the object, and told of it since. */
 function vouched({ store }: Side, listed: StoredObject, object: StoredObject): Checksums {
@@ -248,7 +253,7 @@ async function read(
   const { source, signal } = pairing;
   // There is no range of nothing.
   if (bytes === 0) {
-    const now = await headOf(pairing, source, object.key);
+    const now = await headOf(pairing, source, object.key, object.at);
     if (!now || now.size > 0 || (pairing.as && now.version !== object.version)) throw new SourceMoved();
     return { object: now, piece: { chunks: [], bytes: 0, crc32: 0, release: () => {} } };
   }
@@ -410,10 +415,11 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
   const noted = size > notedParts * partBytes;
   const known = noted ? await readNote(files, key) : undefined;
   // Attributes come with bytes: those of an object that was listed without them are asked for.
-  const object = listed.attributes ? listed : await headOf(pairing, source, listed.key);
+  const object = listed.attributes ? listed : await headOf(pairing, source, listed.key, listed.at);
   if (!object || object.size !== size || object.version !== listed.version) throw new SourceMoved();
   const { attributes, unnative } = attributesAt(target.store, source.store.id, object, undefined, pairing.as?.stamp);
-  const { md5 } = vouched(source, listed, object);
+  const vouches = vouched(source, listed, object);
+  const { md5 } = vouches;
   const asked: NewObject = { key, size, attributes, expected, md5 };
 
   const parts = new Map<number, Part>();
@@ -429,13 +435,15 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
       from = received.bytes;
       // Where the cloud keeps parts apart it knows better than the note what it has.
       const whole = known.parts.filter(([number]) => (number + 1) * begun.partBytes <= from);
-      for (const [number, part] of uploads.order === 'any' ? received.parts : whole) parts.set(number, part);
+      const told = known.parts.filter(([, { receipt }]) => received.receipts.has(receipt));
+      for (const [number, part] of uploads.order === 'any' ? [...told, ...received.parts] : whole)
+        parts.set(number, part);
     }
   }
   if (!upload) {
     parts.clear();
     upload = await toTarget(pairing, 'begin the upload', asked, () =>
-      uploads.begin(asked, partSize(target.store, size), signal),
+      uploads.begin(asked, partSizeAt(target.store, size), signal),
     );
   }
   const begun = upload;
@@ -443,19 +451,21 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
 
   let written = Promise.resolve();
   let writtenAt = 0;
+  const noteOf = (version: string): Buffer =>
+    Buffer.from(JSON.stringify({ version, upload: begun, parts: [...parts] }));
   /** One note at a time; whoever comes meanwhile is in the next. */
   const note = (): void => {
     if (!noted || Date.now() - writtenAt < noteMs) return;
     writtenAt = Date.now();
-    const text = JSON.stringify({ version: object.version, upload: begun, parts: [...parts] });
+    const text = noteOf(object.version);
     // Without it an upload begins anew: no reason to end it.
-    written = written.then(() => files.write(noteName(key), Buffer.from(text))).catch(() => {});
+    written = written.then(() => files.write(noteName(key), text)).catch(() => {});
   };
   note();
   await written;
 
   // Of bytes in their order, as they are read: also of those that have been sent before.
-  const sha256 = pairing.sha256 ? createHash('sha256') : undefined;
+  let sha256 = pairing.sha256 ? createHash('sha256') : undefined;
   const bytesOf = (number: number): number => Math.min(begun.partBytes, size - number * begun.partBytes);
   const readPart = async (number: number) => {
     const { piece } = await read(pairing, object, number * begun.partBytes, bytesOf(number));
@@ -483,9 +493,39 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
     parts.set(number, { ...part, ...sums });
     note();
   };
+  /** From socket to socket; reading and writing are one call, as of an object that flows whole. */
+  const flowPart = async (number: number): Promise<void> => {
+    const range = { from: number * begun.partBytes, bytes: bytesOf(number) };
+    const part = await gate.call(async () => {
+      const opening = guarded(source.provider, 'read', listed.key, () => source.store.open(object, range, signal));
+      const { flow } = await orSourceMoved(opening);
+      try {
+        if (flow.bytes !== range.bytes) throw new SourceMoved();
+        // A break must leave it as it was.
+        const sum = sha256?.copy();
+        if (sum) flow.watch((chunk) => void sum.update(chunk));
+        const sent = parts.get(number);
+        const passing = guarded(target.provider, 'write a part', key, async () => {
+          if (!sent) return uploads.stream(asked, begun, number, flow, signal);
+          await flow.run(async () => {});
+          return sent;
+        });
+        const passed = await orTargetMoved('write a part', asked, passing);
+        sha256 = sum;
+        return passed;
+      } finally {
+        flow.cancel();
+      }
+    });
+    parts.set(number, part);
+    note();
+  };
+  const flows = uploads.order === 'any' && begun.partBytes >= uploads.flowsFrom;
   const needed = Array.from({ length: count }, (_, number) => number).filter((number) => sha256 || !parts.has(number));
   try {
-    if (uploads.order === 'any' && !sha256)
+    if (flows && sha256) for (const number of needed) await gate.run(flowBytes, () => flowPart(number));
+    else if (flows) await allOrFirstError(needed.map((number) => gate.run(flowBytes, () => flowPart(number))));
+    else if (uploads.order === 'any' && !sha256)
       await allOrFirstError(
         needed.map((number) => gate.run(bytesOf(number), async () => send(number, await readPart(number)))),
       );
@@ -506,11 +546,16 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
     all.map((part) => part.crc32),
     crc32Combine,
   );
+  const castagnoli = all.flatMap((part) => part.crc32c ?? []);
+  const crc32c = castagnoli.length === count ? crcBase64(ofAll(castagnoli, crc32cCombine)) : undefined;
+  if (!agree(vouches, { crc32: crcBase64(crc32), crc32c })) {
+    await ask(pairing, target, 'give up the upload', key, () => uploads.abandon(asked, begun, signal));
+    if (noted) await files.write(noteName(key), noteOf(''));
+    throw new NotTheSame('what arrived is not what the source has vouched for');
+  }
   const done = await toTarget(pairing, 'complete the upload', asked, () =>
     uploads.complete(asked, begun, { parts: all, crc32 }, signal),
   );
-  const castagnoli = all.flatMap((part) => part.crc32c ?? []);
-  const crc32c = castagnoli.length === count ? crcBase64(ofAll(castagnoli, crc32cCombine)) : undefined;
   if (!agree({ md5, crc32c }, done.checksums)) return takenBack(pairing, key, done);
   return { object, crc32: crcHex(crc32), sha256: sha256?.digest('hex'), written: done, unnative, digest: undefined };
 }

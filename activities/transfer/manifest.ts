@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { CloudError } from '../../model/errors.ts';
 import { type CopiedObjects, unnatives } from '../../model/transfer.ts';
+import type { CopiedVersions } from '../../model/versions.ts';
 import { type Files, LineFiles, ordinal, packLines, unpackLines } from './files.ts';
 
 const Sums = z.object({ md5: z.string().optional(), crc32: z.string().optional(), crc32c: z.string().optional() });
@@ -23,6 +24,19 @@ export const ManifestLine = z.discriminatedUnion('how', [
   /** Was at the target in this version when it was looked at. */
   z.strictObject({ how: z.literal('in step'), key: z.string(), size: z.number(), version: z.string() }),
   z.strictObject({ how: z.literal('vanished'), key: z.string() }),
+  /** One that is kept behind what is current, of which there may be many under a key. Was there already where nothing is said of the target. */
+  z.strictObject({
+    how: z.literal('version'),
+    key: z.string(),
+    size: z.number(),
+    version: z.string(),
+    at: z.string(),
+    crc32: z.string().optional(),
+    sha256: z.string().optional(),
+    target: z.strictObject({ version: z.string(), checksums: Sums }).optional(),
+  }),
+  /** What was current was deleted at this point of its history. */
+  z.strictObject({ how: z.literal('deleted'), key: z.string() }),
   z.strictObject({
     how: z.literal('failed'),
     key: z.string(),
@@ -47,6 +61,9 @@ const Totals = z.strictObject({
   failedNames: z.array(z.string()),
   unnative: z.partialRecord(z.enum(unnatives), count),
   gone: count,
+  /** Of versions: deletions between them, and what came between two passes and cannot be put there any more. */
+  deletions: count.default(0),
+  missed: count.default(0),
 });
 export type Totals = z.infer<typeof Totals>;
 export const noTotals = (): Totals => ({
@@ -59,6 +76,8 @@ export const noTotals = (): Totals => ({
   failedNames: [],
   unnative: {},
   gone: 0,
+  deletions: 0,
+  missed: 0,
 });
 
 /** First line of a segment. */
@@ -140,7 +159,12 @@ export class Manifest {
   }
 
   result(): CopiedObjects {
-    const { gone: _, ...totals } = this.totals;
+    const { gone: _, deletions: _deletions, missed: _missed, ...totals } = this.totals;
     return { ...totals, manifest: this.#files.key(`${this.#scope}/manifest-`), failures: this.#failures.key };
+  }
+
+  versions(): CopiedVersions {
+    const { deletions, missed } = this.totals;
+    return { ...this.result(), deletions, missed };
   }
 }

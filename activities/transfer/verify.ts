@@ -11,23 +11,24 @@ import { ask, type End, headOf, type Pairing, partBytes } from './copy-object.ts
 import type { LineFiles } from './files.ts';
 import { objectsIn } from './listing.ts';
 import type { ManifestLine } from './manifest.ts';
-import { markOf } from './mark.ts';
+import { type Digest, markOf } from './mark.ts';
 
 const mostPending = 500;
 
 type Known = ReadonlyMap<string, Extract<ManifestLine, { how: 'copied' }>>;
-type Verdict = { same: true; read: boolean } | { same: false; what: Difference; detail: string; read: boolean };
+export type Verdict = { same: true; read: boolean } | { same: false; what: Difference; detail: string; read: boolean };
 
 const same = (read = false): Verdict => ({ same: true, read });
-const differs = (what: Difference, detail: string, read = false): Verdict => ({ same: false, what, detail, read });
+export const differs = (what: Difference, detail: string, read = false): Verdict => ({
+  same: false,
+  what,
+  detail,
+  read,
+});
 
 export interface Verification {
   pairing: Pairing;
-  /** Lines of the manifest, by key: our own checksum of what was read when it was copied. */
-  known: Known;
   bodies: 'needed' | 'all';
-  report: LineFiles;
-  beat: () => void;
 }
 
 export const rangePairs = (
@@ -36,11 +37,29 @@ export const rangePairs = (
 ): AsyncGenerator<Pair<StoredObject>> =>
   mergeListings(objectsIn(pairing, pairing.source, range), objectsIn(pairing, pairing.target, range));
 
-export async function verify(
+export interface Judged {
+  key: string;
+  size: number;
+  verdict: Promise<Verdict>;
+}
+
+/** `known`: lines of the manifest, by key: our own checksum of what was read when it was copied. */
+export async function* verdicts(
   verification: Verification,
+  known: Known,
   pairs: AsyncIterable<Pair<StoredObject>>,
+): AsyncGenerator<Judged> {
+  for await (const pair of pairs) {
+    const size = (pair.source ?? pair.target)?.size ?? 0;
+    const verdict = verification.pairing.gate.run(Math.min(size, partBytes), () => judge(verification, known, pair));
+    yield { key: pair.key, size, verdict };
+  }
+}
+
+export async function verify(
+  judged: AsyncIterable<Judged>,
+  { report, beat }: { report: LineFiles; beat: () => void },
 ): Promise<VerifiedTransfer> {
-  const { pairing, report, beat } = verification;
   const result: Omit<VerifiedTransfer, 'report'> = {
     compared: { objects: 0, bytes: 0 },
     bodiesRead: { objects: 0, bytes: 0 },
@@ -48,7 +67,7 @@ export async function verify(
     different: {},
     differentNames: [],
   };
-  const pending: { key: string; size: number; verdict: Promise<Verdict> }[] = [];
+  const pending: Judged[] = [];
   const take = async (): Promise<void> => {
     const [first] = pending;
     if (!first) return;
@@ -70,12 +89,10 @@ export async function verify(
     beat();
   };
   try {
-    for await (const pair of pairs) {
+    for await (const one of judged) {
+      one.verdict.catch(() => {}); // thrown when its turn comes
+      pending.push(one);
       while (pending.length >= mostPending) await take();
-      const size = (pair.source ?? pair.target)?.size ?? 0;
-      const verdict = pairing.gate.run(Math.min(size, partBytes), () => judge(verification, pair));
-      verdict.catch(() => {}); // thrown when its turn comes
-      pending.push({ key: pair.key, size, verdict });
     }
     while (pending.length > 0) await take();
   } finally {
@@ -86,7 +103,7 @@ export async function verify(
 }
 
 /** Looks at both sides again where a half is missing, and once more where they differ: a live source moves on meanwhile. */
-async function judge(verification: Verification, pair: Pair<StoredObject>): Promise<Verdict> {
+async function judge(verification: Verification, known: Known, pair: Pair<StoredObject>): Promise<Verdict> {
   const { pairing } = verification;
   const again = async (): Promise<Pair<StoredObject>> => {
     const [source, target] = await Promise.all([
@@ -95,12 +112,16 @@ async function judge(verification: Verification, pair: Pair<StoredObject>): Prom
     ]);
     return { key: pair.key, source, target };
   };
-  const first = await compare(verification, pair.source && pair.target ? pair : await again());
-  return first.same ? first : compare(verification, await again());
+  const first = await compare(verification, known, pair.source && pair.target ? pair : await again());
+  return first.same ? first : compare(verification, known, await again());
 }
 
-async function compare(verification: Verification, { key, source, target }: Pair<StoredObject>): Promise<Verdict> {
-  const { pairing, known, bodies } = verification;
+async function compare(
+  verification: Verification,
+  known: Known,
+  { key, source, target }: Pair<StoredObject>,
+): Promise<Verdict> {
+  const { pairing } = verification;
   if (!source && !target) return same();
   if (!target) return differs('missing', 'the target has no such object');
   if (!source) return differs('extra', 'the source has no such object');
@@ -123,10 +144,28 @@ async function compare(verification: Verification, { key, source, target }: Pair
 
   const line = known.get(key);
   const ours = line?.version === source.version ? line : undefined;
+  return sameBytes(verification, { source, there, ours, digest: current ? mark.digest : undefined });
+}
+
+interface Compared {
+  source: StoredObject;
+  there: StoredObject;
+  /** Of the manifest. */
+  ours: Pick<Extract<ManifestLine, { how: 'copied' }>, 'crc32' | 'sha256' | 'target'> | undefined;
+  /** Of the mark of the copy. */
+  digest: Digest | undefined;
+}
+
+/** Whether the target holds the bytes of this version of the source; both are of one size. */
+export async function sameBytes(
+  { pairing, bodies }: Verification,
+  { source, there, ours, digest }: Compared,
+): Promise<Verdict> {
+  const [from, to] = [pairing.source.store, pairing.target.store];
   const expected = new Map<string, string>();
   if (source.checksums.md5 && source.size <= from.vouchedBytes) expected.set('md5', source.checksums.md5);
   for (const sum of ['crc32', 'crc32c'] as const) if (source.checksums[sum]) expected.set(sum, source.checksums[sum]);
-  if (current && mark.digest) expected.set(mark.digest.kind, mark.digest.value);
+  if (digest) expected.set(digest.kind, digest.value);
   if (ours) {
     expected.set('crc32', Buffer.from(ours.crc32, 'hex').toString('base64'));
     // What the target's cloud had calculated when it was written was compared with ours then.

@@ -7,6 +7,7 @@ NAME_HELD_MS, CLOCK_MS, QUOTAS.
 import asyncio
 import asyncio.base_events
 import contextvars
+import html
 import json
 import os
 import re
@@ -311,6 +312,65 @@ def complete_upload(bucket, key, body, query, headers=None):
 
 
 s3._create_multipart_upload, s3._complete_multipart_upload = create_upload, complete_upload
+
+
+# S3: a list of versions encodes keys where it is asked to, as the other lists do.
+
+_list_versions = s3._list_object_versions
+
+
+def list_versions(bucket, query):
+    status, headers, body = _list_versions(bucket, query)
+    if status != 200 or s3._qp(query, "encoding-type", "") != "url":
+        return status, headers, body
+
+    def encode(found):
+        return f"<{found[1]}>{s3._url_encode(html.unescape(found[2]))}</"
+
+    text = re.sub(r"<(Key|KeyMarker|NextKeyMarker|Prefix)>([^<]*)</", encode, body.decode())
+    return status, headers, text.replace("<KeyMarker", "<EncodingType>url</EncodingType><KeyMarker", 1).encode()
+
+
+s3._list_object_versions = list_versions
+
+
+# S3: a range of a version is a range.
+
+_get_object = s3._get_object
+
+
+def get_object(bucket, key, headers, query=None, *args, **kwargs):
+    status, answered, body = _get_object(bucket, key, headers, query, *args, **kwargs)
+    wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", headers.get("range", ""))
+    if status != 200 or not wanted or not s3._qp(query or {}, "versionId", ""):
+        return status, answered, body
+    first, last = int(wanted[1]), min(int(wanted[2]), len(body) - 1)
+    part = body[first : last + 1]
+    whole = {name: value for name, value in answered.items() if not name.lower().startswith("x-amz-checksum-")}
+    ranged = {"Content-Range": f"bytes {first}-{last}/{len(body)}", "Content-Length": str(len(part))}
+    return 206, {**whole, **ranged}, part
+
+
+s3._get_object = get_object
+
+
+# S3: a version has its tags also where what is current was deleted.
+
+_get_object_tagging = s3._get_object_tagging
+
+
+def get_object_tagging(bucket, key, query=None):
+    objects = (s3._ensure_bucket(bucket) or {}).get("objects", {})
+    if key in objects or not s3._qp(query or {}, "versionId", ""):
+        return _get_object_tagging(bucket, key, query)
+    objects[key] = {}
+    try:
+        return _get_object_tagging(bucket, key, query)
+    finally:
+        del objects[key]
+
+
+s3._get_object_tagging = get_object_tagging
 
 
 # S3: what is sent to a queue is on disk soon after, and sent where the queue's policy lets S3 alone; two configurations of a

@@ -70,6 +70,13 @@ const named: Readonly<Record<string, readonly string[]>> = {
   'sqs:SendMessageBatch': ['sqs:SendMessage'],
 };
 
+/** What takes the place of an action where one version is asked for. https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html */
+const ofVersions: Readonly<Record<string, string>> = {
+  's3:GetObject': 's3:GetObjectVersion',
+  's3:GetObjectTagging': 's3:GetObjectVersionTagging',
+  's3:DeleteObject': 's3:DeleteObjectVersion',
+};
+
 /** What an operation needs besides and the list of actions does not say: tags given at its creation, what it hands on. */
 const besides: Readonly<Record<string, readonly string[]>> = {
   // https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-launch-template-permissions.html
@@ -159,7 +166,8 @@ export function awsRights(call: Call): string[] {
   const service = serviceOf(call.host);
   if (!service) return [];
   const operation = `${service}:${operationOf(call, service) ?? `${call.method} ${call.path}`}`;
-  const own = named[operation] ?? [operation];
+  const versioned = service === 's3' && call.query.versionId !== undefined;
+  const own = (named[operation] ?? [operation]).map((action) => (versioned && ofVersions[action]) || action);
   const dependent = own
     .flatMap((action) => awsActions.dependent[action] ?? [])
     .filter((action) => !optional[operation]?.includes(action));

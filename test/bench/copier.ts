@@ -23,7 +23,7 @@ import { type Files, LineFiles } from '../../activities/transfer/files.ts';
 import { Gate } from '../../activities/transfer/gate.ts';
 import { Manifest, type ManifestLine } from '../../activities/transfer/manifest.ts';
 import { Receipts } from '../../activities/transfer/receipts.ts';
-import { rangePairs, verify } from '../../activities/transfer/verify.ts';
+import { rangePairs, verdicts, verify } from '../../activities/transfer/verify.ts';
 import { azureAccount, regions, s3Keys } from './servers.ts';
 
 const Store = z.strictObject({ cloud: z.enum(['source', 'target', 'gcs', 'azure']), bucket: z.string() });
@@ -163,7 +163,7 @@ if (verb === 'fill') {
   const known = new Map<string, Extract<ManifestLine, { how: 'copied' }>>();
   for await (const line of Manifest.read(pairing.files, 'copy')) if (line.how === 'copied') known.set(line.key, line);
   const report = new LineFiles(pairing.files, 'report-');
-  const pairs = rangePairs(pairing, everything);
-  answer(await verify({ pairing, known, bodies: 'needed', report, beat: () => {} }, pairs));
+  const judged = verdicts({ pairing, bodies: 'needed' }, known, rangePairs(pairing, everything));
+  answer(await verify(judged, { report, beat: () => {} }));
 }
 process.exit(0);

@@ -103,15 +103,25 @@ export async function isCopied(
   const { store } = await bulk.get(from.provider);
   const [here, there] = [store(source), store(target)];
   const tagged = { ...plain, tags: { kind: 'image' } };
+  await fill(here, 'small', Buffer.from('zero'), tagged);
+  const older = await here.head('small', signal());
+  if (older) await here.remove(older, signal());
   await fill(here, 'small', Buffer.from('one'), tagged);
   await fill(here, 'gone', Buffer.from('two'));
   await fill(here, 'large', Buffer.alloc(9 * MiB, 7), tagged);
   const transfer = { source, target, transfer: 'conformance' };
   const move = runner(bulk);
   await withRecords(workers, to, async () => {
-    const { objects, largest } = await move('measureStore', { placement: source });
-    expect(largest).toBe(9 * MiB);
+    const { objects, largest, versions } = await move('measureStore', { placement: source, versions: true });
+    expect([largest, versions?.objects]).toEqual([9 * MiB, 1]);
     expect(await move('planTransfer', transfer)).toMatchObject({ objects, shards: 1, refused: {} });
+    const history = await move('copyVersions', { ...transfer, shard: 0 });
+    expect(history).toMatchObject({ copied: { objects: 1, bytes: 4 }, failed: 0 });
+    const what = { kind: 'versions', shard: 0, attempt: 0 } as const;
+    expect(await move('verifyTransfer', { ...transfer, what, bodies: 'all' })).toMatchObject({
+      different: {},
+      same: 1,
+    });
     expect(await move('copyShard', { ...transfer, shard: 0 })).toMatchObject({ copied: { objects }, failed: 0 });
 
     const gone = await here.head('gone', signal());

@@ -94,6 +94,7 @@ const elsewhere = {
   'test/e2e/traffic': ['readCounters', 'readWeights', 'removeWeights', 'setWeights'],
   'test/e2e/rehearse': ['copySample'],
   'test/e2e/verify': ['repairTransfer'],
+  'test/e2e/versions': ['copyVersions'],
   'test/telemetry/pump': ['ensureTelemetryFollower', 'followTelemetry', 'removeTelemetryFollower'],
   'test/e2e/replicate': ['startReplications'],
   'test/faults/keeping': ['awaitRecord', 'compareSides', 'noteReplication', 'repairSides', 'replicateSides'],

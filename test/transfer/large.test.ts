@@ -59,7 +59,7 @@ it.each(['aws', 'azure', 'gcp'] as const)(
     const disarm = await armFault({
       match: { cloud: from, method: 'GET', path: '/large$/' },
       effect: 'delay',
-      delayMs: 1500,
+      delayMs: 4000,
       times: 1,
     });
     const copying = run('copyShard', { ...transfer, shard: 0 });
@@ -125,3 +125,33 @@ it('a SHA-256 of each object stands in the manifest where it is asked for, and i
   const named = [...(await recordsUnder(transfer.target, report)).values()].flatMap(fromLines);
   expect(named).toEqual([expect.objectContaining({ key: 'object-1', detail: expect.stringContaining('sha256') })]);
 });
+
+it.each(['aws', 'azure'] as const)(
+  'parts that are too large for memory flow to %s, are compared as they arrive, and are known again by their receipts',
+  async (to) => {
+    const [here, there] = await Promise.all([storeOf(await placed('gcp')), storeOf(await placed(to))]);
+    const bytes = randomBytes(13 * MiB + 5);
+    await fill(here, 'large', bytes);
+    const listed = await here.head('large', signal);
+    if (!listed) throw new Error('the source is not as it was filled');
+    const object = { key: 'in parts', size: bytes.length, attributes: plain, expected: { absent: true as const } };
+    const { uploads } = there;
+    const upload = await uploads.begin(object, 6 * MiB, signal);
+    const flowed = async (number: number) => {
+      const from = number * upload.partBytes;
+      const range = { from, bytes: Math.min(upload.partBytes, bytes.length - from) };
+      const { flow } = await here.open(listed, range, signal);
+      return uploads.stream(object, upload, number, flow, signal);
+    };
+    const parts = [await flowed(0), await flowed(1)];
+    const received = await uploads.received(object, upload, signal);
+    expect([...(received?.receipts ?? [])].sort()).toEqual(parts.map(({ receipt }) => receipt).sort());
+    parts.push(await flowed(2));
+    const sums = parts.map(({ crc32 }) => crc32);
+    const cut = (number: number) => bytes.subarray(number * 6 * MiB, (number + 1) * 6 * MiB);
+    expect(sums).toEqual([0, 1, 2].map((number) => crc32(cut(number))));
+    await uploads.complete(object, upload, { parts, crc32: crc32(bytes) }, signal);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    expect(await contents(there)).toEqual(new Map([['in parts', sha256]]));
+  },
+);

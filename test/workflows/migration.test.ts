@@ -20,6 +20,7 @@ import type { EndpointRecord } from '../../model/endpoint-record.ts';
 import type { Writer } from '../../model/fence.ts';
 import {
   bulkQueue,
+  type EstatePlan,
   type OperationResult,
   providerQueue,
   taskQueue,
@@ -33,6 +34,7 @@ import type { FollowStoreInput } from '../../model/replication.ts';
 import type { Placement, ResourceSpec } from '../../model/service.ts';
 import { signedText } from '../../model/signature.ts';
 import type { CopiedDelta, CopiedObjects, Transfer } from '../../model/transfer.ts';
+import type { CopiedVersions, CopyVersionsInput } from '../../model/versions.ts';
 import { workflowBundle } from '../../workers/bundle.ts';
 import { createNamespace, quietTemporal } from '../e2e/own-worker.ts';
 import { chosen } from '../faults/choice.ts';
@@ -78,6 +80,7 @@ const nothing: CopiedObjects = {
   manifest: '',
   failures: '',
 };
+const noVersions: CopiedVersions = { ...nothing, deletions: 0, missed: 0 };
 const noDelta: CopiedDelta = { ...nothing, deletes: 'applied', deleted: 0, gone: 0, behind: 0, left: 0 };
 
 /** Two clouds, a DNS zone and a record, and everything that was done to them, in order. */
@@ -109,6 +112,7 @@ class World {
   /** Clouds that nothing was to be deleted on, to follow another. */
   readonly keeps = new Set<string>();
   escapes: Writer[] = [];
+  largest = 1000;
   /** What the records buckets have been told. */
   readonly trail: string[] = [];
 
@@ -208,12 +212,14 @@ class World {
   bulk(from: string, to: string) {
     const way = `${from} to ${to}`;
     return {
-      measureStore: async () => ({ objects: 3, bytes: 3000, largest: 1000 }),
+      measureStore: async () => ({ objects: 3, bytes: 3000, largest: this.largest }),
       nameWriter: async () => 'worker',
       planTransfer: async () =>
         this.note(`list ${way}`, { objects: 3, bytes: 3000, shards: 2, plan: 'p', refused: {}, refusedFiles: '' }),
       copyShard: async ({ shard }: { shard: number }) =>
         this.note(`copy ${shard}`, { ...nothing, seen: { objects: 2, bytes: 2000 } }),
+      copyVersions: async ({ shard, attempt, passOver }: CopyVersionsInput) =>
+        this.note(`versions ${shard}, attempt ${attempt}${passOver ? ', passing over' : ''}`, noVersions),
       verifyTransfer: async ({ what }: Transfer & { what: { kind: string } }) =>
         this.note(`verify ${what.kind} ${way}`, {
           compared: { objects: 3, bytes: 3000 },
@@ -467,6 +473,54 @@ describe('a migration', () => {
       ['gcp', 'current', false],
     ]);
     expect(world.record.migration).toBeUndefined();
+  }, 120_000);
+
+  it('that takes older versions along copies them first, asks about what it cannot, and then keeps the source', async () => {
+    const world = new World();
+    let tries = 0;
+    world.instead.set('versions 1, attempt 0', () => ({ ...noVersions, failed: 1, failedNames: ['frozen'] }));
+    world.instead.set('versions 1, attempt 1', () => ({ ...noVersions, failed: ++tries, failedNames: ['frozen'] }));
+    world.instead.set('versions 1, attempt 2, passing over', () => ({ ...noVersions, failed: 1 }));
+    await migrating(
+      world,
+      async (handle) => {
+        const { text } = await asked(handle, 'versions');
+        expect(text).toContain('1 versions in the way: frozen');
+        expect(world.record.migration).toMatchObject({ versions: true });
+        await answer(handle, 'versions', 'retry');
+        while (tries === 0) await setTimeout(50);
+        await answer(handle, 'versions', 'skip');
+        await answer(handle, 'cutover', 'approve');
+        expect(await endOf(handle)).toBe('done');
+      },
+      { input: { versions: true } },
+    );
+    const first = acts(world).findIndex((what) => what.startsWith('copy'));
+    const before = acts(world).slice(acts(world).indexOf('list aws to gcp') + 1, first);
+    const verified = 'verify versions aws to gcp';
+    expect(before.slice(0, 4).sort()).toEqual(
+      ['versions 0, attempt 0', 'versions 1, attempt 0', verified, verified].sort(),
+    );
+    expect(before.slice(4)).toEqual([
+      'versions 1, attempt 1',
+      verified,
+      'versions 1, attempt 2, passing over',
+      verified,
+    ]);
+    const retained = world.record.placements.find(({ role }) => role === 'retained');
+    expect([retained?.provider, retained?.removeAt]).toEqual(['aws', undefined]);
+  }, 120_000);
+
+  it('says beforehand that an object is larger than the target takes', async () => {
+    const world = new World();
+    world.largest = 6 * 1024 ** 4;
+    await migrating(world, async (handle) => {
+      await asked(handle, 'cutover');
+      const { warnings } = await handle.query<EstatePlan>('plan');
+      expect(warnings.join('\n')).toContain('the largest object has 6597.070 GB, and gcp takes none over 5497.558 GB');
+      await answer(handle, 'cutover', 'reject');
+      expect(await endOf(handle)).toBe('ApprovalRejected');
+    });
   }, 120_000);
 
   it.each(

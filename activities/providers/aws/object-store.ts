@@ -10,6 +10,7 @@ import {
   ListPartsCommand,
 } from '@aws-sdk/client-s3';
 import { crcBase64, crcNumber } from '../../../model/crc32.ts';
+import { partLimits } from '../../../model/part-size.ts';
 import {
   type Attributes,
   type ContentHeader,
@@ -19,6 +20,7 @@ import {
   type ObjectStore,
   type Part,
   type StoredObject,
+  type StoredVersion,
   type Upload,
 } from '../object-store.ts';
 import { encodeKey, encodeWord, type HttpAnswer, type HttpRequest, type PooledHttp, textOf } from '../pooled-http.ts';
@@ -28,10 +30,7 @@ import { type Payload, S3Signer } from './sign.ts';
 import { fromList } from './tags.ts';
 
 const metaPrefix = 'x-amz-meta-';
-const MiB = 1024 * 1024;
-/** https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html (2026-11-27). */
-const maxObjectBytes = 5 * 1024 ** 4;
-const smallestPart = 5 * MiB;
+const limits = partLimits.aws;
 
 /** Classes whose objects must be restored first. https://docs.aws.amazon.com/AmazonS3/latest/userguide/restoring-objects.html */
 const archived = ['GLACIER', 'DEEP_ARCHIVE'];
@@ -109,6 +108,48 @@ const readHeaders = ({ version, size }: StoredObject, { from, bytes }: { from: n
   ...(!(from === 0 && bytes === size) && { range: `bytes=${from}-${from + bytes - 1}` }),
 });
 
+const versionQuery = ({ at }: Pick<StoredObject, 'at'>): [string, string][] =>
+  at ? [['versionId', encodeWord(at)]] : [];
+
+const entities: Record<string, string> = { amp: '&', lt: '<', gt: '>', quot: '"', apos: "'" };
+const textIn = (xml: string, name: string): string =>
+  (new RegExp(`<${name}>([^<]*)</${name}>`).exec(xml)?.[1] ?? '').replace(
+    /&(#x?[0-9a-f]+|\w+);/gi,
+    (_, entity: string) => entities[entity] ?? String.fromCodePoint(Number(entity.slice(1).replace(/^x/i, '0x'))),
+  );
+
+/** A page of versions and delete markers as they follow each other. https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html */
+function versionsIn(xml: string): { versions: StoredVersion[]; next: { key: string; at: string } | undefined } {
+  const keyIn = (part: string, name: string): string => decodeURIComponent(textIn(part, name).replaceAll('+', ' '));
+  const versions: StoredVersion[] = [];
+  for (const [part, kind] of xml.matchAll(/<(Version|DeleteMarker)>.*?<\/\1>/gs)) {
+    const key = keyIn(part, 'Key');
+    const modified = new Date(textIn(part, 'LastModified'));
+    const isArchived = archived.includes(textIn(part, 'StorageClass')) && !textIn(part, 'RestoreExpiryDate');
+    const object = {
+      key,
+      size: Number(textIn(part, 'Size')),
+      version: versionOf(textIn(part, 'ETag'), modified),
+      modified: modified.toISOString(),
+      checksums: {},
+      ...(isArchived && { refusal: 'archived' as const }),
+      at: textIn(part, 'VersionId'),
+    };
+    const current = textIn(part, 'IsLatest') === 'true';
+    versions.push({ key, object: kind === 'Version' ? object : undefined, current });
+  }
+  const more = textIn(xml, 'IsTruncated') === 'true';
+  return {
+    versions,
+    next: more ? { key: keyIn(xml, 'NextKeyMarker'), at: textIn(xml, 'NextVersionIdMarker') } : undefined,
+  };
+}
+
+const partQuery = (upload: string, number: number): [string, string][] => [
+  ['partNumber', String(number + 1)],
+  ['uploadId', encodeWord(upload)],
+];
+
 const trailer = 'x-amz-checksum-crc32';
 /** As long as a CRC-32 in base64. */
 const noCrc = '????????';
@@ -120,6 +161,25 @@ const chunkAround = (bytes: number): [string, string] => [
   `${bytes.toString(16)}\r\n`,
   `\r\n0\r\n${trailer}:${noCrc}\r\n\r\n`,
 ];
+
+/** A body that flows with its CRC-32 at the end, and how that is told. */
+function trailed(flow: Flow, contentEncoding?: string) {
+  const [before, after] = chunkAround(flow.bytes);
+  return {
+    headers: {
+      'content-encoding': [contentEncoding, 'aws-chunked'].filter(Boolean).join(','),
+      'x-amz-decoded-content-length': String(flow.bytes),
+      'x-amz-trailer': trailer,
+    },
+    body: {
+      before: Buffer.from(before),
+      flow,
+      after: () => Buffer.from(after.replace(noCrc, crcBase64(flow.crc32))),
+      bytes: before.length + flow.bytes + after.length,
+    },
+    payload: 'STREAMING-UNSIGNED-PAYLOAD-TRAILER' as const,
+  };
+}
 
 export function s3Store(
   clients: Clients,
@@ -170,12 +230,19 @@ export function s3Store(
   ): Promise<HttpAnswer> => unlessRefused(await http.send(await requestFor(method, key, asked), signal));
 
   /** The object of an answer to GET or HEAD, which has all but the values of its tags. */
-  async function described(key: string, answer: HttpAnswer, size: number, signal: AbortSignal): Promise<StoredObject> {
+  async function described(
+    { key, at }: Pick<StoredObject, 'key' | 'at'>,
+    answer: HttpAnswer,
+    size: number,
+    signal: AbortSignal,
+  ): Promise<StoredObject> {
     const etag = headerOf(answer, 'etag') ?? '';
     const modified = new Date(headerOf(answer, 'last-modified') ?? 0);
     const attributes = attributesOf(answer);
     if (Number(headerOf(answer, 'x-amz-tagging-count') ?? 0) > 0) {
-      const { TagSet } = await s3.send(new GetObjectTaggingCommand({ ...own, Key: key }), { abortSignal: signal });
+      const { TagSet } = await s3.send(new GetObjectTaggingCommand({ ...own, Key: key, VersionId: at }), {
+        abortSignal: signal,
+      });
       attributes.tags = fromList(TagSet);
     }
     const whole = headerOf(answer, 'x-amz-checksum-type') !== 'COMPOSITE';
@@ -196,6 +263,7 @@ export function s3Store(
       },
       ...(held && { refusal: 'held' as const }),
       attributes,
+      ...(at && { at }),
     };
   }
 
@@ -212,7 +280,7 @@ export function s3Store(
     vouchedBytes: Number.POSITIVE_INFINITY,
 
     refusal({ key, size }) {
-      if (size > maxObjectBytes) return 'size';
+      if (size > limits.object) return 'size';
       // More steps up than down: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
       let depth = 0;
       for (const segment of key.split('/')) {
@@ -272,26 +340,45 @@ export function s3Store(
       return { objects, next: page.NextContinuationToken };
     },
 
-    head: (key, signal) =>
+    listsNewestFirst: true,
+
+    // The SDK tells versions and delete markers in lists of their own, which loses their order.
+    async versions({ after, token }, signal) {
+      const query: [string, string][] = token ? JSON.parse(token) : after ? [['key-marker', encodeWord(after)]] : [];
+      const all: [string, string][] = [['versions', ''], ['encoding-type', 'url'], ...query];
+      const { versions, next } = versionsIn(textOf((await send('GET', '', { query: all, signal })).piece));
+      const on = next && [
+        ['key-marker', encodeWord(next.key)],
+        ['version-id-marker', encodeWord(next.at)],
+      ];
+      return { versions, next: on && JSON.stringify(on) };
+    },
+
+    head: (key, signal, at) =>
       ifFound(
         (async () => {
-          const answer = await send('HEAD', key, { headers: { 'x-amz-checksum-mode': 'ENABLED' }, signal });
-          return described(key, answer, Number(headerOf(answer, 'content-length')), signal);
+          const headers = { 'x-amz-checksum-mode': 'ENABLED' };
+          const answer = await send('HEAD', key, { query: versionQuery({ at }), headers, signal });
+          return described({ key, at }, answer, Number(headerOf(answer, 'content-length')), signal);
         })(),
       ),
 
     async read(object, range, signal) {
       const { key, size } = object;
-      const request = await requestFor('GET', key, { headers: readHeaders(object, range) });
+      const request = await requestFor('GET', key, {
+        query: versionQuery(object),
+        headers: readHeaders(object, range),
+      });
       const answer = unlessRefused(await http.get(request, range.bytes, signal));
-      return { object: await described(key, answer, size, signal), piece: answer.piece };
+      return { object: await described(object, answer, size, signal), piece: answer.piece };
     },
 
     async open(object, range, signal) {
       const { key, size } = object;
       const headers = { ...readHeaders(object, range), 'x-amz-checksum-mode': 'ENABLED' };
-      const { flow, ...answer } = unlessRefused(await http.open(await requestFor('GET', key, { headers }), signal));
-      return { object: await described(key, answer, size, signal), flow: flow as Flow };
+      const request = await requestFor('GET', key, { query: versionQuery(object), headers });
+      const { flow, ...answer } = unlessRefused(await http.open(request, signal));
+      return { object: await described(object, answer, size, signal), flow: flow as Flow };
     },
 
     async write(object, piece, crc32, signal) {
@@ -310,28 +397,15 @@ export function s3Store(
 
     async stream({ key, size, attributes, expected, known }, flow, signal) {
       const sum = (['crc32', 'crc32c'] as const).find((name) => known[name]);
-      const headers = { ...attributeHeaders(attributes), ...conditionOf(expected) };
-      const [before, after] = sum ? ['', ''] : chunkAround(size);
-      const ending = (): string => (sum ? '' : after.replace(noCrc, crcBase64(flow.crc32)));
-      const body = {
-        before: Buffer.from(before),
-        flow,
-        after: () => Buffer.from(ending()),
-        bytes: before.length + size + after.length,
-      };
-      const answer = await send('PUT', key, {
-        headers: sum
-          ? { ...headers, [`x-amz-checksum-${sum}`]: known[sum] ?? '' }
-          : {
-              ...headers,
-              'content-encoding': [attributes.headers['content-encoding'], 'aws-chunked'].filter(Boolean).join(','),
-              'x-amz-decoded-content-length': String(size),
-              'x-amz-trailer': trailer,
-            },
-        body,
-        payload: sum ? 'UNSIGNED-PAYLOAD' : 'STREAMING-UNSIGNED-PAYLOAD-TRAILER',
-        signal,
-      });
+      const none = Buffer.alloc(0);
+      const sent = sum
+        ? {
+            headers: { [`x-amz-checksum-${sum}`]: known[sum] ?? '' },
+            body: { before: none, flow, after: () => none, bytes: size },
+          }
+        : trailed(flow, attributes.headers['content-encoding']);
+      const headers = { ...attributeHeaders(attributes), ...conditionOf(expected), ...sent.headers };
+      const answer = await send('PUT', key, { ...sent, headers, signal });
       const checksums = { md5: md5Of(answer), ...(sum ? { [sum]: known[sum] } : { crc32: crcBase64(flow.crc32) }) };
       return { version: unquoted(headerOf(answer, 'etag')), checksums };
     },
@@ -339,8 +413,7 @@ export function s3Store(
     uploads: {
       order: 'any',
       checks: 'crc32',
-      quantum: smallestPart,
-      maxParts: 10_000,
+      limits,
 
       async begin({ key, attributes }, partBytes, abortSignal) {
         const { headers, metadata, tags } = attributes;
@@ -367,28 +440,35 @@ export function s3Store(
 
       async received(object, begun, abortSignal) {
         const parts = new Map<number, Part>();
+        const receipts = new Set<string>();
         for (let PartNumberMarker: string | undefined; ; ) {
           const command = new ListPartsCommand({ ...upload(object, begun), PartNumberMarker });
           const page = await ifFound(s3.send(command, { abortSignal }));
           if (!page) return undefined;
-          for (const { PartNumber = 0, ETag = '', ChecksumCRC32 } of page.Parts ?? [])
+          for (const { PartNumber = 0, ETag = '', ChecksumCRC32 } of page.Parts ?? []) {
+            receipts.add(ETag);
             if (ChecksumCRC32) parts.set(PartNumber - 1, { crc32: crcNumber(ChecksumCRC32), receipt: ETag });
-          if (!page.IsTruncated) return { parts, bytes: 0 };
+          }
+          if (!page.IsTruncated) return { parts, receipts, bytes: 0 };
           PartNumberMarker = page.NextPartNumberMarker;
         }
       },
 
       async put({ key }, { id }, { number, piece, crc32 }, signal) {
         const answer = await send('PUT', key, {
-          query: [
-            ['partNumber', String(number + 1)],
-            ['uploadId', encodeWord(id)],
-          ],
+          query: partQuery(id, number),
           headers: { 'x-amz-checksum-crc32': crcBase64(crc32) },
           body: piece,
           signal,
         });
         return { crc32, receipt: headerOf(answer, 'etag') ?? '' };
+      },
+
+      flowsFrom: 0,
+
+      async stream({ key }, { id }, number, flow, signal) {
+        const answer = await send('PUT', key, { query: partQuery(id, number), ...trailed(flow), signal });
+        return { crc32: flow.crc32, receipt: headerOf(answer, 'etag') ?? '' };
       },
 
       async complete(object, begun, { parts, crc32 }, abortSignal) {

@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import type { BlobItem } from '@azure/storage-blob';
 import { crcHex } from '../../../model/crc32.ts';
+import { Crc64 } from '../../../model/crc64.ts';
+import { partLimits } from '../../../model/part-size.ts';
 import type { Refusal } from '../../../model/transfer.ts';
 import {
   type Attributes,
@@ -21,9 +23,7 @@ import { found, isKind } from './errors.ts';
 const metaPrefix = 'x-ms-meta-';
 const apiVersion = '2025-07-05';
 const MiB = 1024 * 1024;
-/** https://learn.microsoft.com/azure/storage/blobs/scalability-targets (2026-11-27): 50,000 blocks of up to 4,000 MiB. */
-const maxBlocks = 50_000;
-const maxObjectBytes = maxBlocks * 4000 * MiB;
+const limits = partLimits.azure;
 
 const unquoted = (etag = ''): string => etag.replaceAll('"', '');
 
@@ -101,9 +101,13 @@ const readHeaders = ({ version, size }: StoredObject, { from, bytes }: { from: n
   ...(!(from === 0 && bytes === size) && { range: `bytes=${from}-${from + bytes - 1}` }),
 });
 
+const versionQuery = ({ at }: Pick<StoredObject, 'at'>): { query?: string } =>
+  at ? { query: `versionid=${encodeURIComponent(at)}` } : {};
+
 /** Names of a block: its place and the CRC-32 of its bytes, so that an upload that is taken up again knows both. */
-const blockName = (upload: string, number: number, crc32: number): string =>
-  Buffer.from(`${upload}-${String(number).padStart(5, '0')}-${crcHex(crc32)}`).toString('base64');
+const blockName = (upload: string, number: number, crc32: string): string =>
+  Buffer.from(`${upload}-${String(number).padStart(5, '0')}-${crc32}`).toString('base64');
+const blockQuery = (name: string): string => `comp=block&blockid=${encodeURIComponent(name)}`;
 function blockOf(upload: string, name: string): { number: number; part: Part } | undefined {
   const [id, number = '', crc32 = ''] = Buffer.from(name, 'base64').toString('latin1').split('-');
   if (id !== upload || !/^[0-9a-f]{8}$/.test(crc32)) return undefined;
@@ -143,11 +147,17 @@ export function blobStore(
     { signal, ...asked }: Parameters<typeof ask>[2] & { signal: AbortSignal },
   ): Promise<HttpAnswer> => ask(method, key, asked, (request) => http.send(request, signal));
 
-  async function described(key: string, answer: HttpAnswer, size: number, signal: AbortSignal): Promise<StoredObject> {
+  async function described(
+    { key, at }: Pick<StoredObject, 'key' | 'at'>,
+    answer: HttpAnswer,
+    size: number,
+    signal: AbortSignal,
+  ): Promise<StoredObject> {
     const attributes = attributesOf(answer);
     if (Number(headerOf(answer, 'x-ms-tag-count') ?? 0) > 0)
       try {
-        attributes.tags = (await sdk.getBlobClient(key).getTags({ abortSignal: signal })).tags;
+        const blob = at ? sdk.getBlobClient(key).withVersion(at) : sdk.getBlobClient(key);
+        attributes.tags = (await blob.getTags({ abortSignal: signal })).tags;
       } catch (error) {
         // Reading tags is a right of its own, which "Storage Blob Data Contributor" does not have.
         if (!isKind(error, 'PermissionDenied')) throw error;
@@ -167,6 +177,7 @@ export function blobStore(
       checksums: checksum ? { md5: checksum } : {},
       ...(held && { refusal: 'held' as const }),
       attributes,
+      ...(at && { at }),
     };
   }
 
@@ -177,7 +188,7 @@ export function blobStore(
     vouchedBytes: 8 * MiB,
 
     refusal({ key, size }) {
-      if (size > maxObjectBytes) return 'size';
+      if (size > limits.object) return 'size';
       const segments = key.split('/');
       // A segment that ends with a dot is cut on the way: https://learn.microsoft.com/rest/api/storageservices/naming-and-referencing-containers--blobs--and-metadata
       const named =
@@ -214,26 +225,51 @@ export function blobStore(
       return { objects, next: value?.continuationToken || undefined };
     },
 
-    head: (key, signal) =>
+    listsNewestFirst: false,
+
+    // As on Cloud Storage: that something was deleted is not kept.
+    async versions({ after, token }, abortSignal) {
+      const pages = sdk
+        .listBlobsFlat({
+          includeMetadata: true,
+          includeVersions: true,
+          abortSignal,
+          ...(after && !token && { startFrom: after }),
+        })
+        .byPage({ maxPageSize: 1000, ...(token && { continuationToken: token }) });
+      const { value } = await pages.next();
+      const items: BlobItem[] = value?.segment.blobItems ?? [];
+      const versions = items
+        .filter(({ name, versionId }) => name !== after && versionId)
+        .map((item) => {
+          const object = { ...listed(item), at: item.versionId ?? '' };
+          return { key: object.key, object, current: item.isCurrentVersion === true };
+        });
+      return { versions, next: value?.continuationToken || undefined };
+    },
+
+    head: (key, signal, at) =>
       found(async () => {
-        const answer = await send('HEAD', key, { signal });
-        return described(key, answer, Number(headerOf(answer, 'content-length')), signal);
+        const answer = await send('HEAD', key, { ...versionQuery({ at }), signal });
+        return described({ key, at }, answer, Number(headerOf(answer, 'content-length')), signal);
       }),
 
     async read(object, range, signal) {
       const { key, size } = object;
-      const answer = await ask('GET', key, { headers: readHeaders(object, range) }, (request) =>
-        http.get(request, range.bytes, signal),
+      const answer = await ask(
+        'GET',
+        key,
+        { ...versionQuery(object), headers: readHeaders(object, range) },
+        (request) => http.get(request, range.bytes, signal),
       );
-      return { object: await described(key, answer, size, signal), piece: answer.piece };
+      return { object: await described(object, answer, size, signal), piece: answer.piece };
     },
 
     async open(object, range, signal) {
       const { key, size } = object;
-      const { flow, ...answer } = await ask('GET', key, { headers: readHeaders(object, range) }, (request) =>
-        http.open(request, signal),
-      );
-      return { object: await described(key, answer, size, signal), flow: flow as Flow };
+      const asked = { ...versionQuery(object), headers: readHeaders(object, range) };
+      const { flow, ...answer } = await ask('GET', key, asked, (request) => http.open(request, signal));
+      return { object: await described(object, answer, size, signal), flow: flow as Flow };
     },
 
     async write({ key, attributes, expected, md5: checksum = '' }, piece, _crc32, signal) {
@@ -266,8 +302,7 @@ export function blobStore(
     uploads: {
       order: 'any',
       checks: 'parts',
-      quantum: MiB,
-      maxParts: maxBlocks,
+      limits,
 
       // Blocks need no beginning: they belong to the blob's name until a list of them is committed.
       begin: async (_object, partBytes) => ({
@@ -277,19 +312,41 @@ export function blobStore(
 
       async received({ key }, { id }, abortSignal) {
         const parts = new Map<number, Part>();
+        const receipts = new Set<string>();
         const blocks = await found(() => sdk.getBlockBlobClient(key).getBlockList('uncommitted', { abortSignal }));
         for (const { name } of blocks?.uncommittedBlocks ?? []) {
+          receipts.add(name);
           const block = blockOf(id, name);
           if (block) parts.set(block.number, block.part);
         }
-        return { parts, bytes: 0 };
+        return { parts, receipts, bytes: 0 };
       },
 
       async put({ key }, { id }, { number, piece, crc32 }, signal) {
-        const name = blockName(id, number, crc32);
-        const query = `comp=block&blockid=${encodeURIComponent(name)}`;
-        await send('PUT', key, { query, headers: { 'content-md5': md5Of(piece) }, body: piece, signal });
+        const name = blockName(id, number, crcHex(crc32));
+        await send('PUT', key, {
+          query: blockQuery(name),
+          headers: { 'content-md5': md5Of(piece) },
+          body: piece,
+          signal,
+        });
         return { crc32, receipt: name };
+      },
+
+      // An MD5 must be told beforehand, for which the block would be in memory.
+      flowsFrom: 33 * MiB,
+
+      async stream({ key }, { id }, number, flow, signal) {
+        const sum = new Crc64();
+        flow.watch((chunk) => sum.add(chunk));
+        // Its checksum is not known yet: of these blocks the note tells.
+        const name = blockName(id, number, 'flowing-');
+        const none = Buffer.alloc(0);
+        const body = { before: none, flow, after: () => none, bytes: flow.bytes };
+        const answer = await send('PUT', key, { query: blockQuery(name), body, signal });
+        if (headerOf(answer, 'x-ms-content-crc64') !== sum.base64)
+          throw Object.assign(new Error('the cloud has calculated another CRC-64 of a block'), { code: 'ECONNRESET' });
+        return { crc32: flow.crc32, receipt: name };
       },
 
       async complete({ key, attributes, expected, md5: known }, _upload, { parts }, signal) {

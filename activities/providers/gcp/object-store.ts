@@ -1,6 +1,7 @@
 /** The objects of a Cloud Storage bucket, by the JSON API over pooled HTTP under the library's token. */
 import { randomBytes } from 'node:crypto';
 import { z } from 'zod';
+import { partLimits } from '../../../model/part-size.ts';
 import type { Refusal } from '../../../model/transfer.ts';
 import type {
   Attributes,
@@ -16,10 +17,7 @@ import { encodeWord, type HttpAnswer, type HttpRequest, type PooledHttp, textOf 
 import { ifFound } from './errors.ts';
 
 const host = 'storage.googleapis.com';
-/** https://cloud.google.com/storage/quotas (2026-11-27). */
-const maxObjectBytes = 5 * 1024 ** 4;
-/** Chunks of a resumable upload. https://cloud.google.com/storage/docs/performing-resumable-uploads */
-const quantum = 256 * 1024;
+const limits = partLimits.gcp;
 
 const Resource = z.object({
   name: z.string(),
@@ -39,6 +37,8 @@ const Resource = z.object({
   eventBasedHold: z.boolean().default(false),
   retentionExpirationTime: z.string().optional(),
   customerEncryption: z.unknown().optional(),
+  /** Of one that is no longer current. */
+  timeDeleted: z.string().optional(),
 });
 type Resource = z.infer<typeof Resource>;
 const Listing = z.object({ items: z.array(Resource).default([]), nextPageToken: z.string().optional() });
@@ -111,8 +111,8 @@ function around(object: Pick<NewObject, 'key' | 'attributes'>, sums: Checksums) 
   };
 }
 
-const readRequest = ({ version, size }: StoredObject, { from, bytes }: { from: number; bytes: number }) => ({
-  query: `alt=media&ifGenerationMatch=${generationOf(version)}`,
+const readRequest = ({ version, size, at }: StoredObject, { from, bytes }: { from: number; bytes: number }) => ({
+  query: at ? `alt=media&generation=${at}` : `alt=media&ifGenerationMatch=${generationOf(version)}`,
   // What is stored compressed is read as it is stored.
   headers: {
     'accept-encoding': 'gzip',
@@ -153,12 +153,21 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
   }
   const get = (path: string, signal: AbortSignal) => send({ method: 'GET', path, headers: {} }, signal);
 
-  const head = (key: string, signal: AbortSignal): Promise<StoredObject | undefined> =>
+  const head = (key: string, signal: AbortSignal, at?: string): Promise<StoredObject | undefined> =>
     ifFound(
-      get(`${objects}/${encodeWord(key)}?fields=${fields}`, signal).then((answer) =>
-        stored(Resource.parse(JSON.parse(textOf(answer.piece)))),
-      ),
+      get(`${objects}/${encodeWord(key)}?fields=${fields}${at ? `&generation=${at}` : ''}`, signal).then((answer) => ({
+        ...stored(Resource.parse(JSON.parse(textOf(answer.piece)))),
+        ...(at && { at }),
+      })),
     );
+
+  async function list(more: string, signal: AbortSignal): Promise<z.infer<typeof Listing>> {
+    const answer = await get(`${objects}?maxResults=1000&fields=nextPageToken,items(${fields})${more}`, signal);
+    return Listing.parse(JSON.parse(textOf(answer.piece)));
+  }
+  // Inclusive, where `after` is not; a token belongs to the query that it came from.
+  const placeOf = ({ after, token: next }: { after: string; token?: string | undefined }): string =>
+    `${after ? `&startOffset=${encodeWord(after)}` : ''}${next ? `&pageToken=${encodeWord(next)}` : ''}`;
 
   /** Asks a session how much it has: 308 with a range while it is open, the object once it is finished. */
   const ask = ({ size }: NewObject, session: string, signal: AbortSignal): Promise<HttpAnswer> =>
@@ -182,7 +191,7 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
     vouchedBytes: Number.POSITIVE_INFINITY,
 
     refusal({ key, size }) {
-      if (size > maxObjectBytes) return 'size';
+      if (size > limits.object) return 'size';
       // https://cloud.google.com/storage/docs/objects#naming
       const named =
         Buffer.byteLength(key) <= 1024 &&
@@ -195,14 +204,21 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
 
     fit: ({ headers, metadata, tags }) => ({ native: { headers, metadata, tags: {} }, rest: { tags } }),
 
-    async page({ after, token: next }, signal) {
-      const start = next ? `&pageToken=${encodeWord(next)}` : '';
-      // Inclusive, where `after` is not; a token belongs to the query that it came from.
-      const offset = after ? `&startOffset=${encodeWord(after)}` : '';
-      const path = `${objects}?maxResults=1000&fields=nextPageToken,items(${fields})${offset}${start}`;
-      const answer = await get(path, signal);
-      const page = Listing.parse(JSON.parse(textOf(answer.piece)));
-      return { objects: page.items.map(stored).filter(({ key }) => key !== after), next: page.nextPageToken };
+    async page(from, signal) {
+      const { items, nextPageToken } = await list(placeOf(from), signal);
+      return { objects: items.map(stored).filter(({ key }) => key !== from.after), next: nextPageToken };
+    },
+
+    listsNewestFirst: false,
+
+    // What was deleted is kept, and that it was deleted is not.
+    async versions(from, signal) {
+      const { items, nextPageToken } = await list(`&versions=true${placeOf(from)}`, signal);
+      const versions = items.map((item) => {
+        const object = { ...stored(item), at: item.generation };
+        return { key: object.key, object, current: item.timeDeleted === undefined };
+      });
+      return { versions: versions.filter(({ key }) => key !== from.after), next: nextPageToken };
     },
 
     head,
@@ -213,7 +229,7 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
       const request = await complete({ method: 'GET', path: `${objects}/${encodeWord(key)}?${query}`, headers });
       const [answer, known] = await Promise.all([
         http.get(request, range.bytes, signal),
-        attributes ? object : head(key, signal),
+        attributes ? object : head(key, signal, object.at),
       ]);
       if (answer.status >= 300) throw failure(answer);
       return { object: known ?? object, piece: answer.piece };
@@ -222,7 +238,7 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
     async open(object, range, signal) {
       const { key, attributes } = object;
       const { query, headers } = readRequest(object, range);
-      const known = attributes ? object : await head(key, signal);
+      const known = attributes ? object : await head(key, signal, object.at);
       const request = await complete({ method: 'GET', path: `${objects}/${encodeWord(key)}?${query}`, headers });
       const answer = await http.open(request, signal);
       if (answer.status >= 300) throw failure(answer);
@@ -249,8 +265,7 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
     uploads: {
       order: 'in order',
       checks: 'crc32c',
-      quantum,
-      maxParts: Number.POSITIVE_INFINITY,
+      limits,
 
       async begin(object, partBytes, signal) {
         const body = Buffer.from(JSON.stringify(resourceOf(object, { md5: object.md5 })));
@@ -265,9 +280,9 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
       async received(object, { id }, signal) {
         const answer = await ifFound(ask(object, id, signal));
         if (!answer) return undefined;
-        if (answer.status < 300) return { parts: new Map(), bytes: object.size };
+        if (answer.status < 300) return { parts: new Map(), receipts: new Set(), bytes: object.size };
         const last = /-(\d+)$/.exec(String(answer.headers.range ?? ''))?.[1];
-        return { parts: new Map(), bytes: last === undefined ? 0 : Number(last) + 1 };
+        return { parts: new Map(), receipts: new Set(), bytes: last === undefined ? 0 : Number(last) + 1 };
       },
 
       async put({ size }, { id }, { from, piece, crc32 }, signal) {
@@ -279,6 +294,10 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
         if (last ? answer.status === 308 : !kept) throw Object.assign(new Error(''), { code: 503 });
         return { crc32, receipt: last ? textOf(answer.piece) : '' };
       },
+
+      // Its chunks may be as small as they are: none is too large for memory.
+      flowsFrom: Number.POSITIVE_INFINITY,
+      stream: () => Promise.reject(new Error('a chunk of a resumable upload is in memory')),
 
       async complete(object, { id }, { parts }, signal) {
         const receipt = parts.at(-1)?.receipt;

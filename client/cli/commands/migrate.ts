@@ -11,6 +11,7 @@ interface Options extends GlobalOptions {
   to: string;
   soak?: string;
   retention?: string;
+  versions?: boolean;
   rehearse?: string;
   waves?: string;
   approveWaves?: boolean;
@@ -37,6 +38,7 @@ export const migrate = (): Command =>
       '--retention <duration>',
       "how long the source is kept after that; default: the file's migration.source_retention",
     )
+    .option('--versions', "take older versions of objects along; default: the file's migration.versions")
     .option(
       '--rehearse <share>',
       'move only a sample, such as 1%, under another name, with the switch and the way back; then tell what the whole takes',
@@ -59,7 +61,7 @@ export const migrate = (): Command =>
     )
     .action((service: string, _: unknown, command: Command) =>
       inSession(command, async (session) => {
-        const { from, to, soak, retention, rehearse, detach, wait, yes, by, ...fleet } =
+        const { from, to, soak, retention, versions, rehearse, detach, wait, yes, by, ...fleet } =
           command.optsWithGlobals<Options>();
         mustBeAsked(yes);
         if (rehearse !== undefined) {
@@ -68,7 +70,7 @@ export const migrate = (): Command =>
           const handle = await session.estate.rehearse({ service, from, to, sample: rehearse, by });
           return leaveOrFollow(session, handle, { detach, wait, text: rehearsalText });
         }
-        const moving = { service, from, to, soak, source_retention: retention, by, ...wavesOf(fleet) };
+        const moving = { service, from, to, soak, source_retention: retention, versions, by, ...wavesOf(fleet) };
         await confirm(session, `Migrate ${service} from ${from} to ${to}`, yes, await recordedAccounts(session));
         const handle = await session.estate.migrate(moving);
         await leaveOrFollow(session, handle, { detach, wait });

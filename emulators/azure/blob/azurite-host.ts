@@ -9,6 +9,7 @@ import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { type LokiModule, noteChanges, recover } from './azurite-journal.ts';
+import { keepVersions, type StorePrototype } from './azurite-versions.ts';
 
 const require = createRequire(import.meta.url);
 const source = join(dirname(require.resolve('azurite/package.json')), 'dist/src');
@@ -19,6 +20,8 @@ recover(String(values.location));
 const azurite = createRequire(join(source, 'blob/main.js'));
 const loki: LokiModule = azurite('lokijs');
 noteChanges(loki);
+const store: { default: { prototype: StorePrototype } } = azurite('./persistence/LokiBlobMetadataStore.js');
+keepVersions(store.default.prototype);
 
 /**
  * Names that XML cannot hold are listed percent-encoded, as Blob Storage does; Azurite answers 500 to the whole list.

@@ -9,11 +9,13 @@ import {
   type Server,
   type ServerResponse,
 } from 'node:http';
+import { Crc64 } from '../../../model/crc64.ts';
 import { blobAction } from '../actions.ts';
 import type { ArmReader, Stored } from '../arm/kind.ts';
 import type { EventGrid } from '../event-grid/events.ts';
 import type { EntraTokens } from '../event-hubs/entities.ts';
 import type { Azurite } from './azurite.ts';
+import { versionedHeader } from './azurite-versions.ts';
 
 const audience = 'https://storage.azure.com';
 
@@ -113,19 +115,26 @@ function refuse(response: ServerResponse, refused: Refused | undefined, silent: 
 }
 
 function forward(
-  { azurite, containerChanged, events }: FrontSettings,
+  { arm, azurite, containerChanged, events }: FrontSettings,
   account: Stored,
   request: IncomingMessage,
   response: ServerResponse,
   url: URL,
 ): void {
-  const { authorization: _token, host: _host, ...headers } = request.headers;
-  const query = [url.search.slice(1), azurite.signature(account.name)].filter(Boolean).join('&');
+  const { authorization: _token, host: _host, [versionedHeader]: _versioned, ...headers } = request.headers;
+  const service = arm.get(`${account.id}/blobServices/default`);
+  if (service?.properties.isVersioningEnabled === true) headers[versionedHeader] = 'true';
+  // To Azurite a version is a snapshot of that time.
+  const asked = url.search.slice(1).replace(/(^|&)versionid=/i, '$1snapshot=');
+  const query = [asked, azurite.signature(account.name)].filter(Boolean).join('&');
   const [, container = '', blob] = url.pathname.split('/');
   const changes =
     !blob && url.searchParams.get('restype') === 'container' && !url.searchParams.has('comp')
       ? { PUT: true, DELETE: false }[request.method ?? '']
       : undefined;
+  const isBlock = request.method === 'PUT' && url.searchParams.get('comp') === 'block';
+  const sum = isBlock && !headers['content-md5'] ? new Crc64() : undefined;
+  if (sum) request.on('data', (chunk: Buffer) => sum.add(chunk));
   const onward = httpRequest(
     {
       host: '127.0.0.1',
@@ -139,6 +148,8 @@ function forward(
       const { method = '', headers: asked } = request;
       if (done) events.carried({ account, method, url, request: asked, answer: answer.headers });
       if (changes !== undefined && done) await containerChanged(account, container, changes);
+      // https://learn.microsoft.com/rest/api/storageservices/put-block#response-headers
+      if (sum && done) answer.headers['x-ms-content-crc64'] = sum.base64;
       response.writeHead(answer.statusCode ?? 500, answer.headers);
       answer.pipe(response);
     },
