@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { crc32 as crc32Of } from 'node:zlib';
 import { z } from 'zod';
 import { crc32Combine, crc32cCombine, crcBase64, crcHex } from '../../model/crc32.ts';
+import { crc32c } from '../../model/crc32c.ts';
 import { CloudError, type CloudErrorKind } from '../../model/errors.ts';
 import { leastPart, partSize } from '../../model/part-size.ts';
 import type { Unnative } from '../../model/transfer.ts';
@@ -25,7 +26,7 @@ import {
   type Written,
 } from '../providers/object-store.ts';
 import { guarded } from '../providers/provision.ts';
-import { crc32cOf, sha256Of, tailOf } from './digest.ts';
+import { sha256Of } from './digest.ts';
 import type { Files } from './files.ts';
 import type { Gate } from './gate.ts';
 import { attributesAt, type Digest, isCopy, standsFor } from './mark.ts';
@@ -424,20 +425,18 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
 
   const parts = new Map<number, Part>();
   let upload: Upload | undefined;
-  let from = 0;
+  /** Bytes from the start. */
+  let received = 0;
   if (known?.version === object.version) {
     const { upload: begun } = known;
-    const received = await ask(pairing, target, 'look at the upload', key, () =>
-      uploads.received(asked, begun, signal),
-    );
-    if (received) {
+    const has = await ask(pairing, target, 'look at the upload', key, () => uploads.received(asked, begun, signal));
+    if (has) {
       upload = begun;
-      from = received.bytes;
+      received = has.bytes;
       // Where the cloud keeps parts apart it knows better than the note what it has.
-      const whole = known.parts.filter(([number]) => (number + 1) * begun.partBytes <= from);
-      const told = known.parts.filter(([, { receipt }]) => received.receipts.has(receipt));
-      for (const [number, part] of uploads.order === 'any' ? [...told, ...received.parts] : whole)
-        parts.set(number, part);
+      const whole = known.parts.filter(([number]) => (number + 1) * begun.partBytes <= received);
+      const told = known.parts.filter(([, { receipt }]) => has.receipts.has(receipt));
+      for (const [number, part] of uploads.order === 'any' ? [...told, ...has.parts] : whole) parts.set(number, part);
     }
   }
   if (!upload) {
@@ -467,35 +466,21 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
   // Of bytes in their order, as they are read: also of those that have been sent before.
   let sha256 = pairing.sha256 ? createHash('sha256') : undefined;
   const bytesOf = (number: number): number => Math.min(begun.partBytes, size - number * begun.partBytes);
-  const readPart = async (number: number) => {
-    const { piece } = await read(pairing, object, number * begun.partBytes, bytesOf(number));
-    for (const chunk of piece.chunks) sha256?.update(chunk);
-    const sums = { crc32: piece.crc32, ...(uploads.checks === 'crc32c' && !md5 && { crc32c: crc32cOf(piece) }) };
-    return { piece, sums };
-  };
-  const send = async (number: number, { piece, sums }: Awaited<ReturnType<typeof readPart>>): Promise<void> => {
-    const start = number * begun.partBytes;
-    const skip = Math.max(0, from - start);
-    // What the cloud has already, of a part whose checksum was not noted, is only read.
-    const part =
-      parts.get(number) ??
-      (skip >= piece.bytes
-        ? { crc32: 0, receipt: '' }
-        : await toTarget(pairing, 'write a part', asked, () =>
-            uploads.put(
-              asked,
-              begun,
-              { number, from: start + skip, piece: tailOf(piece, skip), crc32: sums.crc32 },
-              signal,
-            ),
-          ));
+  const putPart = async (number: number): Promise<void> => {
+    const from = number * begun.partBytes;
+    const { piece } = await read(pairing, object, from, bytesOf(number));
+    const { crc32 } = piece;
+    const put = () => uploads.put(asked, begun, { number, from, piece, crc32 }, signal);
+    const part = await toTarget(pairing, 'write a part', asked, put);
     piece.release();
-    parts.set(number, { ...part, ...sums });
+    parts.set(number, part);
     note();
   };
   /** From socket to socket; reading and writing are one call, as of an object that flows whole. */
   const flowPart = async (number: number): Promise<void> => {
     const range = { from: number * begun.partBytes, bytes: bytesOf(number) };
+    // What the cloud has already is only read, for what is not known of it.
+    const sent = parts.get(number) ?? (range.from + range.bytes <= received ? { crc32: 0, receipt: '' } : undefined);
     const part = await gate.call(async () => {
       const opening = guarded(source.provider, 'read', listed.key, () => source.store.open(object, range, signal));
       const { flow } = await orSourceMoved(opening);
@@ -504,15 +489,19 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
         // A break must leave it as it was.
         const sum = sha256?.copy();
         if (sum) flow.watch((chunk) => void sum.update(chunk));
-        const sent = parts.get(number);
+        let castagnoli: number | undefined;
+        if (uploads.checks === 'crc32c' && !md5)
+          flow.watch((chunk) => {
+            castagnoli = crc32c(chunk, castagnoli);
+          });
         const passing = guarded(target.provider, 'write a part', key, async () => {
           if (!sent) return uploads.stream(asked, begun, number, flow, signal);
           await flow.run(async () => {});
           return sent;
         });
-        const passed = await orTargetMoved('write a part', asked, passing);
+        const { receipt } = await orTargetMoved('write a part', asked, passing);
         sha256 = sum;
-        return passed;
+        return { crc32: flow.crc32, receipt, ...(castagnoli !== undefined && { crc32c: castagnoli }) };
       } finally {
         flow.cancel();
       }
@@ -520,16 +509,13 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
     parts.set(number, part);
     note();
   };
-  const flows = uploads.order === 'any' && begun.partBytes >= uploads.flowsFrom;
+  const flows = sha256 !== undefined || begun.partBytes >= uploads.flowsFrom;
   const needed = Array.from({ length: count }, (_, number) => number).filter((number) => sha256 || !parts.has(number));
   try {
-    if (flows && sha256) for (const number of needed) await gate.run(flowBytes, () => flowPart(number));
-    else if (flows) await allOrFirstError(needed.map((number) => gate.run(flowBytes, () => flowPart(number))));
+    if (!flows) await allOrFirstError(needed.map((number) => gate.run(bytesOf(number), () => putPart(number))));
     else if (uploads.order === 'any' && !sha256)
-      await allOrFirstError(
-        needed.map((number) => gate.run(bytesOf(number), async () => send(number, await readPart(number)))),
-      );
-    else await inOrder(needed, (number) => gate.run(2 * bytesOf(number), () => readPart(number)), send);
+      await allOrFirstError(needed.map((number) => gate.run(flowBytes, () => flowPart(number))));
+    else for (const number of needed) await gate.run(flowBytes, () => flowPart(number));
   } catch (error) {
     // Parts of what the source no longer has are of no use to anybody.
     if (error instanceof SourceMoved)
@@ -546,9 +532,9 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
     all.map((part) => part.crc32),
     crc32Combine,
   );
-  const castagnoli = all.flatMap((part) => part.crc32c ?? []);
-  const crc32c = castagnoli.length === count ? crcBase64(ofAll(castagnoli, crc32cCombine)) : undefined;
-  if (!agree(vouches, { crc32: crcBase64(crc32), crc32c })) {
+  const sums = all.flatMap((part) => part.crc32c ?? []);
+  const castagnoli = sums.length === count ? crcBase64(ofAll(sums, crc32cCombine)) : undefined;
+  if (!agree(vouches, { crc32: crcBase64(crc32), crc32c: castagnoli })) {
     await ask(pairing, target, 'give up the upload', key, () => uploads.abandon(asked, begun, signal));
     if (noted) await files.write(noteName(key), noteOf(''));
     throw new NotTheSame('what arrived is not what the source has vouched for');
@@ -556,7 +542,7 @@ async function inParts(pairing: Pairing, listed: StoredObject, expected: Expecte
   const done = await toTarget(pairing, 'complete the upload', asked, () =>
     uploads.complete(asked, begun, { parts: all, crc32 }, signal),
   );
-  if (!agree({ md5, crc32c }, done.checksums)) return takenBack(pairing, key, done);
+  if (!agree({ md5, crc32c: castagnoli }, done.checksums)) return takenBack(pairing, key, done);
   return { object, crc32: crcHex(crc32), sha256: sha256?.digest('hex'), written: done, unnative, digest: undefined };
 }
 
@@ -576,21 +562,4 @@ export async function allOrFirstError(acts: readonly Promise<void>[]): Promise<v
     ),
   );
   if (failed) throw failed.error;
-}
-
-/** The next part is read while the one before it is sent. */
-async function inOrder<T>(
-  numbers: readonly number[],
-  get: (number: number) => Promise<T>,
-  send: (number: number, got: T) => Promise<void>,
-): Promise<void> {
-  const [first] = numbers;
-  let next = first === undefined ? undefined : get(first);
-  for (const [at, number] of numbers.entries()) {
-    const got = await (next as Promise<T>);
-    const following = numbers[at + 1];
-    next = following === undefined ? undefined : get(following);
-    next?.catch(() => {}); // thrown when its turn comes
-    await send(number, got);
-  }
 }

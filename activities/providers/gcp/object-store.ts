@@ -181,6 +181,21 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
       [308],
     );
 
+  /** What the session has of it already is passed over there. Returns the object, in its own words, after the last chunk. */
+  async function sendChunk(
+    { id, from, size }: { id: string; from: number; size: number },
+    body: NonNullable<HttpRequest['body']>,
+    signal: AbortSignal,
+  ): Promise<string> {
+    const end = from + body.bytes;
+    const headers = { 'content-range': `bytes ${from}-${end - 1}/${size}` };
+    const answer = await send({ method: 'PUT', path: id, headers, body }, signal, [308]);
+    const kept = answer.status === 308 && String(answer.headers.range ?? '').endsWith(`-${end - 1}`);
+    // Less was kept than was sent: as when the connection had broken, it is sent again.
+    if (end === size ? answer.status === 308 : !kept) throw Object.assign(new Error(''), { code: 503 });
+    return end === size ? textOf(answer.piece) : '';
+  }
+
   const insertPath = ({ expected }: Pick<NewObject, 'expected'>): string =>
     `/upload${objects}?uploadType=multipart&${conditionOf(expected)}&fields=${fields}`;
 
@@ -286,18 +301,17 @@ export function gcsStore(http: PooledHttp, token: () => Promise<string>, bucket:
       },
 
       async put({ size }, { id }, { from, piece, crc32 }, signal) {
-        const headers = { 'content-range': `bytes ${from}-${from + piece.bytes - 1}/${size}` };
-        const answer = await send({ method: 'PUT', path: id, headers, body: piece }, signal, [308]);
-        const last = from + piece.bytes === size;
-        const kept = answer.status === 308 && String(answer.headers.range ?? '').endsWith(`-${from + piece.bytes - 1}`);
-        // Less was kept than was sent: as when the connection had broken, the session is asked where to go on.
-        if (last ? answer.status === 308 : !kept) throw Object.assign(new Error(''), { code: 503 });
-        return { crc32, receipt: last ? textOf(answer.piece) : '' };
+        return { crc32, receipt: await sendChunk({ id, from, size }, piece, signal) };
       },
 
-      // Its chunks may be as small as they are: none is too large for memory.
-      flowsFrom: Number.POSITIVE_INFINITY,
-      stream: () => Promise.reject(new Error('a chunk of a resumable upload is in memory')),
+      flowsFrom: 0,
+
+      async stream({ size }, { id, partBytes }, number, flow, signal) {
+        const none = Buffer.alloc(0);
+        const body = { before: none, flow, after: () => none, bytes: flow.bytes };
+        const receipt = await sendChunk({ id, from: number * partBytes, size }, body, signal);
+        return { crc32: flow.crc32, receipt };
+      },
 
       async complete(object, { id }, { parts }, signal) {
         const receipt = parts.at(-1)?.receipt;
