@@ -1,7 +1,7 @@
 /** Following a telemetry stream: what the pumps of `activities/telemetry` are asked and answer, and what they have seen of devices. */
 import { z } from 'zod';
 import { mostTroubles } from './device-events.ts';
-import type { Refusal } from './device-redirect.ts';
+import { refusals } from './device-redirect.ts';
 import type { Placement } from './service.ts';
 import { PlacementRef } from './transfer.ts';
 
@@ -43,14 +43,12 @@ export interface FollowedTelemetry {
   newestAt: string;
   /** How long the last ones took from their cloud to the other stream, or to us where there is none; the longest of the last minute or two. */
   lagMs: number;
-  /** First of the devices that have refused a redirect while this pump was there. */
+  /** First of the devices that have refused a redirect, of which no pump before it has told. */
   refused?: RefusedRedirect[];
 }
 
-export interface RefusedRedirect {
-  device: string;
-  reason: Refusal;
-}
+const RefusedRedirect = z.strictObject({ device: z.string(), reason: z.enum(refusals) });
+export type RefusedRedirect = z.infer<typeof RefusedRedirect>;
 
 /**
  * Bears the device of a message that a pump has written, where devices themselves can write nothing: an attribute of the message
@@ -78,6 +76,8 @@ export const SightingsHead = z.strictObject({
   since: z.iso.datetime(),
   until: z.iso.datetime(),
   messages: Count,
+  /** Redirects that were refused and that no pump has told of yet. */
+  refused: z.array(RefusedRedirect).optional(),
 });
 export type SightingsHead = z.infer<typeof SightingsHead>;
 

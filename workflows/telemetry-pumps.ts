@@ -99,9 +99,10 @@ export class TelemetryPumps {
   async drain(from: PlacementRef, to: PlacementRef): Promise<void> {
     await this.stop();
     for (let before = -1, left = mostDrains; left > 0; left--) {
-      const { messages } = await this.#op.held(this.#what.service, () => this.#follow(from, to, drainMs));
-      if (messages === before) return;
-      before = messages;
+      const drained = await this.#op.held(this.#what.service, () => this.#follow(from, to, drainMs));
+      this.#tellRefused(from, drained);
+      if (drained.messages === before) return;
+      before = drained.messages;
     }
   }
 

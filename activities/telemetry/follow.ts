@@ -7,6 +7,7 @@ import {
   type FollowedTelemetry,
   FollowTelemetryInput,
   positionFile,
+  type RefusedRedirect,
   type TelemetryActivities,
 } from '../../model/telemetry-pump.ts';
 import type { ProviderDependencies } from '../providers/activities.ts';
@@ -125,6 +126,7 @@ class Pump {
       ending = setTimeout(() => this.#hard.abort(), endMs);
     };
     this.#signal.addEventListener('abort', end, { once: true });
+    let refused: RefusedRedirect[] = [];
     const ended = new AbortController();
     const keeping = this.#keep(ended.signal);
     try {
@@ -135,6 +137,8 @@ class Pump {
       ended.abort();
       await keeping;
       await Promise.all(this.#open);
+      // Who was told to stop tells nothing any more: the next one does.
+      if (!this.#signal.aborted && !this.#failed) refused = this.#parts.seen.takeRefused();
       await this.#save(this.#signal.aborted ? AbortSignal.timeout(lastSaveMs) : this.#hard.signal).catch(
         (error: unknown) => this.#fail(error),
       );
@@ -144,16 +148,15 @@ class Pump {
     }
     this.#signal.throwIfAborted();
     if (this.#failed) throw this.#failed.error;
-    const { counts, refused } = this.#parts.seen;
     return {
-      ...{ forwarded: this.#forwarded, ...counts, lagMs: this.#lag.longest },
-      ...(refused.length > 0 && { refused: [...refused] }),
+      ...{ forwarded: this.#forwarded, ...this.#parts.seen.counts, lagMs: this.#lag.longest },
+      ...(refused.length > 0 && { refused }),
     };
   }
 
   async #pump(until: number, alarmAt: number): Promise<void> {
     const { reader, seen } = this.#parts;
-    const ends = (): number => (seen.refused.length > 0 ? Math.min(alarmAt, until) : until);
+    const ends = (): number => (seen.alarmed ? Math.min(alarmAt, until) : until);
     while (!this.#signal.aborted && !this.#failed && Date.now() < ends()) {
       const batch = await this.#read(Math.min(waitMs, until - Date.now()), this.#signal);
       if (batch) await this.#take(batch);

@@ -45,7 +45,7 @@ const silentMs = 30_000;
 export class Seen {
   readonly #provider: string;
   readonly #devices: Map<string, Noted>;
-  readonly #refused: RefusedRedirect[] = [];
+  #refused: RefusedRedirect[];
   readonly #since: string;
   #messages: number;
   #newest: number;
@@ -58,6 +58,7 @@ export class Seen {
     this.#devices = new Map(
       devices.map(([device, { at, messages, troubles = [] }]) => [device, { at: Date.parse(at), messages, troubles }]),
     );
+    this.#refused = before?.head.refused ?? [];
     this.#since = before?.head.since ?? new Date().toISOString();
     this.#messages = before?.head.messages ?? 0;
     this.#newest = Math.max(0, ...[...this.#devices.values()].map(({ at }) => at));
@@ -73,9 +74,17 @@ export class Seen {
     return { messages: this.#messages, devices: this.#devices.size, newestAt };
   }
 
-  /** Redirects that devices have refused since this was opened. */
-  get refused(): readonly RefusedRedirect[] {
-    return this.#refused;
+  /** Whether a redirect was refused of which nobody has told. */
+  get alarmed(): boolean {
+    return this.#refused.length > 0;
+  }
+
+  /** Those: whoever takes them tells. They stay in the file until the next save. */
+  takeRefused(): RefusedRedirect[] {
+    const refused = this.#refused;
+    this.#changed ||= refused.length > 0;
+    this.#refused = [];
+    return refused;
   }
 
   add({ device, at, body }: Passing): void {
@@ -104,6 +113,7 @@ export class Seen {
       since: this.#since,
       until: new Date().toISOString(),
       messages: this.#messages,
+      ...(this.#refused.length > 0 && { refused: [...this.#refused] }),
     };
     const lines = [...this.#devices].map(
       ([device, { at, messages, troubles }]): Sighting => ({

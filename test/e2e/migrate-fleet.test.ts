@@ -83,7 +83,7 @@ it.each(select('undone in the soak'))(
     await expectAll(run);
     await fleets.remove(service);
   },
-  300_000,
+  400_000,
 );
 
 const failing = select('done after a wave that came back');

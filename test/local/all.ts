@@ -27,7 +27,7 @@ const long: Record<string, Record<string, number>> = {
     'test/e2e/worker-killed': 40,
   },
   moves: { 'test/e2e/migrate': 100, 'test/e2e/rehearse': 30, 'test/workflows/migration': 110, 'test/e2e/verify': 20 },
-  fleets: { 'test/e2e/migrate-fleet': 110, 'test/workflows/migrate-fleet': 100, 'test/faults/fleets': 120 },
+  fleets: { 'test/e2e/migrate-fleet': 140, 'test/workflows/migrate-fleet': 100, 'test/faults/fleets': 120 },
   objects: { 'test/transfer/engine': 90, 'test/transfer/large': 45 },
   sides: {
     'test/replication/replicate': 70,

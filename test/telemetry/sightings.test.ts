@@ -24,11 +24,15 @@ it('notes connections that went wrong, the last ones of each device, and the nex
   expect(devices.get('wild')?.troubles).toEqual([...Array<number>(19).fill(at(4)), at(5)]);
 });
 
-it('names the redirects that were refused while it was there, and no others', async () => {
+it('names the redirects that were refused, until somebody has told of them', async () => {
   const files = filesInMemory();
   const first = await Seen.open(files, 'aws');
   first.add(says('d1', 1, { event: 'redirect-refused', reason: 'signature', digest: 'x' }));
-  expect(first.refused).toEqual([{ device: 'd1', reason: 'signature' }]);
+  expect(first.alarmed).toBe(true);
+  // It was told to stop.
   await first.save(files);
-  expect((await Seen.open(files, 'aws')).refused).toEqual([]);
+  const next = await Seen.open(files, 'aws');
+  expect(next.takeRefused()).toEqual([{ device: 'd1', reason: 'signature' }]);
+  await next.save(files);
+  expect((await Seen.open(files, 'aws')).alarmed).toBe(false);
 });
