@@ -235,7 +235,7 @@ export class Pump {
 
   /** Some notices may have been lost with an answer, and come again only after minutes: all sides are compared before that. */
   #unheardOf(): void {
-    this.#compareAt = Math.min(this.#compareAt, Date.now() + Math.max(waitMs, 10 * this.#comparedMs));
+    this.#compareAt = Math.min(this.#compareAt, Date.now() + Math.max(2 * waitMs, 3 * this.#comparedMs));
   }
 
   /** Ends once there is room for one more key. */
