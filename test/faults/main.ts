@@ -58,7 +58,9 @@ const files: Record<string, string[]> = {
 };
 const tests = files[values.only ?? ''];
 if (!tests) {
-  process.stderr.write(`--only: found ${values.only}; it takes calls, runs, activities, migrations, lives, moves or fleets\n`);
+  process.stderr.write(
+    `--only: found ${values.only}; it takes calls, runs, activities, migrations, lives, moves or fleets\n`,
+  );
   process.exit(2);
 }
 const file = resolve(values.file);

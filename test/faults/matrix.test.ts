@@ -74,7 +74,8 @@ describe('a call that changes a cloud and is lost, or comes late', () => {
         : chosen(every, (one) => `${Math.floor(every.indexOf(one) / 4)}`);
     const broken: string[] = [];
     for (const one of some) {
-      const found = await oneCase(cell, one);
+      // What the test itself could not find out is no word on the cases after it.
+      const found = await oneCase(cell, one).catch((error: unknown) => [String(error)]);
       note(one.id, found);
       if (found.length > 0) broken.push(`${one.id}: ${found.join('; ')}`);
     }
