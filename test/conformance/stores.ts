@@ -200,6 +200,7 @@ export async function isReplicated(
       const { conflicts } = await run(() => activities.readConflicts({ owner, place, ...lately }));
       const id = conflicts.find(({ key }) => key === 'both')?.id ?? '';
       const back = { id, places: [place], sides: [...sides] };
+      await setTimeout(1100);
       expect(await run(() => activities.writeConflictBack(back))).toMatchObject({ side: name, key: 'both', size: 5 });
       const asked = { sides: [...sides], rule: 'last-write-wins' as const, source: name, name: 'conformance' };
       const { report } = await run(() => activities.compareSides({ ...asked, settleMs: 0 }));
