@@ -54,7 +54,7 @@ export class Device {
   /** Says nothing more, and ends when all was acknowledged. */
   async end(): Promise<void> {
     clearInterval(this.#timer);
-    await until(`${this.id} has nothing left to say`, () => this.#agent.waiting.messages === 0);
+    await until(`${this.id} has nothing left to say`, () => this.#agent.waiting.messages === 0, 120_000);
     await this.stop();
   }
 
@@ -83,6 +83,9 @@ export interface TalkingFleet {
   fleet: Device[];
   reader: FleetReader;
 }
+
+/** More at once would be seconds of TLS handshakes. */
+const startsPerSecond = 40;
 
 export const placesOf = (fleet: readonly Device[]): string[] => [...new Set(fleet.map(({ dialect }) => dialect))];
 
@@ -125,10 +128,16 @@ export class TalkingFleets {
     const identities = await Promise.all(Array.from({ length: count }, (_, n) => identity(`${service}-${n}`)));
     const wanted = identities.map((own, n): Wanted => ({ id: `${service}-${n}`, identity: own, groups: ['pumps'] }));
     await fill[from](source.ref, [...wanted, { id: `${service}-off`, status: 'disabled' }]);
-    const fleet = wanted.map(({ id }, n) => new Device(id, identities[n] as Identity, source));
     const reader = new FleetReader(this.#estate, service);
-    this.open.push(reader, ...fleet);
-    await until('all talk', () => fleet.every(({ acknowledged }) => acknowledged.length > 3));
+    this.open.push(reader);
+    const fleet: Device[] = [];
+    for (const [n, { id }] of wanted.entries()) {
+      const device = new Device(id, identities[n] as Identity, source);
+      fleet.push(device);
+      this.open.push(device);
+      if (n % startsPerSecond === startsPerSecond - 1) await setTimeout(1000);
+    }
+    await until('all talk', () => fleet.every(({ acknowledged }) => acknowledged.length > 3), 120_000);
     return { source, identities, fleet, reader };
   }
 

@@ -1,19 +1,22 @@
-/** `npm run test:scale`: replication at full size, on local clouds whose clocks disagree. */
+/** `npm run test:scale`: replication and fleets at full size, on local clouds whose clocks disagree. */
 import { spawnSync } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { providerTypes } from '../../model/service.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const suites: Record<string, string> = {
   writers: 'test/scale/writers',
   rotations: 'test/workflows/replicate',
   divergence: 'test/scale/divergence',
+  fleet: 'test/scale/fleet',
 };
 const help = `npm run test:scale [-- NAME ...] [OPTIONS]
 
   writers      writers on two and three sides, a worker that is killed, cut off and parted from a cloud
   rotations    pumps one after the other, as many as in a week
   divergence   a comparison of two sides
+  fleet        devices that talk, there and home again
 
   --changes N     writes and deletes of the writers (default: 100000)
   --rate N        of them a second (default: 40)
@@ -21,6 +24,9 @@ const help = `npm run test:scale [-- NAME ...] [OPTIONS]
   --partition S   seconds for which a cloud is parted from the worker (default: 60)
   --rotations N   pumps (default: 1000)
   --objects N     on each side of a comparison (default: 100000)
+  --devices N     of a fleet that moves (default: 2000)
+  --from CLOUD    where it moves from (default: azure)
+  --to CLOUD      where it moves to (default: gcp)
   --clocks LIST   how far the clocks of the clouds are ahead, milliseconds (default: aws=-1000,azure=500,gcp=1000)
   -t NAME         tests of this name alone
 `;
@@ -34,6 +40,9 @@ const { values, positionals } = parseArgs({
     partition: { type: 'string', default: '60' },
     rotations: { type: 'string', default: '1000' },
     objects: { type: 'string', default: '100000' },
+    devices: { type: 'string', default: '2000' },
+    from: { type: 'string', default: 'azure' },
+    to: { type: 'string', default: 'gcp' },
     clocks: { type: 'string', default: 'aws=-1000,azure=500,gcp=1000' },
     only: { type: 'string', short: 't' },
     help: { type: 'boolean', default: false },
@@ -48,10 +57,15 @@ if (unknown.length > 0) {
   process.stderr.write(`no such suite: ${unknown.join(', ')}; there are ${Object.keys(suites).join(', ')}\n`);
   process.exit(2);
 }
-const { clocks, only, help: _, ...counts } = values;
+const { clocks, from, to, only, help: _, ...counts } = values;
 for (const [name, value] of Object.entries(counts))
   if (!/^\d+$/.test(value)) {
     process.stderr.write(`--${name}: found ${value}; it takes a whole number\n`);
+    process.exit(2);
+  }
+for (const [name, value] of Object.entries({ from, to }))
+  if (!providerTypes.some((cloud) => cloud === value)) {
+    process.stderr.write(`--${name}: found ${value}; it takes one of ${providerTypes.join(', ')}\n`);
     process.exit(2);
   }
 const chosen = positionals.length > 0 ? positionals : Object.keys(suites);
@@ -71,7 +85,10 @@ const { status } = spawnSync(
       MULTI_CLOUD_SCALE: 'true',
       MULTI_CLOUD_CLOCKS: clocks,
       ...Object.fromEntries(
-        Object.entries(counts).map(([name, value]) => [`MULTI_CLOUD_SCALE_${name.toUpperCase()}`, value]),
+        Object.entries({ ...counts, from, to }).map(([name, value]) => [
+          `MULTI_CLOUD_SCALE_${name.toUpperCase()}`,
+          value,
+        ]),
       ),
     },
   },

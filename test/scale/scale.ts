@@ -1,6 +1,12 @@
 /** How much the suites of this folder do: all of it with `npm run test:scale`, nothing with `npm test`. */
+import { z } from 'zod';
+import { type ProviderType, providerTypes } from '../../model/service.ts';
+
 const number = (name: string, otherwise: number): number =>
   Number(process.env[`MULTI_CLOUD_SCALE_${name}`] ?? otherwise);
+
+const cloud = (name: string, otherwise: ProviderType): ProviderType =>
+  z.enum(providerTypes).parse(process.env[`MULTI_CLOUD_SCALE_${name}`] ?? otherwise);
 
 export const scale = {
   on: process.env.MULTI_CLOUD_SCALE === 'true',
@@ -14,4 +20,8 @@ export const scale = {
   rotations: number('ROTATIONS', 1000),
   /** Objects that are compared. */
   objects: number('OBJECTS', 100_000),
+  /** Of a fleet that moves, and from where to where. */
+  devices: number('DEVICES', 2000),
+  from: cloud('FROM', 'azure'),
+  to: cloud('TO', 'gcp'),
 };

@@ -101,7 +101,13 @@ function messagesOf(cloud: ProviderType, each: number) {
 /** Reads what programs read until all messages of that life were counted, or for so long. */
 async function downstream(
   at: ProviderType,
-  { life, total, odd = 0, forMs }: { life: number; total: number; odd?: number; forMs: number },
+  {
+    life,
+    total,
+    odd = 0,
+    speaker,
+    forMs,
+  }: { life: number; total: number; odd?: number; speaker?: string; forMs: number },
 ) {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), forMs);
@@ -121,6 +127,8 @@ async function downstream(
       stopOnce();
     },
     onOther(other) {
+      // A stream may still hold what was said in it before.
+      if (other.device !== speaker) return;
       others.push(other);
       stopOnce();
     },
@@ -154,7 +162,7 @@ it.each(pairs)(
       { from: to, to: from, kept: to },
     ];
     const pumps = [there, back].map((direction) => pumping(direction, { name, since, forMs: 110_000 }));
-    const { counted, others } = await downstream(to, { life, total, odd: odd.length, forMs: againMs });
+    const { counted, others } = await downstream(to, { life, total, odd: odd.length, speaker, forMs: againMs });
     process.stderr.write(
       `  ${from} to ${to}: ${Math.round((total * 1000) / (Date.now() - began))} messages/s downstream\n`,
     );
