@@ -37,13 +37,17 @@ export const balancer = (summary: string): Activities =>
   });
 
 /** Calls to one cloud. A cloud that is away for longer than these attempts holds the run. */
-export const cloud = (provider: string, summary: string): ProviderActivities =>
+export const cloud = (
+  provider: string,
+  summary: string,
+  retry: Pick<wf.RetryPolicy, 'nonRetryableErrorTypes'> = {},
+): ProviderActivities =>
   wf.proxyActivities<ProviderActivities>({
     taskQueue: providerQueue(provider),
     startToCloseTimeout: '20m',
     heartbeatTimeout: '20s',
     cancellationType: wf.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-    retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 6 },
+    retry: { initialInterval: '1s', maximumInterval: '30s', maximumAttempts: 6, ...retry },
     summary,
   });
 

@@ -10,12 +10,16 @@ import { placementOf } from './removal.ts';
 /** Runs that began without feeds go on without. */
 export const feedsExist = (): boolean => wf.patched('change-feeds');
 
+const soonMs = 60_000;
+
 export class Feeds {
   readonly #op: Operation;
   readonly #owner: Omit<Owner, 'generation'>;
   #open: RecordedPlacement | undefined;
   /** Why the present store is followed by listing it alone; empty where its cloud tells of changes. */
   problem = '';
+  /** How often in a row it could not be made. */
+  #refused = 0;
 
   constructor(op: Operation, owner: Omit<Owner, 'generation'>) {
     this.#op = op;
@@ -33,24 +37,34 @@ export class Feeds {
       this.undoable(store);
       this.#open = store;
       this.problem = 'it was not asked yet';
+      this.#refused = 0;
     }
     if (this.problem === '') return true;
     const before = this.problem;
     const { service } = this.#owner;
     const placement = placementOf(this.#owner, store);
     try {
-      await this.#op.gate.pass(() => cloud(store.provider, `feed of ${service}`).ensureFeed({ placement }));
+      // What is to wait, as for a name that is not free yet, is asked for again later.
+      const calls = cloud(store.provider, `feed of ${service}`, { nonRetryableErrorTypes: ['Throttled'] });
+      await this.#op.gate.pass(() => calls.ensureFeed({ placement }));
       this.problem = '';
+      this.#refused = 0;
     } catch (error) {
       if (wf.isCancellation(error)) throw error;
       if (mayHaveWorked(error)) this.#op.saga.unsettle();
       this.problem = reason(error);
+      this.#refused++;
     }
     if (this.problem !== before) {
       const what = this.problem ? `follows by listing alone: ${this.problem}` : 'feed made';
       this.#op.board.record('run', what, `${service} on ${store.provider}`);
     }
     return this.problem === '';
+  }
+
+  /** How long a pump that could go for so long goes before the feed is asked for again: where there is none, a minute at first. */
+  pumpMs(longestMs: number): number {
+    return this.problem === '' ? longestMs : Math.min(longestMs, soonMs * 2 ** (this.#refused - 1));
   }
 
   /** The feed of a store, whether it was made or not, is taken back with everything else. */

@@ -316,7 +316,7 @@ export class MovedObjects implements Moved {
             gone: this.#gone,
             ...(feed && { feed }),
             intervalMs: followMs,
-            forMs: pumpMs,
+            forMs: this.#feeds.pumpMs(pumpMs),
             ...(untilBehind !== undefined && { untilBehind }),
           }),
         ),

@@ -411,7 +411,7 @@ class Replicating {
       restore: this.#restore,
       feeds,
       epoch: this.#epoch,
-      forMs: durationMs(this.#input.pump),
+      forMs: [...this.#feeds.values()].reduce((ms, { feeds }) => feeds.pumpMs(ms), durationMs(this.#input.pump)),
       compareMs: durationMs(this.#input.compare),
     };
     board.phase(this.#asking ? 'in step, and asks' : 'keeps in step');

@@ -11,6 +11,8 @@ interface Bucket {
   placement: Placement;
   /** Lines that it has taken. */
   kept: number;
+  /** Lines up to which it was written to, whatever came of it. */
+  tried: number;
   /** Its last write; the next one waits for it, so that it gets the lines in order. */
   last: Promise<void>;
 }
@@ -35,7 +37,7 @@ export class Trail {
     const isKnown = ({ provider, region }: Placement): boolean =>
       this.#buckets.some(({ placement }) => placement.provider === provider && placement.region === region);
     for (const placement of placements)
-      if (!isKnown(placement)) this.#buckets.push({ placement, kept: 0, last: Promise.resolve() });
+      if (!isKnown(placement)) this.#buckets.push({ placement, kept: 0, tried: 0, last: Promise.resolve() });
   }
 
   get buckets(): Placement[] {
@@ -65,8 +67,13 @@ export class Trail {
   }
 
   async #write(bucket: Bucket, upTo: number, append: Append): Promise<void> {
-    if (bucket.kept >= upTo) return;
-    await append(bucket.placement, this.#lines.slice(bucket.kept, upTo));
-    bucket.kept = upTo;
+    // A write that failed, or was cancelled, may have worked: its file then has these lines and no others.
+    const again = bucket.tried > bucket.kept && wf.patched('trail-repeats-itself') ? [bucket.tried] : [];
+    for (const end of [...again, upTo]) {
+      if (bucket.kept >= end) continue;
+      bucket.tried = end;
+      await append(bucket.placement, this.#lines.slice(bucket.kept, end));
+      bucket.kept = end;
+    }
   }
 }

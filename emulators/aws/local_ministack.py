@@ -481,7 +481,7 @@ def create_queue(data, url):
 def delete_queue(data, url):
     answer = _delete_queue(data, url)
     name = (responses.get_account_id(), responses.get_region(), url.rstrip("/").rsplit("/", 1)[-1])
-    held_queues[name] = time.time() + NAME_HELD_S
+    held_queues[name] = time.time() + min(60, NAME_HELD_S)
     return answer
 
 

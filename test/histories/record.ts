@@ -39,6 +39,7 @@ async function withStack(): Promise<void> {
     state,
     operationMs: 150,
     pollMs: 30,
+    nameHeldMs: 1000,
   });
   const run = await stack.up();
   try {

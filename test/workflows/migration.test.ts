@@ -115,6 +115,10 @@ class World {
   largest = 1000;
   /** What the records buckets have been told. */
   readonly trail: string[] = [];
+  /** Files of the trail, each written once. */
+  readonly files = new Map<string, string>();
+  /** So many of the next writes work, and nobody hears of it. */
+  unheard = 0;
 
   async note<T>(what: string, answer: T): Promise<T> {
     this.done.push(what);
@@ -171,7 +175,15 @@ class World {
         }),
       findStrays: async () => [],
       removeStrays: async () => [],
-      appendAudit: async ({ lines }: { lines: AuditLine[] }) => void this.trail.push(...lines.map(({ what }) => what)),
+      appendAudit: async ({ placement, lines }: { placement: Placement; lines: AuditLine[] }) => {
+        const [key, text] = [`${at(placement)} ${lines[0]?.runId} ${lines[0]?.seq}`, JSON.stringify(lines)];
+        const known = this.files.get(key);
+        if (known !== undefined && known !== text)
+          throw ApplicationFailure.nonRetryable(`${key} is not what this run has written`, 'IntegrityMismatch');
+        this.files.set(key, text);
+        if (this.unheard-- > 0) throw ApplicationFailure.retryable('no answer came', 'Unavailable');
+        this.trail.push(...lines.map(({ what }) => what));
+      },
       keepRecord: async () => {},
       proveFence: async () => ({
         missing: [],
@@ -844,6 +856,29 @@ describe('a migration', () => {
       await answer(handle, 'cutover', 'approve');
       expect(await endOf(handle)).toBe('done');
     });
+  }, 120_000);
+
+  it('repeats word for word what it has told a records bucket and had no answer to', async () => {
+    const world = new World();
+    world.instead.set('feed of aws', () => {
+      world.unheard = 6; // all attempts at both buckets
+      return { outcome: 'created' };
+    });
+    await migrating(world, async (handle) => {
+      const blocked = async () => (await handle.query<Progress>('progress')).blocked;
+      const held = (async () => {
+        while (!(await blocked())?.includes('no answer came')) await setTimeout(20);
+        await handle.signal('retryStep', { by: 'ann' });
+      })();
+      await answer(handle, 'cutover', 'approve');
+      await held;
+      expect(await endOf(handle)).toBe('done');
+    });
+    expect(world.unheard).toBeLessThan(0);
+    for (const bucket of ['aws', 'gcp']) {
+      const lines = [...world.files].filter(([key]) => key.startsWith(bucket)).flatMap(([, text]) => JSON.parse(text));
+      expect(lines.map(({ seq }: AuditLine) => seq)).toEqual(lines.map((_, at) => at + 1));
+    }
   }, 120_000);
 
   it('is resumed before what it followed with has heard of the pause', async () => {
