@@ -1,4 +1,5 @@
 /** What the steps of one migration share: which placement serves and which follows, what the record says, how people are asked. */
+import * as wf from '@temporalio/workflow';
 import type { EndpointRecord } from '../model/endpoint-record.ts';
 import type { Mark, Migration as MigrationRecord, RecordChange, RecordedPlacement } from '../model/record.ts';
 import { failure, urgent } from './calls.ts';
@@ -23,6 +24,8 @@ export class Course {
   /** What the record says besides of a fleet that moves. */
   fleet: MigrationRecord['fleet'];
   #asked = 0;
+  /** The record knows of no migration any more. */
+  #over = false;
 
   constructor(op: Operation, move: Move) {
     this.op = op;
@@ -58,6 +61,8 @@ export class Course {
   }
 
   note(stage: MigrationRecord['stage'], roles: Part[] = []): Promise<void> {
+    // What could not be taken back at first, and is once all else was, has nothing to say of it any more.
+    if (this.#over && roles.length === 0 && wf.patched('migration-stays-over')) return Promise.resolve();
     const { holder, to } = this.move;
     const { sourceOnly, fleet } = this;
     const { versions } = this.move;
@@ -71,8 +76,9 @@ export class Course {
     );
   }
 
-  write(migration: MigrationRecord | undefined, roles: Part[] = []): Promise<void> {
-    return this.op.write(this.move.service, { kind: 'migration', ...(migration && { migration }), roles });
+  async write(migration: MigrationRecord | undefined, roles: Part[] = []): Promise<void> {
+    await this.op.write(this.move.service, { kind: 'migration', ...(migration && { migration }), roles });
+    this.#over = migration === undefined;
   }
 
   /** The endpoint record with this placement and those that the service keeps, where the estate keeps such records. */

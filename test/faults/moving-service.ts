@@ -226,9 +226,9 @@ export class MovingService {
     return broken;
   }
 
-  /** Waits until the record has removed what the migration had kept. */
+  /** Waits until the record has removed what the migration had kept: a worker that was killed in it is missed after 20 s. */
   async #settled(): Promise<void> {
-    for (const end = Date.now() + 20_000; Date.now() < end; await setTimeout(100)) {
+    for (const end = Date.now() + 90_000; Date.now() < end; await setTimeout(100)) {
       const { placements, holder } = await this.record();
       if (!holder && placements.every(({ removeAt }) => removeAt === undefined)) return;
     }

@@ -619,6 +619,25 @@ describe('a migration', () => {
     expectAsBefore(world);
   }, 120_000);
 
+  it('is over once, also where the fence of its source could be lifted last of all', async () => {
+    const world = new World();
+    world.instead.set('lift aws', refuse);
+    await migrating(
+      world,
+      async (handle) => {
+        await answer(handle, 'cutover', 'approve');
+        await answer(handle, 'undo', 'approve');
+        while (!(await handle.query<Progress>('progress')).blocked?.includes('left behind')) await setTimeout(100);
+        expect(world.record.migration).toBeUndefined();
+        world.instead.clear();
+        await handle.signal('retryCompensation', { by: 'ann' });
+        expect(await endOf(handle)).toBe('UndoRequested');
+      },
+      { input: { soak: '1h' } },
+    );
+    expectAsBefore(world);
+  }, 120_000);
+
   it.each(['reject', 'cancel', 'undo'] as const)(
     'can be ended by %s while it waits',
     async (how) => {
