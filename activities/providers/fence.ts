@@ -51,6 +51,13 @@ interface Kept {
   version: string;
 }
 
+/**
+ * The rights without a fence of ours: one may stand there already, or have been lifted before a call of it came late. What it did
+ * is no part of what was before.
+ */
+const unfenced = (rights: StoreRights, kept: Kept | undefined): JsonObject =>
+  rights.marked ? rights.lifted(rights.now, kept?.record.before ?? rights.now) : rights.now;
+
 export function createFenceActivities({ atPlacement, ensureBucket, needed }: FenceDependencies): FenceActivities {
   /** One store of one placement, and the record of its fence. */
   class FencedStore {
@@ -150,13 +157,19 @@ export function createFenceActivities({ atPlacement, ensureBucket, needed }: Fen
   return {
     proveFence: ({ placement }) =>
       at(placement, async (store, { fence }) => {
-        const [missing, rights, survey] = await Promise.all([store.missing(), store.read([]), store.survey()]);
-        const fenced = rights.fenced(rights.now, trial);
-        if (!isDeepStrictEqual(rights.lifted(fenced, rights.now), rights.now))
+        const [missing, rights, survey, kept] = await Promise.all([
+          store.missing(),
+          store.read([]),
+          store.survey(),
+          store.record(),
+        ]);
+        const before = unfenced(rights, kept);
+        const fenced = rights.fenced(before, trial);
+        if (!isDeepStrictEqual(rights.lifted(fenced, before), before))
           throw store.error('InvalidInput', 'lifting the fence would not restore the rights that stand there now');
         return {
           missing,
-          undo: isDeepStrictEqual(fenced, rights.now)
+          undo: isDeepStrictEqual(fenced, before)
             ? 'nothing to restore: nobody else has rights to write on the store itself'
             : 'restores the rights that stand there now',
           writers: [...rights.writers, ...survey.writers],
@@ -183,9 +196,7 @@ export function createFenceActivities({ atPlacement, ensureBucket, needed }: Fen
         if (rights.marked && !kept)
           throw store.error('NotOurs', 'a fence stands there and its record is gone; look at the rights of the store');
         if (!kept || standing?.expiresAt !== expiresAt || !isDeepStrictEqual(standing.exempt, exempt)) {
-          // A call of a fence that was lifted meanwhile may have come late: what it did is no part of what was before.
-          const unfenced = rights.marked && kept ? rights.lifted(rights.now, kept.record.before) : rights.now;
-          const before = standing?.before ?? unfenced;
+          const before = standing?.before ?? unfenced(rights, kept);
           const record = {
             v: 1 as const,
             uid: placement.owner.uid,

@@ -78,6 +78,8 @@ export async function isFenced(
       expect(await own.proveFence({ placement })).toMatchObject({ missing: [] });
       expect(await own.fenceStore({ placement, owner: run, expiresAt })).toMatchObject({ inForce: true });
       expect(await seen.fenceState({ placement })).toMatchObject({ fence: { owner: run, expiresAt } });
+      // As whoever goes the same way again asks.
+      expect(await own.proveFence({ placement })).toMatchObject({ missing: [] });
       expect(await visitor.rights()).not.toBe(before);
       expect(await own.liftFence({ placement, owner: run })).toEqual({ outcome: 'lifted' });
       expect(await seen.fenceState({ placement })).toMatchObject({ fence: null });
