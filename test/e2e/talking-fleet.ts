@@ -94,6 +94,8 @@ export class TalkingFleets {
   readonly #estate: EstateClient;
   readonly #namespace: string;
   readonly #folder: string;
+  /** Plans of the questions that were asked before. */
+  readonly #known = new Set<string>();
   /** What a test that failed has left running. */
   readonly open: { stop(): Promise<void> }[] = [];
 
@@ -145,9 +147,14 @@ export class TalkingFleets {
   async asked(handle: OperationHandle, question: string): Promise<WaitingFor> {
     for (;;) {
       const { waitingFor, blocked } = await handle.progress();
-      const one = waitingFor.find((each) => each.question === question);
-      if (one) return one;
-      if (waitingFor.length > 0 || blocked) throw new Error(blocked ?? waitingFor[0]?.text);
+      // One that was answered a moment ago may still be shown.
+      const open = waitingFor.filter(({ plan }) => !this.#known.has(plan));
+      const one = open.find((each) => each.question === question);
+      if (one) {
+        this.#known.add(one.plan);
+        return one;
+      }
+      if (open.length > 0 || blocked) throw new Error(blocked ?? open[0]?.text);
       const { status } = await this.#client.workflow.getHandle(handle.workflowId).describe();
       if (status.name !== 'RUNNING') await handle.result();
       await setTimeout(100);

@@ -21,7 +21,6 @@ const whats = { missing: 'missing', other: 'content', longer: 'size' };
 it(`of ${objects} objects exactly the ten that differ are named, from one listing a side, in 200 MB more than at rest`, async () => {
   const listings = await Listings.of(objects, special);
   const load = loadNow();
-  // With little heap, so that garbage which nobody has collected yet is not taken for what the scan needs.
   const { stdout } = await promisify(execFile)(
     process.execPath,
     [

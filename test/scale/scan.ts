@@ -3,6 +3,7 @@
  * besides), and says on stdout what it has found and how much memory that took. `settleMs` is its argument; the connection map leads to
  * the sides.
  */
+import { readFileSync } from 'node:fs';
 import { Clients } from '../../activities/providers/aws/clients.ts';
 import { classify as classifyAws } from '../../activities/providers/aws/errors.ts';
 import { s3Store } from '../../activities/providers/aws/object-store.ts';
@@ -65,7 +66,8 @@ const { report, ...found } = await compareSides({
 const lines = await Promise.all(
   (await files.list(report)).map(async (name) => fromLines((await files.read(name)) ?? Buffer.alloc(0))),
 );
-const mostMB = process.resourceUsage().maxRSS / 1024;
+// Not what `resourceUsage` says: that remembers the process that has started this one.
+const mostMB = Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1024;
 process.stdout.write(
   `${JSON.stringify({ ...found, lines: lines.flat(), seconds: (performance.now() - began) / 1000, idleMB, mostMB })}\n`,
 );

@@ -62,7 +62,7 @@ export async function createQueue(sqs: SQSClient, input: CreateQueueCommandInput
         ...{ kind: 'Throttled', provider: 'aws', operation: 'sqs:CreateQueue' },
         ...{ resource: input.QueueName ?? '', retryAfterMs: nameHeldMs },
       },
-      'a queue of this name was deleted less than 60 s ago, and SQS gives the name again after that: it is asked again by itself',
+      'a queue of this name was deleted less than 60 s ago, and SQS gives the name again after that: it is asked again, and goes on by itself',
     );
   }
 }
