@@ -139,6 +139,10 @@ export const Replicating = z.strictObject({
 });
 export type Replicating = z.infer<typeof Replicating>;
 
+/** Whether a resource that no placement has is at work for the service: feeds are a replication's own. */
+export const isAtWork = ({ replication }: Pick<ServiceRecord, 'replication'>, { kind }: { kind: string }): boolean =>
+  replication !== undefined && kind.endsWith('.feed');
+
 export const ServiceRecord = z.strictObject({
   v: z.literal(1),
   estate: z.string(),

@@ -2,7 +2,7 @@
 import * as wf from '@temporalio/workflow';
 import type { Estate } from '../model/estate.ts';
 import { CheckEstateInput, type EstateCheck } from '../model/operations.ts';
-import type { Place, ServiceRecord } from '../model/record.ts';
+import { isAtWork, type Place, type ServiceRecord } from '../model/record.ts';
 import { isRecords } from '../model/records.ts';
 import type { Owner } from '../model/service.ts';
 import { applicationFailure, cloud, control, failure } from './calls.ts';
@@ -155,7 +155,9 @@ async function scan(
       }));
     }),
   );
-  const orphans = found.flat().filter(({ service }) => !records.some((one) => one.service === service && one.holder));
+  const orphans = found
+    .flat()
+    .filter((stray) => !records.some((one) => one.service === stray.service && (one.holder || isAtWork(one, stray))));
   for (const { service, holder, orphans: listed } of records) {
     const mine = orphans.filter((one) => one.service === service).map(({ service: _, ...orphan }) => orphan);
     if (holder || (mine.length === 0 && listed.length === 0)) continue;

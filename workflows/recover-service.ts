@@ -1,6 +1,13 @@
 /** `recoverService`: finishes, or takes back, what a run has begun that was terminated, reset or lost; removes what is nobody's. */
 import { type OperationResult, type PlannedPlacement, RecoverServiceInput } from '../model/operations.ts';
-import { type Intent, type Orphan, type RecordedResource, type ServiceRecord, samePlacement } from '../model/record.ts';
+import {
+  type Intent,
+  isAtWork,
+  type Orphan,
+  type RecordedResource,
+  type ServiceRecord,
+  samePlacement,
+} from '../model/record.ts';
 import type { Owner } from '../model/service.ts';
 import { cloud, control, failure, urgent } from './calls.ts';
 import { liftFences } from './fences.ts';
@@ -92,20 +99,18 @@ async function takeBack(
 }
 
 /** Looks wherever the service has ever been for what carries its tags and is in no record, and removes it. */
-async function removeOrphans(
-  op: Operation,
-  owner: Omit<Owner, 'generation'>,
-  { service, type, places, placements, retained }: ServiceRecord,
-): Promise<void> {
+async function removeOrphans(op: Operation, owner: Omit<Owner, 'generation'>, record: ServiceRecord): Promise<void> {
+  const { service, type, places, placements, retained } = record;
   if (!type) return;
   const orphans: Orphan[] = [];
   for (const place of places) {
     const { provider } = place;
     const placement = { ...place, type, configuration: {}, owner: { ...owner, generation: 1 } };
     const known = placements.filter((one) => one.provider === provider).flatMap(({ resources }) => resources);
-    const strays = await op.held(service, () =>
+    const found = await op.held(service, () =>
       cloud(provider, `look for strays of ${service}`).findStrays({ placement, known: known.map(mark) }),
     );
+    const strays = found.filter((stray) => !isAtWork(record, stray));
     if (strays.length === 0) continue;
     op.board.record('run', 'removes strays', strays.map(({ name }) => name).join(', '));
     const kept = await op.held(service, () =>

@@ -91,6 +91,8 @@ it('is in step from its deployment on, whichever side is written, until it is re
   await expect(asked.reconfigure({ max_deletes: 0 })).rejects.toMatchObject({ type: 'InvalidInput' });
   const running = 'WorkflowType = "replicateService" AND ExecutionStatus = "Running"';
   await until(async () => (await worker.client.workflow.count(running)).count === 1);
+  // What it follows by is nothing that was left behind.
+  expect(await estate.check()).toMatchObject({ orphans: [] });
   await (await estate.remove({ service: 'firmware', by: 'ann' })).result();
   expect(await again.result()).toMatchObject({ outcome: 'done', service: 'firmware' });
 }, 240_000);
