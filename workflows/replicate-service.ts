@@ -256,6 +256,11 @@ class Replicating {
     await this.#op.keepTrail('').catch(() => {});
     const { directions, epoch, failures } = this.told;
     const incidents = await this.#incidents.handOver();
+    // The next run would not know of a cancel that came meanwhile.
+    if (wf.CancellationScope.current().consideredCancelled) {
+      this.#goesOn = false;
+      throw new wf.CancelledFailure('it is not to go on');
+    }
     const carried = { epoch, failures, released: this.#released, held: this.#held, directions, incidents };
     await wf.continueAsNew({ ...this.#input, carried });
   }

@@ -300,6 +300,22 @@ it('goes from pump to pump as often as in a week: one at a time, forward only, i
   expect((memory.at(-1) ?? 0) - (memory[3] ?? 0)).toBeLessThan(64);
 }, 660_000);
 
+it('hears of a cancel also while one history is followed by the next', async () => {
+  const world = new World();
+  world.always = async () => ({});
+  await replicating(
+    world,
+    async (handle) => {
+      world.cloud.appendAudit = async () => {
+        await handle.cancel();
+        await Context.current().sleep(200);
+      };
+      await until(async () => (await handle.describe()).status.name !== 'RUNNING');
+    },
+    { rotate: 1 },
+  );
+}, 60_000);
+
 it('begins again after failures, counts them, and says what is missing', async () => {
   const world = new World();
   const fail: Pumped = async () => {
