@@ -81,7 +81,8 @@ export function keep(
 
 /**
  * Removes what calls with lost answers have made besides: a second one of a kind that the cloud names itself, or one too
- * late. Returns what it had to keep because it holds data.
+ * late. Beside resources that stay, only those of the same kinds: others, as feeds, are at work for somebody else. Returns
+ * what it had to keep because it holds data.
  */
 export async function sweep(op: Operation, placement: Placement, known: readonly RecordedResource[]): Promise<Stray[]> {
   const { provider, owner } = placement;
@@ -90,7 +91,10 @@ export async function sweep(op: Operation, placement: Placement, known: readonly
   const found = await op.held(service, () =>
     urgent(provider, `look for strays of ${service}`).findStrays({ placement, known: marks }),
   );
-  const strays = found.filter(({ generation }) => generation === owner.generation);
+  const made = new Set(known.map(({ kind }) => kind));
+  const strays = found.filter(
+    ({ generation, kind }) => generation === owner.generation && (made.size === 0 || made.has(kind)),
+  );
   if (strays.length === 0) return [];
   for (const { kind, id } of strays) op.board.record('run', 'removes a stray', `${kind} ${id}`);
   return op.held(service, () =>

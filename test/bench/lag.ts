@@ -74,6 +74,10 @@ async function keepInStep(): Promise<void> {
   const environment = new MockActivityEnvironment();
   process.once('SIGTERM', () => environment.cancel('CANCELLED'));
   const telling = setInterval(() => say({ arrived: arrived.size }), 200);
+  const weighing = setInterval(() => {
+    globalThis.gc?.();
+    say({ heapMB: Math.round(process.memoryUsage().heapUsed / 1e6) });
+  }, 5000);
   say({ began: Date.now() });
   const edges = [
     { from, to },
@@ -91,6 +95,7 @@ async function keepInStep(): Promise<void> {
       if (!environment.context.cancellationSignal.aborted) throw error;
     });
   clearInterval(telling);
+  clearInterval(weighing);
   say({ times: [...arrived] });
 }
 

@@ -299,7 +299,8 @@ async function killed(): Promise<Row> {
     const before = (performance.now() - copying) / 1000;
     const finished = written.times();
     const { seconds: after } = await ours('copy', task);
-    const again = [...finished].filter(([name, time]) => written.times().get(name) !== time).length;
+    const now = written.times();
+    const again = [...finished].filter(([name, time]) => now.get(name) !== time).length;
     // What was under way when it was killed may have been finished by its server afterwards.
     if (again > 0) throw new Error(`objects-kill9: ${again} objects that were finished were written again`);
     const { same } = await ours('verify', task);

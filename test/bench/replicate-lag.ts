@@ -15,7 +15,7 @@ import { baseEnvironment, localCredentials } from '../../emulators/environment.t
 import { LocalStack, settingsFrom } from '../../emulators/stack.ts';
 import { type ProviderType, providerTypes } from '../../model/service.ts';
 import { PlacementRef } from '../../model/transfer.ts';
-import { cpuOf, loadNow, memoryOf } from '../scale/processes.ts';
+import { cpuOf, loadNow } from '../scale/processes.ts';
 
 export const LagTask = z.strictObject({
   from: z.enum(providerTypes),
@@ -36,6 +36,8 @@ export const Said = z.union([
   z.strictObject({ began: z.number() }),
   z.strictObject({ inStep: z.literal(true) }),
   z.strictObject({ arrived: z.number() }),
+  /** What is in use once what is not has been collected. */
+  z.strictObject({ heapMB: z.number() }),
   /** By the number of the object, when it was written or arrived. */
   z.strictObject({ times: z.array(z.tuple([z.number(), z.number()])) }),
 ]);
@@ -60,7 +62,8 @@ export interface Lag {
   p50: number;
   p99: number;
   longest: number;
-  memoryMB: number[];
+  /** What the pump holds, from time to time while it is live. */
+  heapMB: number[];
   /** Objects a second after the stop. */
   catchUp: number;
   /** Cores that each process has kept busy. */
@@ -77,7 +80,7 @@ class Measured {
 
   constructor(verb: 'place' | 'pump' | 'write', task: LagTask, env: Record<string, string>) {
     const loader = ['--import', pathToFileURL(join(root, 'workers/network.ts')).href];
-    const flags = ['--disable-warning=ExperimentalWarning', ...loader];
+    const flags = ['--disable-warning=ExperimentalWarning', '--expose-gc', ...loader];
     this.child = spawn(process.execPath, [...flags, 'test/bench/lag.ts', verb, JSON.stringify(task)], {
       cwd: root,
       stdio: ['ignore', 'pipe', 'inherit'],
@@ -158,14 +161,14 @@ async function measure(from: ProviderType, to: ProviderType, measuring: Measurin
   const live = new Busy({ ...clouds, pump: pump.child.pid ?? 0 });
   const writer = start('write', { sides, objects, rate });
   const began = Date.now();
-  const memoryMB: number[] = [];
+  const heapMB: number[] = [];
   const loads: number[] = [];
   let over = false;
   const watching = (async () => {
     while (!over) {
-      memoryMB.push(memoryOf(pump.child.pid ?? 0));
+      await pause(Math.max(5000, (seconds * 1000) / 10));
+      heapMB.push(pump.said('heapMB')?.heapMB ?? 0);
       loads.push(loadNow());
-      await pause(Math.max(500, (seconds * 1000) / 10));
     }
   })();
   const written = await writer.times();
@@ -191,7 +194,7 @@ async function measure(from: ProviderType, to: ProviderType, measuring: Measurin
   next.child.kill('SIGTERM');
   const caught = Math.max(...(await next.times()).values()) - pumping;
   const lag: Lag = {
-    ...{ from, to, busy, memoryMB },
+    ...{ from, to, busy, heapMB },
     written: written.size / (lastedMs / 1000),
     ...{ p50: share(0.5), p99: share(0.99), longest: share(1) },
     catchUp: missed / (caught / 1000),

@@ -1,13 +1,14 @@
 /**
  * All tests, in three lanes side by side, each on a Temporal server and local clouds of its own. Of the long suites `npm test`
- * goes through one of each kind, chosen by the commit; `MULTI_CLOUD_TESTS=all`, as in CI, through all. With arguments of its own,
- * it runs what they say in one lane.
+ * goes through one of each kind, chosen by the commit; `MULTI_CLOUD_TESTS=all`, as in CI, through all. A few suites that failed
+ * run once more, alone; the last line counts, `N passed, N failed`. With paths among its arguments, it runs these in one lane.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, rmSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { chosen } from '../faults/choice.ts';
+import { failedOf, type Results, readResults, sumOf } from './results.ts';
 
 /** Long suites by what they are about, with the seconds that each takes about: lanes are filled by them. */
 const long: Record<string, Record<string, number>> = {
@@ -55,6 +56,7 @@ const alone: Record<string, number> = { 'test/conformance': 110, 'test/e2e/right
 /** What all the other suites take. */
 const othersSeconds = 250;
 
+const root = resolve(import.meta.dirname, '../..');
 const firstPort = Number(process.env.MULTI_CLOUD_TEST_PORT ?? '18400');
 const state = process.env.MULTI_CLOUD_TEST_STATE ?? '.local/test';
 const args = process.argv.slice(2);
@@ -66,7 +68,7 @@ interface Suite {
 }
 /** The suite itself, and no other that begins with the same name. */
 function pathOf(id: string): string {
-  const path = [`${id}.test.ts`, `${id}/`].find((one) => existsSync(join(import.meta.dirname, '../..', one)));
+  const path = [`${id}.test.ts`, `${id}/`].find((one) => existsSync(join(root, one)));
   if (!path) throw new Error(`${import.meta.filename}: there is no ${id}`);
   return path;
 }
@@ -95,7 +97,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => {}
 
 async function run(jest: readonly string[], port: number, folder: string): Promise<number> {
   const child = spawn(process.execPath, [...process.execArgv, join(import.meta.dirname, 'run.ts'), ...jest], {
-    stdio: 'inherit',
+    // The last line, on standard output, is ours.
+    stdio: ['inherit', 2, 2],
     env: { ...process.env, MULTI_CLOUD_TEST_PORT: String(port), MULTI_CLOUD_TEST_STATE: folder },
   });
   process.on('SIGTERM', () => child.kill('SIGTERM'));
@@ -103,28 +106,41 @@ async function run(jest: readonly string[], port: number, folder: string): Promi
   return Number(code ?? 1);
 }
 
-let runs = 0;
-/** Runs Jest on a stack of its own, the n-th of this program; `--outputFile=x.json` of the second is `x.2.json`. */
-function next(jest: readonly string[]): Promise<number> {
-  const n = ++runs;
-  const own = n === 1 ? args : args.map((argument) => argument.replace(/^(--outputFile=.*)(\.json)$/, `$1.${n}$2`));
-  return run([...own, ...jest], firstPort + 200 * (n - 1), n === 1 ? state : `${state}-${n}`);
+let started = 0;
+/** Runs Jest on a stack of its own, the n-th of this program. */
+async function next(jest: readonly string[]): Promise<Results> {
+  const n = ++started;
+  const file = join(root, `.local/test-results/${n}.json`);
+  const port = firstPort + 200 * (n - 1);
+  await run([...args, '--json', `--outputFile=${file}`, ...jest], port, n === 1 ? state : `${state}-${n}`);
+  return readResults(file, root);
 }
-async function inTurn(...turns: string[][]): Promise<number> {
-  let code = 0;
-  for (const jest of turns) if (jest.length > 0) code = Math.max(code, await next(jest));
-  return code;
+async function inTurn(...turns: string[][]): Promise<Results[]> {
+  const results: Results[] = [];
+  for (const jest of turns) if (jest.length > 0) results.push(await next(jest));
+  return results;
 }
 
+/** More suites than these were not made late by one another. */
+const mostAgain = 3;
+
 async function everything(): Promise<number> {
+  rmSync(join(root, '.local/test-results'), { recursive: true, force: true });
   const [first = [], second = [], third = []] = lanes();
   const elsewhere = [...suites.map(({ id }) => id).filter((id) => !first.includes(id)), ...apart];
-  const codes = await Promise.all([
+  const ended = await Promise.all([
     inTurn(['--testPathIgnorePatterns', '/node_modules/', ...elsewhere]),
     inTurn(second),
     inTurn(...apart.map((one) => [one]), third),
   ]);
-  return Math.max(...codes);
+  const results = ended.flat();
+  // Three lanes on two cores: what came too late passes alone, and is told; what is wrong fails again.
+  const failed = failedOf(results).map(({ id }) => id);
+  const again = failed.length > 0 && failed.length <= mostAgain ? await next(['--runTestsByPath', ...failed]) : [];
+  const sum = sumOf(results, again);
+  for (const id of sum.flaky) process.stderr.write(`${id} failed beside the others, and passed alone\n`);
+  process.stdout.write(`${sum.passed} passed, ${sum.failed} failed\n`);
+  return sum.failed === 0 ? 0 : 1;
 }
 
 const some = args.some((argument) => !argument.startsWith('-'));
