@@ -95,9 +95,13 @@ export class Inbox {
   }
 
   async take(waitMs: number, signal: AbortSignal): Promise<TelemetryBatch | undefined> {
-    const until = Date.now() + waitMs;
+    let late = waitMs <= 0;
     const wake = (): void => this.#tell();
-    const timer = setTimeout(wake, waitMs);
+    // Not by the clock, of which a timer may be a moment ahead: nothing else would wake who then waits again.
+    const timer = setTimeout(() => {
+      late = true;
+      wake();
+    }, waitMs);
     signal.addEventListener('abort', wake, { once: true });
     try {
       for (;;) {
@@ -112,7 +116,7 @@ export class Inbox {
           this.#failed = undefined;
           throw error;
         }
-        if (Date.now() >= until || this.#closed) return undefined;
+        if (late || this.#closed) return undefined;
         await this.#change();
       }
     } finally {
