@@ -14,13 +14,14 @@ import {
   PlanTransferInput,
   RepairTransferInput,
   refusals,
+  type Transfer,
   type TransferActivities,
   VerifyTransferInput,
 } from '../../model/transfer.ts';
 import { CopyVersionsInput, VersionsHeld } from '../../model/versions.ts';
 import { ofPlacement, providerCalls } from '../providers/calls.ts';
 import { guarded } from '../providers/provision.ts';
-import { allOrFirstError, ask, headOf } from './copy-object.ts';
+import { allOrFirstError, ask, headOf, type Pairing } from './copy-object.ts';
 import { copyRange } from './copy-range.ts';
 import { copyVersionsIn } from './copy-versions.ts';
 import { type Files, fromLines, LineFiles, ordinal, toLines } from './files.ts';
@@ -76,6 +77,11 @@ function parsed<T>(schema: z.ZodType<T>, input: unknown): T {
 const earlier = <T>(schema: z.ZodType<T>): T | undefined =>
   schema.safeParse(Context.current().info.heartbeatDetails).data;
 
+interface Noted<T> {
+  fill: (pairing: Pairing, manifest: Manifest, beat: () => void) => Promise<unknown>;
+  told: (pairing: Pairing, manifest: Manifest) => Promise<T>;
+}
+
 export function createTransferActivities(dependencies: TransferDependencies): TransferActivities {
   const calls = providerCalls(dependencies);
   const { at, atEach, requireAccount } = calls;
@@ -86,6 +92,26 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
     const line = bytes && fromLines(bytes)[shard % shardsPerFile];
     if (!line) throw invalidInput(`shard ${shard} is not in the plan ${files.key('plan/')}`);
     return Shard.parse(line);
+  }
+
+  /** What is done is noted in a manifest, of which an attempt that was cut short has filled a part; heartbeats tell how far it is. */
+  function noted<T>(transfer: Transfer, scope: string, { fill, told }: Noted<T>): Promise<T> {
+    let seen: unknown;
+    return atPair(
+      transfer,
+      () => seen,
+      async (pairing) => {
+        const manifest = await Manifest.open(pairing.files, scope);
+        const beat = (): void => {
+          seen = { cursor: manifest.cursor, seen: manifest.totals.seen };
+        };
+        if (!manifest.done) {
+          await fill(pairing, manifest, beat);
+          await manifest.flush(true);
+        }
+        return told(pairing, manifest);
+      },
+    );
   }
 
   return {
@@ -150,63 +176,34 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
 
     copyShard(input) {
       const { shard, attempt, ...transfer } = parsed(CopyShardInput, input);
-      let seen: unknown;
-      return atPair(
-        transfer,
-        () => seen,
-        async (pairing) => {
+      return noted(transfer, shardScope(shard, attempt), {
+        fill: async (pairing, manifest, beat) => {
           const range = await shardOf(pairing.files, shard);
-          const manifest = await Manifest.open(pairing.files, shardScope(shard, attempt));
-          const beat = (): void => {
-            seen = { cursor: manifest.cursor, seen: manifest.totals.seen };
-          };
-          if (!manifest.done) {
-            await copyRange(pairing, range, manifest, { gone: false, changesOnly: false, beat });
-            await manifest.flush(true);
-          }
-          return manifest.result();
+          await copyRange(pairing, range, manifest, { gone: false, changesOnly: false, beat });
         },
-      );
+        told: async (_, manifest) => manifest.result(),
+      });
     },
 
     copyVersions(input) {
       const { shard, attempt, passOver, ...transfer } = parsed(CopyVersionsInput, input);
-      let seen: unknown;
-      return atPair(
-        transfer,
-        () => seen,
-        async (pairing) => {
+      return noted(transfer, versionScope(shard, attempt), {
+        fill: async (pairing, manifest, beat) => {
           const range = await shardOf(pairing.files, shard);
-          const manifest = await Manifest.open(pairing.files, versionScope(shard, attempt));
-          const beat = (): void => {
-            seen = { cursor: manifest.cursor, seen: manifest.totals.seen };
-          };
-          if (!manifest.done) {
-            await copyVersionsIn(pairing, range, manifest, { passOver, beat });
-            await manifest.flush(true);
-          }
-          return manifest.versions();
+          await copyVersionsIn(pairing, range, manifest, { passOver, beat });
         },
-      );
+        told: async (_, manifest) => manifest.versions(),
+      });
     },
 
     copyDelta(input): Promise<CopiedDelta> {
       const { round, maxDeletes, gone: becomes, ...transfer } = parsed(CopyDeltaInput, input);
-      let seen: unknown;
-      return atPair(
-        transfer,
-        () => seen,
-        async (pairing) => {
+      const scope = deltaScope(round);
+      return noted(transfer, scope, {
+        fill: (pairing, manifest, beat) =>
+          copyRange(pairing, everything, manifest, { gone: becomes === 'delete', changesOnly: true, beat }),
+        async told(pairing, manifest) {
           const { files, gate, source, target, signal } = pairing;
-          const scope = deltaScope(round);
-          const manifest = await Manifest.open(files, scope);
-          const beat = (): void => {
-            seen = { cursor: manifest.cursor, seen: manifest.totals.seen };
-          };
-          if (!manifest.done) {
-            await copyRange(pairing, everything, manifest, { gone: becomes === 'delete', changesOnly: true, beat });
-            await manifest.flush(true);
-          }
           const { totals } = manifest;
           const { gone } = totals;
           const held = gone > maxDeletes;
@@ -227,7 +224,7 @@ export function createTransferActivities(dependencies: TransferDependencies): Tr
           const left = totals.failed + (held ? gone : 0);
           return { ...manifest.result(), deletes: held ? 'held' : 'applied', deleted, gone, behind, left };
         },
-      );
+      });
     },
 
     verifyTransfer(input) {

@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: ours and a peer in turn, in one run, several rounds, medians. Objects: the engine against rclone between the same
- * servers (servers.ts), 10,000 objects of 10 KB and 20 of 64 MB. Replication: on the local clouds (replicate-lag.ts).
+ * servers (servers.ts), 10,000 objects of 10 KB and 20 of 64 MB. Lags: on the local clouds (lag.ts).
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util';
 import { baseEnvironment } from '../../emulators/environment.ts';
 import type { ProviderType } from '../../model/service.ts';
 import type { Store, Task } from './copier.ts';
-import { replicationLag } from './replicate-lag.ts';
+import { type Follower, measureLag } from './lag.ts';
 import { azureAccount, azureKey, rclone, regions, Servers, s3Keys, setUpBench } from './servers.ts';
 
 interface Row {
@@ -34,14 +34,16 @@ const pairs = (['s3-gcs', 's3-s3', 's3-blob'] as const).flatMap((pair) =>
 );
 
 const directions = ['aws-gcp', 'gcp-aws', 'gcp-azure', 'azure-aws'] as const;
-const names = [...pairs.map(({ name }) => name), 'objects-kill9', 'replicate-lag'];
+/** Who keeps sides in step, by the name of the bench. */
+const followers: Record<string, Follower> = { 'replicate-lag': 'replicate', 'migrate-lag': 'follow' };
+const names = [...pairs.map(({ name }) => name), 'objects-kill9', ...Object.keys(followers)];
 const help = `npm run bench [-- NAME ...] [OPTIONS]
 
   ${names.join('\n  ')}
 
   --rounds N         of each comparison with a peer (default: 5)
   --json             the rows as JSON
-of replicate-lag:
+of replicate-lag and migrate-lag:
   --direction A-B    ${directions.join(', ')}; several times (default: aws-gcp and gcp-aws)
   --rate N           objects a second (default: 200)
   --seconds N        for which they are written (default: 300)
@@ -325,13 +327,13 @@ async function killed(): Promise<Row> {
 }
 
 /** The bounds are those that an active-active lake has to keep: a second, and five times the live rate. */
-async function lags(): Promise<Row[]> {
+async function lags(bench: string, who: Follower): Promise<Row[]> {
   const rate = count('rate');
-  const options = { rate, seconds: count('seconds'), stopSeconds: count('stop'), port: port + 200 };
+  const options = { who, rate, seconds: count('seconds'), stopSeconds: count('stop'), port: port + 200 };
   const pairsOf = values.direction.map((one) => one.split('-') as [ProviderType, ProviderType]);
-  const all = await replicationLag({ ...options, directions: pairsOf }, say);
+  const all = await measureLag({ ...options, directions: pairsOf }, say);
   return all.flatMap(({ from, to, written, p99, catchUp }): Row[] => {
-    const common = { unit: 's', rounds: 1, name: `replicate-lag-${from}-${to}` };
+    const common = { unit: 's', rounds: 1, name: `${bench}-${from}-${to}` };
     const at = `${written.toFixed(0)} objects a second were written, ${rate} asked for`;
     return [
       {
@@ -351,7 +353,7 @@ async function lags(): Promise<Row[]> {
 }
 
 const rows: Row[] = [];
-if (chosen.some((name) => name !== 'replicate-lag')) {
+if (chosen.some((name) => !followers[name])) {
   setUpBench();
   try {
     await servers.start();
@@ -361,7 +363,8 @@ if (chosen.some((name) => name !== 'replicate-lag')) {
     await servers.stop();
   }
 }
-if (chosen.includes('replicate-lag')) rows.push(...(await lags()));
+for (const [bench, who] of Object.entries(followers))
+  if (chosen.includes(bench)) rows.push(...(await lags(bench, who)));
 if (values.json) process.stdout.write(`${JSON.stringify(rows, null, 2)}\n`);
 else
   for (const { name, metric, unit, ours: own, peer: other, peerName, ratio } of rows)
