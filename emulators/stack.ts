@@ -111,6 +111,7 @@ export class LocalStack {
         this.#timed('Temporal', temporal.start()),
         this.#timed('broker package', this.#packBroker()),
         authority(join(state, 'device-ca'), 'ca', 'multi-cloud device CA'),
+        authority(join(state, 'device-ca'), 'claims', 'multi-cloud claim CA'),
       ]);
       const worker = this.#worker(clouds);
       this.#children.push(worker);
@@ -174,6 +175,10 @@ export class LocalStack {
       sheets: join(root, 'config'),
       deviceCa: join(state, 'device-ca', 'ca.pem'),
       redirectKeyFile: this.#keys().keyFile,
+      claimAuthority: {
+        certificateFile: join(state, 'device-ca', 'claims.pem'),
+        keyFile: join(state, 'device-ca', 'claims.key'),
+      },
       brokerTarball: join(root, '.local/broker/broker.tar.gz'),
       pollMs,
       // The local clouds obey a change of rights within a second, and are looked at more often than it is polite elsewhere.

@@ -8,10 +8,14 @@ import type { Device } from './fleet.ts';
 import type { ProviderType } from './service.ts';
 
 /** Built into the firmware: ways to speak MQTT, ends of hosts that it may go to, SHA-256 (hex) of the authorities that it trusts. */
-const Agent = z.object({
+export const Agent = z.object({
   dialects: z.array(z.string()).optional(),
   suffixes: z.array(z.string()).optional(),
   roots: z.array(z.string()).optional(),
+  /** Of itself. */
+  version: z.string().optional(),
+  /** What it can that not every firmware can: `claim`. */
+  can: z.array(z.string()).optional(),
 });
 
 export const inabilities = ['certificate-expires', 'topics', 'host', 'root'] as const;
@@ -42,14 +46,22 @@ export const inabilityText: Record<Inability, string> = {
   root: 'its firmware trusts no authority that vouches for that cloud',
 };
 
+/** Whether all certificates of a device that are known end before then. */
+export function expiresEarly(
+  { credential }: Pick<Device, 'credential'>,
+  { untilMs, expiryOf }: { untilMs: number; expiryOf: (der: string) => number },
+): boolean {
+  const known = credential.type === 'certificates' ? credential.certificates.flatMap(({ der }) => der ?? []) : [];
+  return known.length > 0 && known.every((der) => expiryOf(der) < untilMs);
+}
+
 /** `expiryOf`: when a certificate, base64 of DER, is valid no more, milliseconds. Without `host` it is not asked where it may go. */
 export function inabilityOf(
   { credential, reported }: Pick<Device, 'credential' | 'reported'>,
   { dialect, host, authority }: Pick<DeviceEndpoint, 'dialect' | 'authority'> & { host?: string },
   { untilMs, expiryOf }: { untilMs: number; expiryOf: (der: string) => number },
 ): Inability | undefined {
-  const known = credential.type === 'certificates' ? credential.certificates.flatMap(({ der }) => der ?? []) : [];
-  if (known.length > 0 && known.every((der) => expiryOf(der) < untilMs)) return 'certificate-expires';
+  if (expiresEarly({ credential }, { untilMs, expiryOf })) return 'certificate-expires';
   const { dialects, suffixes, roots } = Agent.safeParse(reported.agent).data ?? {};
   if (dialects && !dialects.includes(dialect)) return 'topics';
   if (suffixes && host !== undefined && !suffixes.some((suffix) => suffix.startsWith('.') && host.endsWith(suffix)))

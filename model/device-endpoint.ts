@@ -66,6 +66,8 @@ export interface Dialect {
   subscriptions: readonly string[];
   /** What is published, empty, to be told the desired state as it is now; left out where a subscription already brings it. */
   ask: string | undefined;
+  /** What is published, with QoS 1, to tell this as reported state; our broker keeps none. */
+  report: ((reported: JsonObject) => { topic: string; message: JsonObject }) | undefined;
   /** The desired state, or the changed part of it, that a message under one of `subscriptions` carries. */
   desired(topic: string, message: JsonObject): JsonObject | undefined;
 }
@@ -82,6 +84,7 @@ function aws(root: string, device: string): Dialect {
     telemetry: `dt/${root}/${device}/telemetry`,
     subscriptions: [`${shadow}/get/accepted`, `${shadow}/update/delta`],
     ask: `${shadow}/get`,
+    report: (reported) => ({ topic: `${shadow}/update`, message: { state: { reported } } }),
     desired(topic, { state }) {
       if (!isObject(state)) return undefined;
       if (topic.endsWith('/delta')) return state;
@@ -97,6 +100,7 @@ const azure = (host: string, device: string): Dialect => ({
   telemetry: `devices/${device}/messages/events/$.ct=application%2Fjson&$.ce=utf-8`,
   subscriptions: ['$iothub/twin/res/#', '$iothub/twin/PATCH/properties/desired/#'],
   ask: '$iothub/twin/GET/?$rid=desired',
+  report: (reported) => ({ topic: '$iothub/twin/PATCH/properties/reported/?$rid=reported', message: reported }),
   desired(topic, message) {
     if (topic.startsWith('$iothub/twin/PATCH/')) return message;
     return topic.startsWith('$iothub/twin/res/200/') && isObject(message.desired) ? message.desired : undefined;
@@ -110,6 +114,7 @@ const gcp = (device: string): Dialect => ({
   telemetry: `devices/${device}/telemetry`,
   subscriptions: [`devices/${device}/config`],
   ask: undefined,
+  report: undefined,
   desired: (_topic, message) => message,
 });
 

@@ -12,6 +12,8 @@ const DeviceEvent = z.discriminatedUnion('event', [
   z.object({ event: z.literal('returned') }),
   /** It is connected again, after so many connections that were refused or cut off. */
   z.object({ event: z.literal('reconnected'), failed: z.int().min(1) }),
+  /** What it was asked for by a claim (`device-claim.ts`): a certificate request, base64 of DER. */
+  z.object({ event: z.literal('claim'), sequence: z.int().min(1), csr: z.base64().max(700) }),
 ]);
 type DeviceEvent = z.infer<typeof DeviceEvent>;
 

@@ -1,18 +1,11 @@
 /**
- * "Go there": the message that sends a device to another cloud. Whoever can write one owns the fleet, so a cloud is only its
- * postman: it is signed by a key that one role of the workers holds, and a device takes it only from one of two keys that it
- * has pinned, for itself, once, and for hosts that it was built for. Nothing in it depends on the device's clock.
- *
- *     mc1.<base64url of the JSON>.<base64url of the signature over `multi-cloud redirect mc1.<base64url of the JSON>`>
- *
- * The JSON is that of `JSON.stringify` over the fields in the order of `Redirect`: one redirect has one text.
+ * "Go there": the signed text (`signed-text.ts`) that sends a device to another cloud. A device takes it only from one of two keys
+ * that it has pinned, for itself, once, and for hosts that it was built for. Nothing in it depends on the device's clock.
  */
-import { ed25519 } from '@noble/curves/ed25519.js';
-import { base64, base64urlnopad } from '@scure/base';
 import { z } from 'zod';
 import { DeviceEndpoint } from './device-endpoint.ts';
 import { DeviceId } from './registered-device.ts';
-import { isSignature } from './signature.ts';
+import { maxBytes, openText, signText } from './signed-text.ts';
 
 export const Redirect = z.strictObject({
   v: z.literal(1),
@@ -22,22 +15,18 @@ export const Redirect = z.strictObject({
   /** Higher than that of every redirect before it in this estate. */
   sequence: z.int().min(1),
   endpoint: DeviceEndpoint,
+  /** What it is to prove itself with there, for a key that it has made (`device-claim.ts`): base64 of DER. */
+  certificate: z.base64().max(2048).optional(),
 });
 export type Redirect = z.infer<typeof Redirect>;
 
-/** Property of the desired state under which it stands. */
+/** Properties of the desired state under which it stands, and what asks for a certificate request (`device-claim.ts`). */
 export const redirectProperty = 'redirect';
-
-/** IoT Hub keeps no longer text as one value (https://learn.microsoft.com/azure/iot-hub/iot-hub-devguide-device-twins, 2026-11-24). */
-const maxBytes = 4096;
-const mark = 'mc1';
-
-const signedBytes = (head: string): Uint8Array => new TextEncoder().encode(`multi-cloud redirect ${head}`);
+export const claimProperty = 'claim';
 
 /** `key` is the private one, 32 bytes in base64. Throws where the text would be longer than every cloud takes. */
 export function signRedirect({ redirect, key }: { redirect: Redirect; key: string }): string {
-  const head = `${mark}.${base64urlnopad.encode(new TextEncoder().encode(JSON.stringify(Redirect.parse(redirect))))}`;
-  const message = `${head}.${base64urlnopad.encode(ed25519.sign(signedBytes(head), base64.decode(key)))}`;
+  const message = signText({ kind: 'redirect', value: Redirect.parse(redirect), key });
   if (message.length > maxBytes)
     throw new RangeError(
       `redirect: ${message.length} bytes, at most ${maxBytes} are allowed: name the authority by its sha256`,
@@ -45,7 +34,17 @@ export function signRedirect({ redirect, key }: { redirect: Redirect; key: strin
   return message;
 }
 
-export const refusals = ['malformed', 'signature', 'estate', 'audience', 'sequence', 'host', 'authority'] as const;
+/** `certificate`: it is for no key that the device has made. */
+export const refusals = [
+  'malformed',
+  'signature',
+  'estate',
+  'audience',
+  'sequence',
+  'host',
+  'authority',
+  'certificate',
+] as const;
 export type Refusal = (typeof refusals)[number];
 
 /** What a device knows of itself, and was built with. */
@@ -74,16 +73,9 @@ export function verifyRedirect({
   rules: RedirectRules;
   lastSequence: number;
 }): { redirect: Redirect } | { refused: Refusal } {
-  const parts = message.split('.');
-  const [version, payload = '', signature = ''] = parts;
-  if (message.length > maxBytes || parts.length !== 3 || version !== mark) return { refused: 'malformed' };
-  const head = `${version}.${payload}`;
-  const signed = rules.pins.some((key) =>
-    isSignature({ signature: () => base64urlnopad.decode(signature), key, bytes: signedBytes(head) }),
-  );
-  if (!signed) return { refused: 'signature' };
-  const redirect = decode(payload);
-  if (!redirect) return { refused: 'malformed' };
+  const opened = openText({ kind: 'redirect', message, pins: rules.pins, schema: Redirect });
+  if ('refused' in opened) return opened;
+  const redirect = opened.value;
   const { estate, audience, sequence, endpoint } = redirect;
   if (estate !== rules.estate) return { refused: 'estate' };
   const meant = 'device' in audience ? audience.device === rules.device : rules.cohorts.includes(audience.cohort);
@@ -95,14 +87,4 @@ export function verifyRedirect({
   if (authority && 'sha256' in authority && !rules.authorities.includes(authority.sha256))
     return { refused: 'authority' };
   return { redirect };
-}
-
-function decode(payload: string): Redirect | undefined {
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true }).decode(base64urlnopad.decode(payload));
-    const redirect = Redirect.safeParse(JSON.parse(text)).data;
-    return redirect && JSON.stringify(redirect) === text ? redirect : undefined;
-  } catch {
-    return undefined; // no base64, no UTF-8, no JSON
-  }
 }

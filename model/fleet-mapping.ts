@@ -65,14 +65,14 @@ export const fleetGaps: readonly FleetGap[] = [
     from: ['azure'],
     to: ['aws', 'gcp'],
     becomes: 'refused',
-    text: 'a SHA-1 thumbprint is not trusted elsewhere: give the device its SHA-256 thumbprint first',
+    text: 'a SHA-1 thumbprint is not trusted elsewhere: the device has to claim a new certificate, or be given its SHA-256 thumbprint first',
   },
   {
     name: 'key',
     from: ['azure'],
     to: ['aws', 'gcp'],
     becomes: 'refused',
-    text: 'a symmetric key does not leave the cloud, and no other takes one: the device needs a certificate',
+    text: 'a symmetric key does not leave the cloud, and no other takes one: the device has to claim a certificate',
   },
   {
     name: 'no-credential',
@@ -86,7 +86,7 @@ export const fleetGaps: readonly FleetGap[] = [
     from: ['aws'],
     to: ['azure', 'gcp'],
     becomes: 'refused',
-    text: 'more than two certificates of one status at once',
+    text: 'more than two certificates of one status at once: the device has to claim a new one, or lose some first',
   },
   {
     name: 'attributes',

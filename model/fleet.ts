@@ -5,7 +5,7 @@
  */
 import { z } from 'zod';
 import { inabilities } from './device-abilities.ts';
-import { redirectProperty } from './device-redirect.ts';
+import { claimProperty, redirectProperty } from './device-redirect.ts';
 import { fleetRefusals } from './fleet-mapping.ts';
 import { type JsonObject, type ProviderType, providerTypes } from './service.ts';
 import { canonical } from './sha256.ts';
@@ -72,13 +72,21 @@ export type FleetField = (typeof fleetFields)[number];
 /** What of a field is compared, as text: the same for two devices that agree. */
 export function comparable(device: Device, field: FleetField): string {
   if (field === 'credential') return canonical(thumbprints(device.credential));
-  return canonical(field === 'desired' ? withoutRedirect(device.desired) : device[field]);
+  return canonical(field === 'desired' ? withoutTexts(device.desired) : device[field]);
 }
 
 /** Where a device is told to go is of the cloud that tells it, not of the device. */
-export function withoutRedirect({ [redirectProperty]: _, ...desired }: Device['desired']): Device['desired'] {
+export function withoutTexts({
+  [redirectProperty]: _,
+  [claimProperty]: __,
+  ...desired
+}: Device['desired']): Device['desired'] {
   return desired;
 }
+
+/** All that a cloud tells a device from us; one at a time. */
+export type DeviceTexts = Record<typeof redirectProperty | typeof claimProperty, string | null>;
+export const noTexts: DeviceTexts = { [redirectProperty]: null, [claimProperty]: null };
 
 const thumbprints = (credential: Credential): string =>
   credential.type === 'certificates'
@@ -160,6 +168,8 @@ export const Census = z.strictObject({
   unable: z.partialRecord(z.enum(inabilities), Count).optional(),
   /** Devices that move and leave something behind, by what (`fleetGaps`). */
   partly: z.record(z.string(), Count),
+  /** Of all these, those that go once they have claimed another certificate, by what it stands in for. */
+  claims: z.record(z.string(), Count).optional(),
   /** Files of at most `shardDevices` devices each, numbered from 0. */
   shards: Count,
   /** Key prefix of these files: JSON lines in gzip. */
@@ -184,6 +194,8 @@ export const CopyDevicesInput = Copy.extend({
   shard: Count,
   /** The next one tries again what the one before has not moved. */
   attempt: Count.default(0),
+  /** Who can claim a certificate that is valid longer is not registered with its own one that ends before. */
+  validUntil: z.iso.datetime().optional(),
   callsPerSecond: CallsPerSecond,
 });
 export type CopyDevicesInput = z.input<typeof CopyDevicesInput>;
@@ -227,6 +239,8 @@ export const DiffDevicesInput = z.strictObject({
   /** Names of two censuses. */
   left: Name,
   right: Name,
+  /** Name of a move: on the left its devices are taken with the certificates that were made for them. */
+  claimed: Name.optional(),
 });
 export type DiffDevicesInput = z.infer<typeof DiffDevicesInput>;
 

@@ -3,6 +3,7 @@
  * have arrived. What the activities of `activities/devices/waves.ts` and `redirects.ts` are asked and answer.
  */
 import { z } from 'zod';
+import type { AskClaimsInput, AskedClaims, IssueCertificatesInput, IssuedCertificates } from './device-claim.ts';
 import { DeviceEndpoint } from './device-endpoint.ts';
 import { providerTypes } from './service.ts';
 import { PlacementRef } from './transfer.ts';
@@ -66,12 +67,15 @@ export const SelectDevicesInput = z.strictObject({
   before: Name.nullable(),
   /** Name of the census that is written: what is new. */
   into: Name,
+  /** Also counts who needs another certificate for this cloud, valid so long, and may be able to claim it. */
+  claims: z.strictObject({ to: z.enum(providerTypes), untilAt: z.iso.datetime() }).optional(),
 });
 export type SelectDevicesInput = z.infer<typeof SelectDevicesInput>;
 
 export interface SelectedDevices {
   devices: number;
   shards: number;
+  claims?: number;
 }
 
 export const SendRedirectsInput = Files.extend({
@@ -86,6 +90,8 @@ export const SendRedirectsInput = Files.extend({
   endpoint: DeviceEndpoint,
   sequence: z.int().min(1),
   devicesPerSecond: z.number().gt(0).max(10_000),
+  /** Whether those for whom a certificate was made get it. */
+  certificates: z.boolean().default(false),
 });
 export type SendRedirectsInput = z.input<typeof SendRedirectsInput>;
 
@@ -157,4 +163,8 @@ export interface WaveActivities {
 export interface SenderActivities {
   /** Tells each device of a wave where to go, where it is. */
   sendRedirects(input: SendRedirectsInput): Promise<SentRedirects>;
+  /** Asks those devices of a census for a certificate request that cannot go with what they have. */
+  askClaims(input: AskClaimsInput): Promise<AskedClaims>;
+  /** Makes certificates for those that have sent one. */
+  issueCertificates(input: IssueCertificatesInput): Promise<IssuedCertificates>;
 }

@@ -5,7 +5,7 @@ import { parseArgs, parseEnv } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { createDeviceActivities } from '../activities/devices/activities.ts';
-import { createSenderActivities } from '../activities/devices/redirects.ts';
+import { createSenderActivities } from '../activities/devices/sender.ts';
 import { createWaveActivities } from '../activities/devices/waves.ts';
 import { createEstateActivities } from '../activities/estate/load.ts';
 import { createPlacementActivities } from '../activities/estate/place.ts';
@@ -168,11 +168,15 @@ if (chosen.includes('watch'))
       },
     }),
   );
-const { redirectKeyFile } = settings;
+const { redirectKeyFile, claimAuthority } = settings;
 if (chosen.includes('sender') && (redirectKeyFile !== undefined || values.role)) {
   if (redirectKeyFile === undefined) throw new Error('The role sender needs the setting redirectKeyFile.');
   const key = readFileSync(redirectKeyFile, 'utf8').trim();
-  const activities = createSenderActivities({ ...providerDependencies, key });
+  const authority = claimAuthority && {
+    certificate: readFileSync(claimAuthority.certificateFile, 'utf8'),
+    key: readFileSync(claimAuthority.keyFile, 'utf8'),
+  };
+  const activities = createSenderActivities({ ...providerDependencies, key, authority });
   workers.push(await Worker.create({ ...common, taskQueue: senderQueue, activities }));
 }
 

@@ -26,6 +26,11 @@ export const WorkerSettings = z.strictObject({
    * key is built into the devices.
    */
   redirectKeyFile: z.string().optional(),
+  /**
+   * PEM files of the fleet's own authority, a key on P-256, which makes certificates for devices whose own ones a cloud cannot take:
+   * for the role `sender` alone. Without it such devices stay.
+   */
+  claimAuthority: z.strictObject({ certificateFile: z.string(), keyFile: z.string() }).optional(),
   /** Tarball of the MQTT broker that GCP's `iot_core` runs. */
   brokerTarball: z.string().optional(),
   /** How often a long-running operation of a cloud is looked at, milliseconds. */

@@ -15,10 +15,20 @@ const counted = (counts: Readonly<Record<string, number>>): string =>
     .map(([what, count]) => `${count} × ${what}`)
     .join(', ');
 
-export function censusText({ devices, refused, unable = {}, refusedFiles }: Census): string {
+export function censusText({ devices, refused, unable = {}, claims = {}, refusedFiles }: Census): string {
   const cannot = counted({ ...refused, ...unable });
-  return `${devices} devices${cannot ? `; cannot go: ${cannot} (${refusedFiles})` : ''}`;
+  const mended = counted(claims);
+  return `${devices} devices${cannot ? `; cannot go: ${cannot} (${refusedFiles})` : ''}${mended && `; of these a new certificate mends: ${mended}`}`;
 }
+
+export const claimedText = (
+  asked: number,
+  devices: number,
+  open: number,
+  refused: Readonly<Record<string, number>>,
+): string =>
+  `${asked} were asked for a certificate request, ${devices} have a new certificate, ${open} have not answered yet` +
+  (Object.keys(refused).length > 0 ? `; refused: ${counted(refused)}` : '');
 
 export const stayText = (cannot: Readonly<Record<string, number>>): string =>
   `devices that no wave takes: ${counted(cannot)}`;
@@ -30,18 +40,27 @@ export const volatileField = 'reported' satisfies FleetField;
 
 /** Before anything exists: who cannot go, and what does not go along. */
 export function fleetWarnings(
-  { devices, refused, unable = {}, refusedFiles, partly }: Census,
+  { devices, refused, unable = {}, claims = {}, refusedFiles, partly }: Census,
   from: ProviderType,
   to: ProviderType,
 ): string[] {
   const gaps = gapsBetween(from, to);
   const textOf = (name: string): string => gaps.find((gap) => gap.name === name)?.text ?? name;
+  /** But for those that another certificate mends. */
+  const others = (counts: Readonly<Record<string, number>>): [string, number][] =>
+    Object.entries(counts)
+      .map(([why, count]): [string, number] => [why, count - (claims[why] ?? 0)])
+      .filter(([, count]) => count > 0);
   return [
-    ...Object.entries(refused).map(
+    ...Object.entries(claims).map(
+      ([why, count]) =>
+        `${count} of ${devices} devices need a new certificate (${why}) and are asked to claim one before the first wave, which takes a sender with an authority (claimAuthority); those that do not stay; they are named in ${refusedFiles}`,
+    ),
+    ...others(refused).map(
       ([why, count]) =>
         `${count} of ${devices} devices cannot go (${why}): ${textOf(why)}; they are named in ${refusedFiles}`,
     ),
-    ...Object.entries(unable).map(
+    ...others(unable).map(
       ([why, count]) =>
         `${count} of ${devices} devices are registered there and not told to go (${why}): ${inabilityText[why as Inability]}; they are named in ${refusedFiles}`,
     ),

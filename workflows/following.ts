@@ -29,6 +29,15 @@ export async function untilGateCloses<T>(
   }
 }
 
+/** What takes long stops where the run has to stop, and is done again once it goes on: all of it may be repeated. */
+export async function atSafePoints<T>(op: Operation, service: string, act: (again: boolean) => Promise<T>): Promise<T> {
+  for (let again = false; ; again = true) {
+    const done = await op.held(service, () => untilGateCloses(op, () => act(again)));
+    if (done === 'told to end') throw new wf.CancelledFailure('it is not to go on');
+    if (done !== 'gate closed') return done;
+  }
+}
+
 /**
  * Follows as long as `ask` waits for people. Where following has to ask something itself, about what it has ended with, that
  * goes first; answers that were given stay.

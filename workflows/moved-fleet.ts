@@ -6,6 +6,7 @@ import * as wf from '@temporalio/workflow';
 import type { EstatePlan } from '../model/operations.ts';
 import type { MovingFleet } from '../model/wave-settings.ts';
 import { failure, watch } from './calls.ts';
+import { Claims } from './claims.ts';
 import type { Course } from './course.ts';
 import { FleetPlaces } from './fleet-places.ts';
 import { censusText, differences, fleetCutoverText, volatileField } from './fleet-text.ts';
@@ -35,6 +36,8 @@ export class MovedFleet implements Moved {
   /** What the record says of it. */
   readonly #fleet: MovingFleet;
   readonly #pumps: TelemetryPumps;
+  /** Those that need another certificate for the target. */
+  readonly #claims: Claims;
   #registration: Registration | undefined;
   /** Censuses so far: their number names them. */
   #censuses: number;
@@ -62,6 +65,12 @@ export class MovedFleet implements Moved {
     this.#waves = new Waves(course, { how: move.fleet, fleet: this.#fleet, places: this.#places });
     const { service, owner } = move;
     const { name, epoch } = this.#fleet;
+    this.#claims = new Claims(course, {
+      how: move.fleet,
+      fleet: this.#fleet,
+      places: this.#places,
+      waves: this.#waves,
+    });
     this.#pumps = new TelemetryPumps(op, { service, owner, name, epoch, keptAt: () => this.#places.keptAt });
   }
 
@@ -90,8 +99,10 @@ export class MovedFleet implements Moved {
       orphan: { provider: this.#course.made.provider, kind: 'devices', name: service },
       undo: async () => {
         let removed = 0;
-        for (const [n, files] of this.#fleet.registered.entries())
+        // The last ones first: a device with another certificate stands in an earlier census with its own one.
+        for (const [n, files] of [...this.#fleet.registered.entries()].reverse())
           removed += await this.#registering.remove(this.#newOf(n), files);
+        await this.#claims.retract();
         return `${removed} devices removed`;
       },
     });
@@ -188,7 +199,7 @@ export class MovedFleet implements Moved {
     await this.#pumps.close([source, made]);
   }
 
-  /** Registers what is new since the last census; tells how many that are. */
+  /** Registers what is new since the last census, and who has claimed a certificate; tells how many that are. */
   async #registerNew(): Promise<number> {
     const n = this.#censuses++;
     const { name, registered, epoch } = this.#fleet;
@@ -206,15 +217,35 @@ export class MovedFleet implements Moved {
       censusText,
     );
     const [census, before, into] = [this.#census, this.#known, this.#newOf(n)];
+    const needs = wf.patched('claimed certificates') ? this.#claims.needs : undefined;
     const found = await this.#op.held(this.#move.service, () =>
-      watch('what is new').selectDevices({ keptAt: this.#places.keptAt, census, before, into }),
+      watch('what is new').selectDevices({
+        ...{ keptAt: this.#places.keptAt, census, before, into },
+        ...(needs && { claims: needs }),
+      }),
     );
     this.#known = census;
     registered[n] = found.shards;
-    if (found.devices === 0) return 0;
+    if (found.devices > 0) {
+      await this.#waves.note();
+      await this.#registering.register(into, found.shards, needs?.untilAt);
+    }
+    return found.devices + (needs ? await this.#claim(into, found.claims ?? 0) : 0);
+  }
+
+  /** Asks who has come for a certificate request, and registers those for whom certificates were made; tells how many. */
+  async #claim(census: string, needing: number): Promise<number> {
+    if (needing > 0) await this.#claims.ask(census, needing);
+    if (this.#claims.open === 0) return 0;
+    const n = this.#censuses++;
+    this.#fleet.registered[n] = 0;
+    const claimed = await this.#claims.take(this.#newOf(n), needing > 0 && !this.#course.switched);
+    if (claimed.devices === 0) return 0;
+    this.#fleet.registered[n] = claimed.shards;
     await this.#waves.note();
-    await this.#registering.register(into, found.shards);
-    return found.devices;
+    await this.#registering.register(this.#newOf(n), claimed.shards);
+    this.#registering.counts.refused -= claimed.devices;
+    return claimed.devices;
   }
 
   /** Looks again and again, but so that a run's history stays short and the registry is left alone most of the time. */
@@ -261,7 +292,7 @@ export class MovedFleet implements Moved {
       on.censusDevices({ ...there, callsPerSecond: registering.share(target) }),
     );
     const diff = await registering.bulk('compare', (on) =>
-      on.diffDevices({ keptAt: target, left: this.#census, right: this.#there }),
+      on.diffDevices({ keptAt: target, left: this.#census, right: this.#there, ...this.#claims.named }),
     );
     const { missing = 0, [volatileField]: _, ...fields } = diff.different;
     const unknown = Math.max(0, missing - registering.counts.refused - registering.left);

@@ -35,14 +35,14 @@ export class Registration {
     this.#what = what;
   }
 
-  /** Registers the devices of so many files of a census of this name. */
-  async register(census: string, files: number): Promise<void> {
+  /** Registers the devices of so many files of a census of this name. Who can claim a certificate that is valid until then is left out. */
+  async register(census: string, files: number, validUntil?: string): Promise<void> {
     const { service } = this.#what;
     let shards = shardsOf(files);
     for (let attempt = 0; ; attempt++) {
       const copied = await this.#op.board.step(
         'register',
-        () => this.#copyShards(census, shards, attempt),
+        () => this.#copyShards(census, shards, attempt, validUntil),
         (some) => `${this.counts.moved} registered, ${this.counts.there} there before, ${open(some)} left`,
       );
       if (open(copied) === 0) return;
@@ -77,10 +77,16 @@ export class Registration {
     return this.#op.held(service, () => act(bulk(source.provider, target.provider, summary)));
   }
 
-  #copyShards(census: string, shards: readonly number[], attempt: number): Promise<CopiedDevices[]> {
+  #copyShards(
+    census: string,
+    shards: readonly number[],
+    attempt: number,
+    validUntil: string | undefined,
+  ): Promise<CopiedDevices[]> {
+    const until = validUntil === undefined ? {} : { validUntil };
     return inLanes(shards, lanes, async (shard) => {
       const copied = await this.bulk(`devices of shard ${shard}`, (on) =>
-        on.copyDevices({ ...this.#copy(census), shard, attempt, callsPerSecond: this.#perLane }),
+        on.copyDevices({ ...this.#copy(census), shard, attempt, ...until, callsPerSecond: this.#perLane }),
       );
       this.counts.moved += copied.moved;
       this.counts.there += copied.there;

@@ -16,7 +16,7 @@ import {
   waveFailedText,
   waveQuestion,
 } from './fleet-text.ts';
-import { untilGateCloses } from './following.ts';
+import { atSafePoints } from './following.ts';
 import type { FleetMove, Move } from './migration-plan.ts';
 import type { Operation } from './operation.ts';
 
@@ -270,13 +270,18 @@ export class Waves {
     }
   }
 
-  /** With a sequence above all before it, which is in the record before anything is told. */
-  async #tell(files: Files, { on, to }: { on: RecordedPlacement; to: RecordedPlacement }): Promise<SentRedirects> {
-    const { owner } = this.#move;
+  /** Above all before it, and in the record before anything is told. */
+  async nextSequence(): Promise<number> {
     this.#fleet.sequence = Math.max(this.#fleet.sequence + 1, Date.now());
     await this.note();
+    return this.#fleet.sequence;
+  }
+
+  async #tell(files: Files, { on, to }: { on: RecordedPlacement; to: RecordedPlacement }): Promise<SentRedirects> {
+    const { owner } = this.#move;
+    const sequence = await this.nextSequence();
     const endpoint = this.#endpoint(to);
-    const { sequence, name } = this.#fleet;
+    const { name } = this.#fleet;
     const waits = await this.#op.waits();
     return this.#atSafePoints(() =>
       redirecting(`wave ${files.wave + 1} to ${to.provider}`, waits, (sender) =>
@@ -289,6 +294,7 @@ export class Waves {
             sequence,
             endpoint,
             estate: owner.estate,
+            certificates: to === this.#course.made,
           },
           ...{ on: this.#places.registry(on), to: this.#places.registry(to) },
           devicesPerSecond: this.#how.devicesPerSecond ?? devicesPerSecond[to.providerType],
@@ -333,13 +339,8 @@ export class Waves {
     }
   }
 
-  /** What takes long stops where the run has to stop, and is done again once it goes on: all of it may be repeated. */
-  async #atSafePoints<T>(act: (again: boolean) => Promise<T>): Promise<T> {
-    for (let again = false; ; again = true) {
-      const done = await this.#op.held(this.#move.service, () => untilGateCloses(this.#op, () => act(again)));
-      if (done === 'told to end') throw new wf.CancelledFailure('it is not to go on');
-      if (done !== 'gate closed') return done;
-    }
+  #atSafePoints<T>(act: (again: boolean) => Promise<T>): Promise<T> {
+    return atSafePoints(this.#op, this.#move.service, act);
   }
 
   /** Tells these waves to come home, and waits until they are seen to have left. */

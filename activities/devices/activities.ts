@@ -1,6 +1,7 @@
 import { Context } from '@temporalio/activity';
 import { z } from 'zod';
 import { inabilityOf } from '../../model/device-abilities.ts';
+import { canClaim, claimReason } from '../../model/device-claim.ts';
 import { CloudError, type CloudErrorKind } from '../../model/errors.ts';
 import {
   Census,
@@ -20,7 +21,7 @@ import {
   ReadDevicesInput,
   RemoveCopiedDevicesInput,
   shardDevices,
-  withoutRedirect,
+  withoutTexts,
 } from '../../model/fleet.ts';
 import { judgeDevice } from '../../model/fleet-mapping.ts';
 import { csvRow } from '../../model/text.ts';
@@ -42,6 +43,7 @@ import {
   fleetFiles,
   parsed,
 } from './files.ts';
+import { issuedIn, withIssued } from './issued.ts';
 
 const outcomeFile = (shard: number, attempt: number): string =>
   `outcomes/${ordinal(shard)}${attempt > 0 ? `-${ordinal(attempt)}` : ''}`;
@@ -51,9 +53,15 @@ const Counting = Census.omit({ files: true, refusedFiles: true }).extend({
   token: z.string().optional(),
   ended: z.boolean(),
   refusedFiles: z.number(),
+  claimFiles: z.number().default(0),
 });
 
 const RefusedDevice = z.strictObject({ id: z.string(), why: z.string(), detail: z.string() });
+
+const refusedPrefix = 'refused-';
+/** In the order of names they come first. */
+const claimingPrefix = `${refusedPrefix}0-claims-`;
+const [needsCertificate, needsUpdate] = ['needs a new certificate', 'its firmware has to be updated to claim one'];
 
 /** What another call would not change: that device alone is given up. */
 const final: readonly CloudErrorKind[] = ['InvalidInput', 'NotSupported', 'AlreadyExists', 'NotFound'];
@@ -113,6 +121,7 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
         partly: {},
         shards: 0,
         refusedFiles: 0,
+        claimFiles: 0,
         first: [],
       };
       return atRegistry(
@@ -121,7 +130,8 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
         async ({ registry, files }) => {
           while (!saved.ended) {
             const state = structuredClone(saved);
-            const refused = new LineFiles(files, 'refused-', state.refusedFiles);
+            const refused = new LineFiles(files, refusedPrefix, state.refusedFiles);
+            const claiming = new LineFiles(files, claimingPrefix, state.claimFiles);
             const { devices, next } = await registry.page(state.token);
             for (const device of devices) {
               state.devices++;
@@ -141,19 +151,29 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
                 add(state.unable, unable);
               }
               const why = refusal ?? unable;
-              if (why) await refused.add({ id: device.id, why, detail } satisfies z.infer<typeof RefusedDevice>);
+              if (!why) continue;
+              const row: z.infer<typeof RefusedDevice> = { id: device.id, why, detail };
+              const mended = claimReason(device, { to, untilMs, expiryOf });
+              if (!mended) await refused.add(row);
+              else if (!canClaim(device)) await refused.add({ ...row, detail: needsUpdate });
+              else {
+                state.claims ??= {};
+                add(state.claims, mended);
+                await claiming.add({ ...row, detail: needsCertificate });
+              }
             }
             await refused.flush();
+            await claiming.flush();
             for (let at = 0; at < devices.length; at += shardDevices)
               await files.write(devicesFile(state.shards++), packLines(devices.slice(at, at + shardDevices)));
             const { next: refusedFiles } = refused;
-            saved = { ...state, refusedFiles, token: next, ended: next === undefined };
+            saved = { ...state, refusedFiles, claimFiles: claiming.next, token: next, ended: next === undefined };
           }
-          const { token: _, ended: __, refusedFiles, ...counted } = saved;
+          const { token: _, ended: __, refusedFiles, claimFiles, ...counted } = saved;
           return {
             ...counted,
             files: files.key('devices/'),
-            refusedFiles: refusedFiles > 0 ? files.key('refused-') : '',
+            refusedFiles: refusedFiles + claimFiles > 0 ? files.key(refusedPrefix) : '',
           };
         },
       );
@@ -167,8 +187,10 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
         mark: named,
         shard,
         attempt,
+        validUntil,
         callsPerSecond,
       } = parsed(CopyDevicesInput, raw);
+      const untilMs = Date.parse(validUntil ?? '');
       const mark = copyMark({ transfer: named ?? transfer, startedAt });
       let done = 0;
       const at = { placement: target, keptAt: target, name: transfer, callsPerSecond };
@@ -178,7 +200,7 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
         async ({ registry, files }) => {
           const all = (await devicesOf(files, shard)).map((device) => ({
             ...device,
-            desired: withoutRedirect(device.desired),
+            desired: withoutTexts(device.desired),
           }));
           const again = attempt > 0 ? await unsettledOf(files, shard, attempt - 1) : undefined;
           const devices = all.filter(({ id }) => again?.has(id) ?? true);
@@ -187,8 +209,13 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
           for (const device of devices) {
             const { id } = device;
             const { refusal, detail, without } = judgeDevice(device, target.providerType);
-            outcomes.set(id, { id, outcome: 'refused', why: [refusal, detail].filter(Boolean).join(': '), without });
-            if (!refusal) fitting.push(device);
+            const claims =
+              validUntil !== undefined && canClaim(device)
+                ? claimReason(device, { to: target.providerType, untilMs, expiryOf })
+                : undefined;
+            const why = [refusal ?? claims, detail].filter(Boolean).join(': ');
+            outcomes.set(id, { id, outcome: 'refused', why, without });
+            if (!refusal && !claims) fitting.push(device);
           }
           const put = async (some: readonly Device[]): Promise<void> => {
             let answers: Put[];
@@ -238,14 +265,17 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
     },
 
     diffDevices(raw): Promise<DiffedDevices> {
-      const { keptAt, left, right } = parsed(DiffDevicesInput, raw);
+      const { keptAt, left, right, claimed } = parsed(DiffDevicesInput, raw);
       let compared = 0;
       return atEach(
         { kept: keptAt.provider },
         async ({ kept }, signal) => {
           const [here, there] = [await filesAt(kept, keptAt, left, signal), await filesAt(kept, keptAt, right, signal)];
           const digests = new Map<string, string>();
-          for await (const device of devicesIn(here)) digests.set(device.id, digestsOf(device));
+          const issued = await issuedIn(
+            claimed === undefined ? undefined : await filesAt(kept, keptAt, claimed, signal),
+          );
+          for await (const device of devicesIn(here)) digests.set(device.id, digestsOf(withIssued(device, issued)));
           const lines = new LineFiles(here, `diff-${right}-`);
           const answer: Omit<DiffedDevices, 'report'> = { same: 0, different: {}, first: [] };
           const note = async (difference: DeviceDifference): Promise<void> => {

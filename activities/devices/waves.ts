@@ -4,6 +4,7 @@ import { Context } from '@temporalio/activity';
 import type { z } from 'zod';
 import { canariesOf } from '../../model/canary.ts';
 import { inabilityOf } from '../../model/device-abilities.ts';
+import { canClaim, claimReason } from '../../model/device-claim.ts';
 import type { Device } from '../../model/fleet.ts';
 import { shardDevices } from '../../model/fleet.ts';
 import { judgeDevice } from '../../model/fleet-mapping.ts';
@@ -17,6 +18,7 @@ import {
   type PlannedWave,
   PlanWaveInput,
   SelectDevicesInput,
+  type SelectedDevices,
   type WaveActivities,
 } from '../../model/waves.ts';
 import { providerCalls } from '../providers/calls.ts';
@@ -32,6 +34,7 @@ import {
   fleetFiles,
   parsed,
 } from './files.ts';
+import { issuedIn, withIssued } from './issued.ts';
 import { idsIn, nameDevices, waveFiles } from './wave-files.ts';
 
 /** What its cloud may change at any time, so that the copy does not have to be the same. */
@@ -45,13 +48,14 @@ export function createWaveActivities(dependencies: DeviceDependencies): WaveActi
 
   return {
     selectDevices(raw) {
-      const { keptAt, census, before, into } = parsed(SelectDevicesInput, raw);
+      const { keptAt, census, before, into, claims } = parsed(SelectDevicesInput, raw);
       return atEach({ kept: keptAt.provider }, async ({ kept }, signal) => {
         const known = new Set<string>();
         if (before !== null)
           for await (const { id } of devicesIn(await filesAt(kept, keptAt, before, signal))) known.add(id);
         const files = await filesAt(kept, keptAt, into, signal);
-        const answer = { devices: 0, shards: 0 };
+        const answer: SelectedDevices = { devices: 0, shards: 0, ...(claims && { claims: 0 }) };
+        const needs = claims && { to: claims.to, untilMs: Date.parse(claims.untilAt), expiryOf };
         let some: Device[] = [];
         const flush = async (): Promise<void> => {
           if (some.length > 0) await files.write(devicesFile(answer.shards++), packLines(some));
@@ -60,6 +64,7 @@ export function createWaveActivities(dependencies: DeviceDependencies): WaveActi
         for await (const device of devicesIn(await filesAt(kept, keptAt, census, signal))) {
           if (known.has(device.id)) continue;
           answer.devices++;
+          if (needs && canClaim(device) && claimReason(device, needs)) answer.claims = (answer.claims ?? 0) + 1;
           some.push(device);
           if (some.length === shardDevices) await flush();
         }
@@ -76,10 +81,12 @@ export function createWaveActivities(dependencies: DeviceDependencies): WaveActi
         const there = new Map<string, string>();
         for await (const device of devicesIn(await at(target))) there.set(device.id, digestsOf(device));
         const files = await at(name);
+        const issued = await issuedIn(files);
         const cannot: PlannedWave['cannot'] = {};
         const staying = new LineFiles(files, `cannot-${wave}-`);
         const able: Device[] = [];
-        for await (const device of devicesIn(await at(source))) {
+        for await (const found of devicesIn(await at(source))) {
+          const device = withIssued(found, issued);
           const why = whyNot(device, there.get(device.id), to, needs);
           if (why === undefined) able.push(device);
           else {

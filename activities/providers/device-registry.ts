@@ -3,7 +3,7 @@
  * and remove, each in as few calls as the cloud allows, in the words of `model/fleet.ts`. Rates, repeats, files and judgements
  * are above them, in `activities/devices/`.
  */
-import type { Device, FleetField } from '../../model/fleet.ts';
+import type { Device, DeviceTexts, FleetField } from '../../model/fleet.ts';
 
 /**
  * Makes one HTTP request: waits for its turn, repeats what was throttled or lost, and lets a failure leave as a `CloudError`.
@@ -40,6 +40,6 @@ export interface DeviceRegistry {
   put(devices: readonly Device[], mark: string): Promise<Put[]>;
   /** Removes those that bear the mark, begun ones included, at most `atOnce` at a time; tells how many it has removed. */
   remove(devices: readonly Device[], mark: string): Promise<number>;
-  /** Puts a text into the desired state of a device, as its `redirectProperty`, or takes it away; false where there is no such device. */
-  redirect(id: string, text: string | null): Promise<boolean>;
+  /** Puts these texts into the desired state of a device, and takes away those that are null; false where there is no such device. */
+  tell(id: string, texts: DeviceTexts): Promise<boolean>;
 }

@@ -1,4 +1,5 @@
 /** Whom a pump has seen, kept in one file for each direction: about a hundred bytes a device, less in gzip. */
+import { claimsFile, NotedClaim } from '../../model/device-claim.ts';
 import { deviceEvent, mostTroubles, troublesOf } from '../../model/device-events.ts';
 import {
   mostSightings,
@@ -9,7 +10,7 @@ import {
   sightingsFile,
 } from '../../model/telemetry-pump.ts';
 import type { Passing } from '../providers/telemetry.ts';
-import { type Files, packLines, unpackLines } from '../transfer/files.ts';
+import { type Files, fromLines, packLines, toLines, unpackLines } from '../transfer/files.ts';
 
 /** Those of each direction that has a file, by the provider whose devices they are. */
 export async function readSightings(files: Files): Promise<Map<string, Sightings>> {
@@ -28,6 +29,13 @@ async function sightingsIn(files: Files, name: string): Promise<Sightings | unde
     devices.set(device, seen);
   }
   return { head: SightingsHead.parse(head), devices };
+}
+
+/** Certificate requests that devices of this provider have sent: the last one of each. */
+export async function readClaims(files: Files, provider: string): Promise<Map<string, NotedClaim>> {
+  const bytes = await files.read(claimsFile(provider));
+  const noted = bytes ? fromLines(bytes).map((line) => NotedClaim.parse(line)) : [];
+  return new Map(noted.map((claim) => [claim.device, claim]));
 }
 
 /** Refused redirects that one pump names. */
@@ -49,11 +57,14 @@ export class Seen {
   readonly #since: string;
   #messages: number;
   #newest: number;
+  readonly #claims: Map<string, NotedClaim>;
+  #claimed = false;
   #changed = false;
   #savedAt = 0;
 
-  private constructor(provider: string, before: Sightings | undefined) {
+  private constructor(provider: string, before: Sightings | undefined, claims: Map<string, NotedClaim>) {
     this.#provider = provider;
+    this.#claims = claims;
     const devices = [...(before?.devices ?? [])];
     this.#devices = new Map(
       devices.map(([device, { at, messages, troubles = [] }]) => [device, { at: Date.parse(at), messages, troubles }]),
@@ -66,7 +77,8 @@ export class Seen {
 
   /** With what earlier pumps have seen. */
   static async open(files: Files, provider: string): Promise<Seen> {
-    return new Seen(provider, await sightingsIn(files, sightingsFile(provider)));
+    const before = await sightingsIn(files, sightingsFile(provider));
+    return new Seen(provider, before, await readClaims(files, provider));
   }
 
   get counts(): { messages: number; devices: number; newestAt: string } {
@@ -94,6 +106,7 @@ export class Seen {
     const event = deviceEvent(body);
     if (event?.event === 'redirect-refused' && this.#refused.length < mostRefused)
       this.#refused.push({ device, reason: event.reason });
+    if (event?.event === 'claim') this.#note({ device, sequence: event.sequence, csr: event.csr });
     const known = this.#devices.get(device) ?? { at, messages: 0, troubles: [] };
     known.messages++;
     known.at = Math.max(known.at, at);
@@ -104,7 +117,25 @@ export class Seen {
     if (known.messages > 1 || this.#devices.size < mostSightings) this.#devices.set(device, known);
   }
 
+  /** Messages come again, and in any order: a request is replaced by none that was asked for earlier. */
+  #note(claim: NotedClaim): void {
+    const known = this.#claims.get(claim.device);
+    if (known && (known.sequence > claim.sequence || known.csr === claim.csr)) return;
+    if (!known && this.#claims.size >= mostSightings) return;
+    this.#claims.set(claim.device, claim);
+    this.#claimed = true;
+  }
+
   async save(files: Files): Promise<void> {
+    if (this.#claimed) {
+      this.#claimed = false;
+      try {
+        await files.write(claimsFile(this.#provider), toLines([...this.#claims.values()]));
+      } catch (error) {
+        this.#claimed = true;
+        throw error;
+      }
+    }
     if (!this.#changed && Date.now() - this.#savedAt < silentMs) return;
     this.#changed = false;
     this.#savedAt = Date.now();

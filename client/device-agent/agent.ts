@@ -14,15 +14,26 @@
  * 4. The target must acknowledge a message within `trialMs`. Only then the old place is forgotten.
  * 5. Otherwise the device waits for a random part of `returnMs`, so that a fleet does not come back at once, and goes on where
  *    it was well last. The same redirect is not followed again; one with a higher sequence is.
+ *
+ * Asked for a certificate request (`model/device-claim.ts`) it writes down a key of its own making, and sends what that has signed. The
+ * certificate comes with a redirect and is used where that goes; the one that the device was built with stays for where it came from.
  */
 import { createHash, X509Certificate } from 'node:crypto';
 import { setTimeout } from 'node:timers/promises';
+import { claimAbility, verifyClaim } from '../../model/device-claim.ts';
 import { type DeviceEndpoint, messageKey } from '../../model/device-endpoint.ts';
-import { type RedirectRules, type Refusal, redirectProperty, verifyRedirect } from '../../model/device-redirect.ts';
+import {
+  claimProperty,
+  type RedirectRules,
+  type Refusal,
+  redirectProperty,
+  verifyRedirect,
+} from '../../model/device-redirect.ts';
 import type { JsonObject } from '../../model/service.ts';
+import { claimedWith, newKey, requestOf } from './claim.ts';
 import { Outbox } from './outbox.ts';
 import { type Identity, Session, type SessionTimes } from './session.ts';
-import { StateFile } from './state.ts';
+import { type AgentState, StateFile } from './state.ts';
 
 export interface AgentTimes extends SessionTimes {
   /** How long a target has to acknowledge something before the device goes back. */
@@ -48,6 +59,11 @@ export const usualTimes: AgentTimes = {
 const maxTrialStarts = 3;
 /** Refused redirects that are reported in one life: enough to raise an alarm, too few to be used to make it talk. */
 const maxReports = 20;
+/** Certificates that it keeps besides the one that it was built with. */
+const maxClaimed = 3;
+/** Of this program: what it says of itself. */
+const version = '1.1';
+const dialects: DeviceEndpoint['dialect'][] = ['aws', 'azure', 'gcp'];
 
 export type AgentEvent =
   | { event: 'started'; boot: number }
@@ -55,6 +71,7 @@ export type AgentEvent =
   | { event: 'closed'; host: string }
   | { event: 'acknowledged'; key: string }
   | { event: 'refused'; reason: Refusal }
+  | { event: 'claiming' | 'claimed'; sequence: number }
   | { event: 'verified' | 'taken' | 'left' | 'proved' | 'settled' | 'returning'; sequence: number };
 
 export interface AgentOptions {
@@ -87,6 +104,8 @@ export class DeviceAgent {
   readonly #boot: number;
   readonly #stop = new AbortController();
   readonly #reported = new Set<string>();
+  /** Sequence of the last claim that it has answered in this life. */
+  #answered = 0;
   #session: Session | undefined;
   #sequence = 0;
   #failures = 0;
@@ -128,8 +147,8 @@ export class DeviceAgent {
   /** Ends after `stop`, and never throws for what a network or a cloud does. */
   async run(): Promise<void> {
     while (!this.#stop.signal.aborted) {
-      const { trial, good } = this.#state.now;
-      const session = trial ? await this.#try(trial) : await this.#open(good);
+      const { trial, good, goodAs } = this.#state.now;
+      const session = trial ? await this.#try(trial) : await this.#open(good, goodAs);
       if (session) await this.#stay(session);
     }
   }
@@ -138,8 +157,9 @@ export class DeviceAgent {
   async #stay(session: Session): Promise<void> {
     const going = Promise.withResolvers<void>();
     this.#stop.signal.addEventListener('abort', () => going.resolve(), { once: true });
-    session.onDesired(({ [redirectProperty]: message }) => {
+    session.onDesired(({ [redirectProperty]: message, [claimProperty]: claim }) => {
       if (typeof message === 'string' && this.#take(message)) going.resolve();
+      else if (typeof claim === 'string') this.#claim(claim);
     });
     const cutOff = await Promise.race([going.promise.then(() => false), session.closed.then(() => true)]);
     if (cutOff) this.#troubles++;
@@ -157,33 +177,89 @@ export class DeviceAgent {
     const digest = sha256(message);
     if (digest === taken) return false;
     const verdict = verifyRedirect({ message, rules: this.#rules, lastSequence });
-    if ('refused' in verdict) {
-      if (this.#reported.has(digest) || this.#reported.size >= maxReports) return false;
-      this.#reported.add(digest);
-      this.#tell({ event: 'refused', reason: verdict.refused });
-      this.send({ event: 'redirect-refused', reason: verdict.refused, digest });
-      return false;
-    }
-    const { sequence, endpoint } = verdict.redirect;
+    if ('refused' in verdict) return this.#refuse(digest, verdict.refused);
+    const { sequence, endpoint, certificate } = verdict.redirect;
+    const { claim, claimed = [] } = this.#state.now;
+    const { device } = this.#rules;
+    const own = certificate === undefined ? undefined : claimedWith({ device, der: certificate, claim, claimed });
+    if (certificate !== undefined && !own) return this.#refuse(digest, 'certificate');
     this.#tell({ event: 'verified', sequence });
-    this.#state.save({ sequence, taken: digest, trial: { endpoint, starts: 0 } });
+    const rest = claimed.filter(({ thumbprint }) => thumbprint !== own?.thumbprint);
+    // All of it in one write: a power cut finds either no certificate and the key, or both where it is about to go.
+    this.#state.save({
+      ...{ sequence, taken: digest, trial: { endpoint, starts: 0, ...(own && { as: own.thumbprint }) } },
+      ...(own && { claim: undefined, claimed: [own, ...rest].slice(0, maxClaimed) }),
+    });
     this.#tell({ event: 'taken', sequence });
     return true;
   }
 
+  #refuse(digest: string, reason: Refusal): false {
+    if (this.#reported.has(digest) || this.#reported.size >= maxReports) return false;
+    this.#reported.add(digest);
+    this.#tell({ event: 'refused', reason });
+    this.send({ event: 'redirect-refused', reason, digest });
+    return false;
+  }
+
+  /** Answers once a life, since what waits in its memory is lost with its power; with one key until that has its certificate. */
+  #claim(message: string): void {
+    const { sequence: lastSequence, claim: known } = this.#state.now;
+    const digest = sha256(message);
+    if (digest !== known?.taken) {
+      const verdict = verifyClaim({ message, rules: this.#rules, lastSequence });
+      if ('refused' in verdict) {
+        this.#refuse(digest, verdict.refused);
+        return;
+      }
+      const { sequence } = verdict.claim;
+      this.#state.save({ sequence, claim: { taken: digest, sequence, key: known?.key ?? newKey() } });
+      this.#tell({ event: 'claiming', sequence });
+    }
+    const { claim } = this.#state.now;
+    if (!claim || claim.sequence <= this.#answered) return;
+    const { sequence } = claim;
+    this.#answered = sequence;
+    requestOf({ device: this.#rules.device, key: claim.key }).then(
+      (csr) => {
+        this.send({ event: 'claim', sequence, csr });
+        this.#tell({ event: 'claimed', sequence });
+      },
+      () => {
+        this.#answered = 0; // the cloud tells it again
+      },
+    );
+  }
+
+  /** Who it may be there, the likeliest first: as what came with the redirect; as it was there before; as it is where it was well. */
+  #candidates({ endpoint, as }: { endpoint: DeviceEndpoint; as?: string | undefined }): (string | undefined)[] {
+    if (as !== undefined) return [as];
+    const { goodAs, before, claimed = [] } = this.#state.now;
+    const known = before?.host === endpoint.host ? [before.as] : [];
+    return [...new Set([...known, goodAs, ...claimed.map(({ thumbprint }) => thumbprint), undefined])];
+  }
+
+  #as(thumbprint: string | undefined): Identity {
+    const own = this.#state.now.claimed?.find((one) => one.thumbprint === thumbprint);
+    return own ? { ...this.#identity, certificate: own.certificate, key: own.key } : this.#identity;
+  }
+
   /** At the target, where it is well there; undefined after it has decided to go back, or was stopped. */
-  async #try({ endpoint, starts }: { endpoint: DeviceEndpoint; starts: number }): Promise<Session | undefined> {
-    const { sequence } = this.#state.now;
+  async #try(trial: NonNullable<AgentState['trial']>): Promise<Session | undefined> {
+    const { endpoint, starts } = trial;
+    const { sequence, good, goodAs } = this.#state.now;
+    const candidates = this.#candidates(trial);
     const deadline = Date.now() + this.#times.trialMs;
     this.#failures = 0;
     this.send({ event: 'arrived', redirect: sequence });
-    while (starts < maxTrialStarts && Date.now() < deadline && !this.#stop.signal.aborted) {
-      const session = await this.#open(endpoint);
+    for (let tries = 0; starts < maxTrialStarts && Date.now() < deadline && !this.#stop.signal.aborted; tries++) {
+      const as = candidates[tries % candidates.length];
+      const session = await this.#open(endpoint, as);
       if (!session) continue;
       const proved = await Promise.race([session.proved, this.#sleep(deadline - Date.now()).then(() => false)]);
       if (proved) {
         this.#tell({ event: 'proved', sequence });
-        this.#state.save({ good: endpoint, trial: undefined });
+        this.#state.save({ good: endpoint, goodAs: as, before: { host: good.host, as: goodAs }, trial: undefined });
         this.#tell({ event: 'settled', sequence });
         return session;
       }
@@ -201,11 +277,11 @@ export class DeviceAgent {
   }
 
   /** One try to connect; it has waited where that failed. */
-  async #open(endpoint: DeviceEndpoint): Promise<Session | undefined> {
+  async #open(endpoint: DeviceEndpoint, as: string | undefined): Promise<Session | undefined> {
     try {
       this.#session = await Session.open({
         endpoint,
-        identity: this.#identity,
+        identity: this.#as(as),
         outbox: this.#outbox,
         times: this.#times,
         onAcknowledged: (key) => {
@@ -221,6 +297,7 @@ export class DeviceAgent {
     if (this.#troubles > 0) this.send({ event: 'reconnected', failed: this.#troubles });
     this.#troubles = 0;
     const { dialect, host } = endpoint;
+    this.#session.report({ agent: { version, dialects, suffixes: [...this.#rules.suffixes], can: [claimAbility] } });
     this.#tell({ event: 'connected', dialect, host, trial: this.#state.now.trial !== undefined });
     return this.#session;
   }

@@ -142,6 +142,12 @@ export class Session {
     }
   }
 
+  /** Once; what it says of itself is nothing that anybody waits for. */
+  report(reported: JsonObject): void {
+    const told = this.#dialect.report?.(reported);
+    if (told) this.#client.publish(told.topic, JSON.stringify(told.message), { qos: 1 }, () => {});
+  }
+
   /** Takes what is under way as it comes, for `drainMs` at the most, and says goodbye. */
   async leave(drainMs: number): Promise<void> {
     this.#leaving = true;

@@ -1,7 +1,7 @@
 /** What workers do with a device registry besides making and removing it: list it, register devices there, compare, take back. */
 import type { Provider } from '../../activities/providers/driver.ts';
 import type { ProviderPool } from '../../activities/providers/pool.ts';
-import { copyMark, type Device } from '../../model/fleet.ts';
+import { copyMark, type Device, noTexts } from '../../model/fleet.ts';
 import type { Placement } from '../../model/service.ts';
 import { identity, runner } from '../fleet/fleets.ts';
 import { madeBy, signal } from '../transfer/stores.ts';
@@ -52,9 +52,14 @@ export async function isRegistered(
     for (const census of ['first', 'second'])
       expect(await run('censusDevices', { ...files, census })).toMatchObject({ devices: before + 2, shards: 1 });
     // Who moves a fleet tells devices where to go, and takes that away again; it is no part of the device.
-    for (const text of ['there', 'elsewhere', null]) {
-      expect(await registry.redirect(devices[0]?.id ?? '', text)).toBe(true);
-      expect(await registry.redirect('nobody', text)).toBe(false);
+    for (const texts of [
+      { claim: 'a request', redirect: null },
+      { claim: null, redirect: 'there' },
+      { claim: null, redirect: 'elsewhere' },
+      noTexts,
+    ]) {
+      expect(await registry.tell(devices[0]?.id ?? '', texts)).toBe(true);
+      expect(await registry.tell('nobody', texts)).toBe(false);
     }
     const again = { target, startedAt, shard: 0, callsPerSecond };
     expect(await run('copyDevices', { ...again, transfer: 'second' })).toMatchObject({

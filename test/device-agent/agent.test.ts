@@ -1,168 +1,38 @@
 /** The sample agent between two brokers of ours, over MQTT and mutual TLS, as programs that are killed at every step. */
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import type { Passing } from '../../activities/providers/telemetry.ts';
 import { readSightings, Seen } from '../../activities/telemetry/sightings.ts';
-import { type Broker, startBroker } from '../../broker/broker.ts';
 import { Outbox } from '../../client/device-agent/outbox.ts';
-import type { AgentsFile, DeviceEvent } from '../../client/device-agent/run.ts';
+import type { AgentsFile } from '../../client/device-agent/run.ts';
 import { Simulation } from '../../client/device-agent/simulation.ts';
-import { authority, issueCertificate, type KeyPair } from '../../emulators/certificates.ts';
-import type { DeviceEndpoint } from '../../model/device-endpoint.ts';
+import { authority, type KeyPair } from '../../emulators/certificates.ts';
 import { signRedirect } from '../../model/device-redirect.ts';
-import type { RegisteredDevice } from '../../model/registered-device.ts';
 import { judgeArrival } from '../../model/wave-gate.ts';
 import { filesInMemory } from '../telemetry/memory-files.ts';
-import { current, next, stranger, until } from './keys.ts';
+import { Cloud, madeDevice, redirect, run } from './brokers.ts';
+import { stranger, until } from './keys.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'agent-'));
 const file = (...names: string[]): string => join(folder, ...names);
 let ca: KeyPair;
 
-/** A broker with a registry and a telemetry stream of the test's own. */
-class Cloud {
-  readonly #devices = new Map<string, RegisteredDevice>();
-  readonly #generations = new Map<string, string>();
-  /** Keys in the order in which they came, each time. */
-  readonly came: string[] = [];
-  readonly events: Record<string, unknown>[] = [];
-  /** What a pump would see. */
-  readonly passing: Passing[] = [];
-  readonly #broker: Broker;
-  readonly endpoint: DeviceEndpoint;
-
-  static async start(host: string): Promise<Cloud> {
-    const server = await issueCertificate(ca, [host]);
-    const settings = { server, deviceAuthority: ca.cert, host: '127.0.0.1', mqttPort: 0, healthPort: 0 };
-    const made: { cloud?: Cloud } = {};
-    const broker = await startBroker(
-      { ...settings, registryScanMs: 100 },
-      {
-        find: async (id) => made.cloud?.find(id),
-        generations: async () => new Map(made.cloud?.generations()),
-      },
-      {
-        publish: async ({ payload }) => made.cloud?.hear(payload),
-        pending: () => 0,
-        close: async () => {},
-      },
-    );
-    made.cloud = new Cloud(broker, host);
-    return made.cloud;
-  }
-
-  private constructor(broker: Broker, host: string) {
-    this.#broker = broker;
-    const { mqttPort: port } = broker;
-    this.endpoint = { dialect: 'gcp', host, port, address: '127.0.0.1', authority: { pem: ca.cert } };
-  }
-
-  find = (id: string) => this.#devices.get(id);
-  generations = () => this.#generations;
-  hear(body: Buffer): void {
-    const message: Record<string, unknown> = JSON.parse(body.toString());
-    const [device = ''] = String(message.key).split('/');
-    this.passing.push({ device, at: Date.now(), body });
-    this.came.push(String(message.key));
-    if (message.event !== undefined) this.events.push(message);
-  }
-
-  register(id: string, redirect?: string): void {
-    const desired = redirect === undefined ? {} : { redirect };
-    this.#devices.set(id, {
-      v: 1,
-      id,
-      status: 'enabled',
-      authentication: { type: 'authority' },
-      attributes: {},
-      desired,
-    });
-    this.#generations.set(id, String(Number(this.#generations.get(id) ?? 0) + 1));
-  }
-
-  close = () => this.#broker.close();
-}
-
 let old: Cloud;
 let target: Cloud;
 beforeAll(async () => {
   ca = await authority(folder);
-  old = await Cloud.start('old.broker.internal');
-  target = await Cloud.start('target.broker.internal');
+  old = await Cloud.start('old.broker.internal', ca);
+  target = await Cloud.start('target.broker.internal', ca);
 });
 afterAll(async () => {
   await Promise.all([old?.close(), target?.close()]);
   rmSync(folder, { recursive: true });
 });
 
-/** Writes what a program needs to be this device. */
-async function made(device: string, times: Partial<NonNullable<AgentsFile['times']>> = {}): Promise<string> {
-  const pair = await issueCertificate(ca, [device], true);
-  mkdirSync(file(device));
-  writeFileSync(file(device, 'cert.pem'), pair.cert);
-  writeFileSync(file(device, 'key.pem'), pair.key);
-  const agents: AgentsFile = {
-    agents: [
-      {
-        device,
-        certificateFile: file(device, 'cert.pem'),
-        keyFile: file(device, 'key.pem'),
-        stateFile: file(device, 'state.json'),
-        outboxFile: file(device, 'outbox'),
-      },
-    ],
-    estate: 'devices',
-    pins: [current.pin, next.pin],
-    suffixes: ['.broker.internal'],
-    authoritiesFile: file('ca.pem'),
-    endpoint: old.endpoint,
-    everyMs: 100,
-    startsPerSecond: 10,
-    times: {
-      connectMs: 3000,
-      acknowledgeMs: 3000,
-      trialMs: 10_000,
-      returnMs: 500,
-      retryMs: 100,
-      drainMs: 500,
-      ...times,
-    },
-  };
-  writeFileSync(file(device, 'agents.json'), JSON.stringify(agents));
-  old.register(device);
-  target.register(device);
-  return file(device, 'agents.json');
-}
-
-/** Runs a device until `end` resolves; its events. */
-async function run(
-  program: string,
-  args: string[],
-  end: (events: DeviceEvent[]) => Promise<void>,
-): Promise<DeviceEvent[]> {
-  const path = join(import.meta.dirname, '../..', program);
-  const child = spawn(process.execPath, ['--disable-warning=ExperimentalWarning', path, ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const exited = once(child, 'exit');
-  const events: DeviceEvent[] = [];
-  createInterface({ input: child.stdout }).on('line', (line) => events.push(JSON.parse(line)));
-  await Promise.race([end(events), exited]);
-  child.kill('SIGTERM');
-  await exited;
-  return events;
-}
-
-const redirect = (device: string, sequence: number, endpoint: DeviceEndpoint): string =>
-  signRedirect({
-    redirect: { v: 1, estate: 'devices', audience: { device }, sequence, endpoint },
-    key: current.key,
-  });
+const made = (device: string, times?: Parameters<typeof madeDevice>[2]): Promise<string> =>
+  madeDevice({ folder, ca, old, target }, device, times);
 
 const numbers = (device: string, boot: number): number[] =>
   [...old.came, ...target.came]

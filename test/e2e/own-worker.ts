@@ -14,7 +14,7 @@ import {
   Worker,
 } from '@temporalio/worker';
 import { createDeviceActivities } from '../../activities/devices/activities.ts';
-import { createSenderActivities } from '../../activities/devices/redirects.ts';
+import { createSenderActivities } from '../../activities/devices/sender.ts';
 import { createWaveActivities } from '../../activities/devices/waves.ts';
 import { createEstateActivities, type Waits } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
@@ -76,7 +76,9 @@ export async function ownWorker(
   const dataConverter = codecKeys && encryptedConverter(codecKeys);
   const client = new Client({ connection, namespace, ...(dataConverter && { dataConverter }) });
   const native = await NativeConnection.connect({ address });
-  const { deviceCa, brokerTarball, pollMs, redirectKeyFile } = JSON.parse(readFileSync(run.settings, 'utf8'));
+  const { deviceCa, brokerTarball, pollMs, redirectKeyFile, claimAuthority } = JSON.parse(
+    readFileSync(run.settings, 'utf8'),
+  );
   const poolOf = (own: Readonly<Record<string, string>>): ProviderPool =>
     new ProviderPool({
       estateFile,
@@ -139,7 +141,10 @@ export async function ownWorker(
       await Worker.create({ ...common, taskQueue: watchQueue, maxHeartbeatThrottleInterval: '200ms', activities }),
     );
     const key = readFileSync(redirectKeyFile, 'utf8');
-    const sender = createSenderActivities({ ...dependencies, key });
+    const [certificate, caKey] = [claimAuthority.certificateFile, claimAuthority.keyFile].map((name: string) =>
+      readFileSync(name, 'utf8'),
+    ) as [string, string];
+    const sender = createSenderActivities({ ...dependencies, key, authority: { certificate, key: caKey } });
     workers.push(await Worker.create({ ...common, taskQueue: senderQueue, activities: sender }));
   }
   const running = Promise.all(workers.map((worker) => worker.run()));

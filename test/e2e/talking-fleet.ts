@@ -121,14 +121,21 @@ export class TalkingFleets {
   }
 
   /** The service on its source, with a fleet that talks, and somebody who reads what it says. */
-  async running(service: string, from: ProviderType, count: number): Promise<TalkingFleet> {
+  async running(
+    service: string,
+    from: ProviderType,
+    count: number,
+    more: (n: number) => Partial<Wanted> = () => ({}),
+  ): Promise<TalkingFleet> {
     const deployed = await this.#estate.deployService(service, {
       file: { services: { [service]: serviceOn([from]) } },
     });
     expect(await deployed.result()).toMatchObject({ outcome: 'done', placements: [{ provider: from }] });
     const source = await this.#placed(service, from);
     const identities = await Promise.all(Array.from({ length: count }, (_, n) => identity(`${service}-${n}`)));
-    const wanted = identities.map((own, n): Wanted => ({ id: `${service}-${n}`, identity: own, groups: ['pumps'] }));
+    const wanted = identities.map(
+      (own, n): Wanted => ({ id: `${service}-${n}`, identity: own, groups: ['pumps'], ...more(n) }),
+    );
     await fill[from](source.ref, [...wanted, { id: `${service}-off`, status: 'disabled' }]);
     const reader = new FleetReader(this.#estate, service);
     this.open.push(reader);

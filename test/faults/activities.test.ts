@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { ApplicationFailure, Client, Connection, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { createDeviceActivities } from '../../activities/devices/activities.ts';
-import { createSenderActivities } from '../../activities/devices/redirects.ts';
+import { createSenderActivities } from '../../activities/devices/sender.ts';
 import { createWaveActivities } from '../../activities/devices/waves.ts';
 import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
@@ -101,6 +101,7 @@ const elsewhere = {
   'test/e2e/sides': ['ensureSchedule', 'readConflicts', 'removeSchedule', 'writeConflictBack'],
   'test/notify': ['alertChannels', 'sendAlert'],
   'test/e2e/devices': ['censusDevices', 'copyDevices', 'diffDevices', 'readDevices', 'removeCopiedDevices'],
+  'test/fleet/claims': ['askClaims', 'issueCertificates'],
   'test/e2e/migrate-fleet': ['selectDevices', 'planWave', 'judgeWave', 'sendRedirects'],
 };
 

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { fromLines } from '../../activities/transfer/files.ts';
+import { claimReasons } from '../../model/device-claim.ts';
 import { Outcome, shardDevices } from '../../model/fleet.ts';
 import { fleetGaps, gapsBetween } from '../../model/fleet-mapping.ts';
 import type { ProviderType } from '../../model/service.ts';
@@ -130,7 +131,13 @@ describe.each(ways)('from $from to $to', ({ from, to }) => {
     const census = await censusOf(sources[from], target, 'first', to);
     expect(census).toMatchObject({ devices: total, credentials: { certificates: expect.any(Number) } });
     expect(census.refused).toEqual(Object.fromEntries(stays.map(([name]) => [name, 1])));
+    const mended = stays.filter(([name]) => claimReasons.some((reason) => reason === name));
+    expect(census.claims ?? {}).toEqual(Object.fromEntries(mended.map(([name]) => [name, 1])));
     const named = [...(await recordsUnder(target, census.refusedFiles || 'none')).values()].flatMap(fromLines);
+    // Those that another certificate mends come first.
+    expect(new Set(named.slice(0, mended.length).map((line) => (line as { why: string }).why))).toEqual(
+      new Set(mended.map(([name]) => name)),
+    );
     expect(new Set(named.map((line) => (line as { id: string }).id))).toEqual(new Set(stays.map(([, { id }]) => id)));
     shards = census.shards;
     expect(shards).toBeGreaterThanOrEqual(total / shardDevices);

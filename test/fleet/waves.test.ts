@@ -1,6 +1,6 @@
 /** Who goes in a wave, and that each cloud tells its devices so and forgets what it told them before. */
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { createSenderActivities } from '../../activities/devices/redirects.ts';
+import { createSenderActivities } from '../../activities/devices/sender.ts';
 import { createWaveActivities } from '../../activities/devices/waves.ts';
 import { filesOf, fromLines } from '../../activities/transfer/files.ts';
 import { redirectProperty, verifyRedirect } from '../../model/device-redirect.ts';

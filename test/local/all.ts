@@ -28,7 +28,12 @@ const long: Record<string, Record<string, number>> = {
     'test/e2e/worker-killed': 40,
   },
   moves: { 'test/e2e/migrate': 100, 'test/e2e/rehearse': 30, 'test/workflows/migration': 110, 'test/e2e/verify': 20 },
-  fleets: { 'test/e2e/migrate-fleet': 140, 'test/workflows/migrate-fleet': 100, 'test/faults/fleets': 120 },
+  fleets: {
+    'test/e2e/migrate-fleet': 140,
+    'test/e2e/claims': 100,
+    'test/workflows/migrate-fleet': 110,
+    'test/faults/fleets': 120,
+  },
   objects: { 'test/transfer/engine': 90, 'test/transfer/large': 45 },
   sides: {
     'test/replication/replicate': 70,
@@ -44,9 +49,10 @@ const long: Record<string, Record<string, number>> = {
   },
   devices: {
     'test/device-agent/agent': 35,
+    'test/device-agent/claims': 25,
     'test/device-agent/fleet': 50,
     'test/telemetry': 60,
-    'test/fleet': 20,
+    'test/fleet': 25,
     'test/e2e/devices': 20,
   },
   traffic: { 'test/e2e/traffic': 50, 'test/e2e/endpoints': 35, 'test/fence': 15 },

@@ -14,6 +14,7 @@ import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { loadSheets } from '../../config/load.ts';
 import type { SendAlertInput } from '../../model/alert.ts';
 import { alertLines } from '../../model/alert-text.ts';
+import type { AskClaimsInput, AskedClaims, IssuedCertificates } from '../../model/device-claim.ts';
 import type { EndpointRecord } from '../../model/endpoint-record.ts';
 import {
   bulkQueue,
@@ -31,6 +32,7 @@ import {
   type JudgedWave,
   type JudgeWaveInput,
   type PlanWaveInput,
+  type SelectDevicesInput,
   type SendRedirectsInput,
   senderQueue,
 } from '../../model/waves.ts';
@@ -75,6 +77,12 @@ class World {
   readonly stuck = new Set<string>();
   /** Devices that are heard of no more once they were told to go. */
   readonly lost = new Set<string>();
+  /** Devices that need another certificate for the target; those that have sent a request; those for whom one was made. */
+  readonly needing = new Set<string>();
+  readonly answered = new Set<string>();
+  readonly claimed = new Set<string>();
+  readonly stayed = new Set<string>();
+  authority = true;
   /** Who goes ahead. */
   canaries: string[] = [];
   /** Connections that go wrong in a wave. */
@@ -179,10 +187,15 @@ class World {
       };
     },
     copyDevices: async () => {
-      const fresh = [...this.fleet.keys()].filter((one) => !this.registered.has(one));
+      const known = [...this.fleet.keys()].filter((one) => !this.registered.has(one));
+      const stays = (one: string): boolean => this.needing.has(one) && !this.claimed.has(one);
+      const fresh = known.filter((one) => !stays(one));
       for (const one of fresh) this.registered.add(one);
+      const refused = known.filter((one) => stays(one) && !this.stayed.has(one));
+      for (const one of refused) this.stayed.add(one);
       return this.note(`register ${fresh.length}`, {
-        ...{ moved: fresh.length, there: 0, differs: 0, refused: 0, failed: 0, left: [], outcome: 'o', table: 't' },
+        ...{ moved: fresh.length, there: 0, differs: 0, refused: refused.length, failed: 0, left: [] },
+        ...{ outcome: 'o', table: 't' },
       });
     },
     removeCopiedDevices: async () => {
@@ -196,9 +209,10 @@ class World {
 
   readonly watching = {
     censusDevices: this.devices.censusDevices,
-    selectDevices: async () => {
-      const fresh = [...this.fleet.keys()].filter((one) => !this.registered.has(one)).length;
-      return { devices: fresh, shards: fresh > 0 ? 1 : 0 };
+    selectDevices: async ({ claims }: SelectDevicesInput) => {
+      const fresh = [...this.fleet.keys()].filter((one) => !this.registered.has(one) && !this.stayed.has(one));
+      const needing = fresh.filter((one) => this.needing.has(one)).length;
+      return { devices: fresh.length, shards: fresh.length > 0 ? 1 : 0, ...(claims && { claims: needing }) };
     },
     planWave: async ({ wave, who, first = 0 }: PlanWaveInput) => {
       const told = new Set(this.waves.slice(first).flat());
@@ -248,6 +262,19 @@ class World {
   };
 
   readonly sender = {
+    askClaims: async ({ retract, sequence }: AskClaimsInput): Promise<AskedClaims> => {
+      if (!this.authority) return { asked: 0, gone: 0, failed: 0, unable: true };
+      if (!retract) this.sequences.push(sequence);
+      const asked = this.needing.size;
+      return this.note(retract ? 'ask no more' : `ask ${asked}`, { asked, gone: 0, failed: 0 });
+    },
+    issueCertificates: async (): Promise<IssuedCertificates> => {
+      const made = [...this.needing].filter((one) => this.answered.has(one) && !this.claimed.has(one));
+      for (const one of made) this.claimed.add(one);
+      const open = this.needing.size - this.claimed.size;
+      const answer = { devices: made.length, shards: made.length > 0 ? 1 : 0, open, refused: {} };
+      return made.length > 0 ? this.note(`issue ${made.length}`, answer) : answer;
+    },
     sendRedirects: async ({ wave, without = [], on, to, sequence }: SendRedirectsInput) => {
       this.sequences.push(sequence);
       const told = (this.waves[wave] ?? []).filter((one) => !(without.length > 0 && this.stuck.has(one)));
@@ -452,6 +479,55 @@ describe('a fleet', () => {
     ]);
     expect(world.sequences).toEqual(world.sequences.toSorted((a, b) => a - b));
     expect(world.record.lastRedirect).toBe(world.sequences.at(-1));
+  }, 60_000);
+
+  it('takes those along that claim another certificate, when they answer', async () => {
+    const world = new World();
+    for (const device of ['d3', 'd4']) world.needing.add(device);
+    world.answered.add('d3');
+    const handle = await start(world, { waves: [100], canary: false });
+    const { text } = await asked(handle, 'cutover');
+    expect(text).toContain('9 devices are registered there; 1 cannot go');
+    const { steps } = await handle.query<Progress>('progress');
+    expect(steps.find(({ name }) => name === 'claim')?.detail).toBe(
+      '2 were asked for a certificate request, 1 have a new certificate, 1 have not answered yet',
+    );
+    // One that was asleep wakes, and is told with the wave.
+    world.answered.add('d4');
+    world.fleet.set('late', 'aws');
+    await answer(handle, 'cutover', 'approve');
+    expect(await endOf(handle)).toBe('done');
+    expect(acts(world).slice(0, 6)).toEqual([
+      'record copying',
+      'create on gcp',
+      'register 8',
+      'ask 2',
+      'issue 1',
+      'register 1',
+    ]);
+    expect(acts(world)).toContain('issue 1');
+    expect(world.at('gcp')).toHaveLength(11);
+    expect(world.sequences).toEqual(world.sequences.toSorted((a, b) => a - b));
+  }, 60_000);
+
+  it('asks nobody where nobody can make certificates, and asks no more where all is taken back', async () => {
+    const without = new World();
+    without.needing.add('d3');
+    without.authority = false;
+    const alone = await start(without);
+    expect((await asked(alone, 'cutover')).text).toContain('9 devices are registered there; 1 cannot go');
+    await answer(alone, 'cutover', 'reject');
+    expect(await endOf(alone)).toBe('ApprovalRejected');
+    expectAsBefore(without);
+    expect(acts(without).filter((what) => what.includes('ask'))).toEqual([]);
+
+    const world = new World();
+    world.needing.add('d3');
+    const handle = await start(world);
+    await answer(handle, 'cutover', 'reject');
+    expect(await endOf(handle)).toBe('ApprovalRejected');
+    expectAsBefore(world);
+    expect(acts(world).filter((what) => what.startsWith('ask'))).toEqual(['ask 1', 'ask no more']);
   }, 60_000);
 
   it('whose wave does not arrive comes back, and people decide: again, then without those', async () => {

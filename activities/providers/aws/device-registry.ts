@@ -27,7 +27,6 @@ import {
   UpdateThingShadowCommand,
 } from '@aws-sdk/client-iot-data-plane';
 import { z } from 'zod';
-import { redirectProperty } from '../../../model/device-redirect.ts';
 import { type Credential, type Device, fleetDifferences, markedAt, withoutNulls } from '../../../model/fleet.ts';
 import { fromThingAttributes, fromThingGroup, toThingAttributes, toThingGroup } from '../../../model/fleet-mapping.ts';
 import type { PlacementRef } from '../../../model/transfer.ts';
@@ -246,11 +245,11 @@ export function iotDevices(
       const removed = await Promise.all(devices.map((device) => remove(device, mark)));
       return removed.reduce((sum, one) => sum + one, 0);
     },
-    async redirect(thingName, text) {
+    async tell(thingName, texts) {
       // A shadow may be there without its thing, and would come to be.
       const describe = new DescribeThingCommand({ thingName });
       if (!(await ask('iot:DescribeThing', thingName, () => ifFound(iot.send(describe, options))))) return false;
-      const payload = Buffer.from(JSON.stringify({ state: { desired: { [redirectProperty]: text } } }));
+      const payload = Buffer.from(JSON.stringify({ state: { desired: texts } }));
       const update = new UpdateThingShadowCommand({ thingName, payload });
       await ask('iot:UpdateThingShadow', thingName, () => data.send(update, options));
       return true;

@@ -5,7 +5,6 @@
  */
 import type { Registry } from 'azure-iothub';
 import { z } from 'zod';
-import { redirectProperty } from '../../../model/device-redirect.ts';
 import { type Credential, type Device, fleetDifferences, withoutNulls } from '../../../model/fleet.ts';
 import { fromTwinTags, toTwinTags } from '../../../model/fleet-mapping.ts';
 import type { JsonObject } from '../../../model/service.ts';
@@ -181,8 +180,8 @@ export function hubDevices(registry: Registry, host: string, ask: Ask): DeviceRe
       return ours.length - failed.size;
     },
 
-    async redirect(id, text) {
-      const patch = { properties: { desired: { [redirectProperty]: text } } };
+    async tell(id, texts) {
+      const patch = { properties: { desired: texts } };
       const update = () => found(() => registry.updateTwin(id, patch, '*'));
       return (await ask('Microsoft.Devices/IotHubs/twins/write', id, update)) !== undefined;
     },

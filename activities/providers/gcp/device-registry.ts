@@ -1,7 +1,6 @@
 /** The devices of our own registry: one JSON object each in the placement's bucket. One call lists a thousand, one reads or writes one. */
 import { crc32 } from 'node:zlib';
-import { redirectProperty } from '../../../model/device-redirect.ts';
-import { type Device, fleetDifferences, withoutNulls, withoutRedirect } from '../../../model/fleet.ts';
+import { type Device, fleetDifferences, withoutNulls, withoutTexts } from '../../../model/fleet.ts';
 import { deviceObject, deviceOfObject, devicesPrefix, RegisteredDevice } from '../../../model/registered-device.ts';
 import type { Ask, DeviceRegistry, Put } from '../device-registry.ts';
 import { type Expected, md5Of, type ObjectStore, type StoredObject } from '../object-store.ts';
@@ -136,14 +135,14 @@ export function bucketDevices(store: ObjectStore, ask: Ask, signal: AbortSignal)
       const removed = await Promise.all(devices.map((device) => remove(device, mark)));
       return removed.reduce((sum, one) => sum + one, 0);
     },
-    async redirect(id, text) {
+    async tell(id, texts) {
       for (let conflicts = 0; ; conflicts++) {
         const object = await ask('storage.objects.get', id, () => store.head(deviceObject(id), signal));
         const stored = object && (await storedIn(object, id));
         if (!stored) return false;
-        const rest = withoutRedirect(stored.desired ?? {});
-        if ((stored.desired?.[redirectProperty] ?? null) === text) return true;
-        const desired = text === null ? rest : { ...rest, [redirectProperty]: text };
+        const before = stored.desired ?? {};
+        if (Object.entries(texts).every(([property, text]) => (before[property] ?? null) === text)) return true;
+        const desired = { ...withoutTexts(before), ...withoutNulls(texts) };
         try {
           await save({ ...stored, desired }, { version: object.version });
           return true;

@@ -167,9 +167,13 @@ const counts = (all: Readonly<Record<string, number | undefined>>): string =>
     .map(([name, count]) => `${count} ${printable(name)}`)
     .join(', ');
 
-const censusText = ({ devices: total, disabled, credentials, refused, partly }: Census, provider: string): string =>
+const censusText = (
+  { devices: total, disabled, credentials, refused, claims = {}, partly }: Census,
+  provider: string,
+): string =>
   [
     `${total} devices on ${printable(provider)}, ${disabled} of them disabled; by credential: ${counts(credentials) || 'none'}`,
+    ...(Object.keys(claims).length > 0 ? [`need a new certificate to move there: ${counts(claims)}`] : []),
     ...(Object.keys(refused).length > 0 ? [`cannot go there: ${counts(refused)}`] : []),
     ...(Object.keys(partly).length > 0 ? [`go without: ${counts(partly)}`] : []),
   ].join('\n');
