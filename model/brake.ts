@@ -13,9 +13,9 @@ export interface BrakeWindow {
   overwrite: Map<string, number>;
 }
 
-/** Of the estate file, else 1,000 or 1 % of the target's objects, whichever is more. */
-export const brakeLimit = (maxDeletes: number | undefined, objects: number): number =>
-  maxDeletes ?? Math.max(1000, Math.floor(objects / 100));
+/** Of the estate file, else `least` or 1 % of the target's objects, whichever is more. */
+export const brakeLimit = (maxDeletes: number | undefined, objects: number, least = 1000): number =>
+  maxDeletes ?? Math.max(least, Math.floor(objects / 100));
 
 /**
  * Whether one more may be deleted or replaced; if so, it stands in the window, which is changed in place: it may hold a

@@ -1,6 +1,7 @@
 /** Whether the sides of a replicated service have the same: what the activities that compare them are asked and answer. */
 import { z } from 'zod';
 import { conflictRuleNames, SideName } from './conflict.ts';
+import { RegistryCalls } from './replication-wish.ts';
 import { type Amount, type Difference, differences, PlacementRef } from './transfer.ts';
 import { Transformations } from './transformation.ts';
 
@@ -14,6 +15,7 @@ const Sides = z.strictObject({
   /** The source's objects alone count: what only others have is `extra`. */
   oneWay: z.boolean().default(false),
   transformations: Transformations.default([]),
+  callsPerSecond: RegistryCalls,
 });
 
 export const CompareSidesInput = Sides.extend({

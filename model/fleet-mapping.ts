@@ -188,8 +188,9 @@ const idOf: Record<ProviderType, z.ZodType<string>> = {
   azure: z.string().regex(/^[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}$/),
   gcp: DeviceId,
 };
+export const mostThingAttributes = 50;
 const thing = {
-  attributes: 50,
+  attributes: mostThingAttributes,
   attributeName: /^[a-zA-Z0-9_.,@/:#-]{1,128}$/,
   value: /^[a-zA-Z0-9_.,@/:#=[\]-]{1,800}$/,
   groups: 10,
@@ -199,6 +200,8 @@ const thing = {
   shadowLevels: 8,
 };
 const twin = { tagBytes: 8 * 1024, stateBytes: 32 * 1024, valueBytes: 4 * 1024, nameBytes: 1024, levels: 10 };
+
+export const takesId = (type: ProviderType, id: string): boolean => idOf[type].safeParse(id).success;
 
 const bytesOf = (value: unknown): number => utf8.decode(JSON.stringify(value)).length;
 
@@ -217,7 +220,7 @@ export function judgeDevice(
 
 function refusalOf(device: Device, type: ProviderType): [FleetRefusal, string?] | undefined {
   const { credential } = device;
-  if (!idOf[type].safeParse(device.id).success) return ['id'];
+  if (!takesId(type, device.id)) return ['id'];
   if (credential.type === 'none') return ['no-credential'];
   if (credential.type === 'key') return ['key'];
   if (credential.type === 'certificates') {
@@ -232,7 +235,8 @@ function refusalOf(device: Device, type: ProviderType): [FleetRefusal, string?] 
     if (attributes.length > thing.attributes) return ['attributes', String(attributes.length)];
     const odd = attributes.find(([name, value]) => !thing.attributeName.test(name) || value.length > 800);
     if (odd) return ['attributes', odd[0]];
-    if (Object.hasOwn(device.attributes, copiedByAttribute)) return ['attributes', copiedByAttribute];
+    const ours = Object.keys(device.attributes).find((name) => name === copiedByAttribute || name.startsWith(besides));
+    if (ours !== undefined) return ['attributes', ours];
     if (device.groups.length >= thing.groups) return ['groups', String(device.groups.length)];
     const strange = device.groups.find((name) => !thing.group.test(name));
     if (strange !== undefined) return ['groups', strange];
@@ -277,6 +281,10 @@ function oddState(state: JsonObject): string | undefined {
 
 /** Name of the attribute of a thing that holds the mark of its copy. */
 export const copiedByAttribute = 'multi-cloud-copied-by';
+/** Begins the names of attributes in which stands what replication knows of a thing. */
+const besides = 'multi-cloud.';
+/** Stands on a thing while a copy is changing it: the version that it had before. */
+const begunName = 'begun';
 const encoded = 'base64:';
 
 /** Attributes of a thing; what AWS does not take as a value is encoded. */
@@ -292,8 +300,33 @@ export const toThingAttributes = (device: Device, mark: string): Record<string, 
   [copiedByAttribute]: mark,
 });
 
+/** Attributes of a thing in which stands what replication knows of it. */
+export const toThingBesides = (known: Readonly<Record<string, string>>, begun?: string): Record<string, string> => ({
+  ...Object.fromEntries(
+    Object.entries(known).map(([name, text]) => [besides + name, base64urlnopad.encode(utf8.decode(text))]),
+  ),
+  ...(begun !== undefined && { [besides + begunName]: begun }),
+});
+
+export function fromThingBesides(all: Readonly<Record<string, string>>): {
+  known: Record<string, string>;
+  begun: string | undefined;
+} {
+  const { [besides + begunName]: begun, ...own } = all;
+  const known: Record<string, string> = {};
+  for (const [name, value] of Object.entries(own))
+    if (name.startsWith(besides))
+      try {
+        known[name.slice(besides.length)] = utf8.encode(base64urlnopad.decode(value));
+      } catch {
+        // somebody's own
+      }
+  return { known, begun };
+}
+
 export function fromThingAttributes(all: Readonly<Record<string, string>>): Pick<Device, 'attributes' | 'copiedBy'> {
-  const { [copiedByAttribute]: copiedBy = '', ...own } = all;
+  const { [copiedByAttribute]: copiedBy = '', ...others } = all;
+  const own = Object.fromEntries(Object.entries(others).filter(([name]) => !name.startsWith(besides)));
   const plain = (value: string): string => {
     if (!value.startsWith(encoded)) return value;
     try {
@@ -318,6 +351,9 @@ const Aside = z.looseObject({
   groups: z.array(z.string()).default([]),
   /** Certificates, base64 of DER, by their thumbprints. */
   certificates: z.record(z.string(), z.string()).default({}),
+  /** What replication knows of the device, and the version that it had when a copy began to change it. */
+  known: z.record(z.string(), z.string()).default({}),
+  begun: z.string().optional(),
 });
 
 /** Tags of a twin; a name with dots becomes levels. The name of the attribute that cannot be one, where there is one. */
@@ -346,11 +382,29 @@ export function toTwinTags(device: Device, mark: string): JsonObject | string {
   return tags;
 }
 
+/** A patch of a twin's tags that says only this: a copy has begun to change the device. */
+export const begunTag = (version: string): JsonObject => ({ [aside]: { begun: version } });
+
+/** Tags of a twin in which stands what replication knows of it as well. */
+export function toReplicatedTags(device: Device, known: Readonly<Record<string, string>>): JsonObject | string {
+  const tags = toTwinTags(device, device.copiedBy);
+  if (typeof tags === 'string') return tags;
+  return { ...tags, [aside]: { ...(tags[aside] as JsonObject), known: { ...known } } };
+}
+
 export interface FromTags {
   attributes: Record<string, string>;
   groups: string[];
   copiedBy: string;
   certificates: Record<string, string>;
+}
+
+export function knownInTags({ [aside]: kept }: JsonObject): {
+  known: Record<string, string>;
+  begun: string | undefined;
+} {
+  const { known, begun } = Aside.safeParse(kept ?? {}).data ?? Aside.parse({});
+  return { known, begun };
 }
 
 export function fromTwinTags({ [aside]: kept, ...tags }: JsonObject): FromTags {

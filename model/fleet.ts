@@ -84,6 +84,14 @@ export function withoutTexts({
   return desired;
 }
 
+/** What of it a cloud tells a device from us. */
+export function textsIn({ [redirectProperty]: redirect, [claimProperty]: claim }: Device['desired']): Device['desired'] {
+  return {
+    ...(redirect !== undefined && { [redirectProperty]: redirect }),
+    ...(claim !== undefined && { [claimProperty]: claim }),
+  };
+}
+
 /** All that a cloud tells a device from us; one at a time. */
 export type DeviceTexts = Record<typeof redirectProperty | typeof claimProperty, string | null>;
 export const noTexts: DeviceTexts = { [redirectProperty]: null, [claimProperty]: null };

@@ -4,7 +4,7 @@ import { HandedIncidents } from './alert.ts';
 import { SideName } from './conflict.ts';
 import { Duration } from './duration.ts';
 import { Holder } from './record.ts';
-import { Replication } from './replication-wish.ts';
+import { RegistryCalls, Replication } from './replication-wish.ts';
 import type { Edge } from './routes.ts';
 import { PlacementRef } from './transfer.ts';
 import { Transformations } from './transformation.ts';
@@ -143,6 +143,7 @@ export const ReplicateSidesInput = z.strictObject({
     .min(0)
     .default(24 * 3_600_000),
   transformations: Transformations.default([]),
+  callsPerSecond: RegistryCalls,
 });
 export type ReplicateSidesInput = z.input<typeof ReplicateSidesInput>;
 

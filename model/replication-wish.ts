@@ -30,6 +30,9 @@ export const Replication = z.strictObject({
 
 export type Replication = z.infer<typeof Replication>;
 
+/** Requests a second to each device registry; left out: half of what it takes (`registryCallsPerSecond`). */
+export const RegistryCalls = z.number().min(1).max(10_000).optional();
+
 /** `providers`: names that `source` may be. */
 export function replicationProblems(
   replication: unknown,

@@ -28,7 +28,49 @@ export interface DevicePage {
   next: string | undefined;
 }
 
+/** A device as it stands, for whoever keeps registries in step. */
+export interface StandingDevice {
+  device: Device;
+  /** What a copy has left beside it. */
+  known: Readonly<Record<string, string>>;
+  /** ISO time of the last change that the cloud has kept the time of. */
+  modified: string;
+  /** The version that it had when a copy began to change it and did not end; undefined where it is whole. */
+  begun: string | undefined;
+}
+
+export interface ListedDevice {
+  id: string;
+  /** Another one after each change; undefined where only a look tells. */
+  tag: string | undefined;
+  look(): Promise<StandingDevice | undefined>;
+}
+
+/** What stood there when it was looked at, and the version that this was. */
+export interface Over {
+  standing: StandingDevice;
+  version: string;
+}
+
+/**
+ * The devices of a placement as a side that is kept in step with others. What is written is written over what was looked at, under
+ * the conditions that the cloud has; where that takes several calls the device is begun until the last one. Throws "precondition
+ * failed" where something else stands there by now.
+ */
+export interface StandingDevices {
+  /** Whether `modified` is of the last change of any kind. */
+  readonly dated: boolean;
+  /** Bytes that `known` may take, names included. */
+  readonly knownBytes: number;
+  list(token: string | undefined): Promise<{ devices: ListedDevice[]; next: string | undefined }>;
+  find(id: string): Promise<StandingDevice | undefined>;
+  /** A device that `judgeDevice` lets through; of what stands there stays what replication does not carry. */
+  write(device: Device, known: Readonly<Record<string, string>>, over: Over | undefined): Promise<StandingDevice>;
+  drop(over: Over): Promise<void>;
+}
+
 export interface DeviceRegistry {
+  readonly standing: StandingDevices;
   /** A page of the registry, in an order that stays while devices come and go; from the beginning without a token. */
   page(token: string | undefined): Promise<DevicePage>;
   /** Devices per call of `put` and `remove` that share requests; 1 where each has its own. */

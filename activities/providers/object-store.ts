@@ -202,6 +202,10 @@ export interface ObjectStore {
   /** As `page`, with all that is kept under each key; of one key the newest first, or the oldest. */
   versions(from: { after: string; token?: string | undefined }, signal: AbortSignal): Promise<VersionPage>;
   readonly listsNewestFirst: boolean;
+  /** Whether `page` keeps the order of names; left out: it does. */
+  readonly inOrder?: boolean;
+  /** Whether `modified` is of the last change, whatever it was; left out: it is. Else it may be of an earlier one. */
+  readonly dated?: boolean;
   /** What stands under the key, or is kept `at` a place of its versions. */
   head(key: string, signal: AbortSignal, at?: string): Promise<StoredObject | undefined>;
   /**

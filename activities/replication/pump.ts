@@ -145,6 +145,8 @@ export class Pump {
         // A comparison ends however long it takes: without it nothing is known to be in step.
         await this.#compare();
         this.#comparedMs = Date.now() - began;
+        // What has no feed is listed again and again: half of the time others may ask.
+        if (this.#isDeaf) this.#compareAt = Math.max(this.#compareAt, Date.now() + this.#comparedMs);
         do {
           // Not once a comparison: whoever takes over reads the journal file by file.
           for (const { book } of this.#sides.values()) if (book.wantsSnapshot && !this.#ends) await book.snapshot();
@@ -164,6 +166,11 @@ export class Pump {
 
   get #ends(): boolean {
     return this.#over || this.#failed !== undefined || this.#signal.aborted || this.held.length > 0;
+  }
+
+  /** Whether no cloud tells of changes. */
+  get #isDeaf(): boolean {
+    return [...this.#sides.values()].every(({ feed }) => feed === undefined);
   }
 
   #fail(error: unknown): void {
@@ -490,8 +497,9 @@ export class Pump {
         const { to } = lane.edge;
         const { maxDeletes, released } = this.#options;
         if (Date.now() < (released[to] ?? 0)) return true;
-        const { book } = this.#side(to);
-        const limit = brakeLimit(maxDeletes, book.objects);
+        const { book, store } = this.#side(to);
+        // A fleet is changed as a whole, and never removed so.
+        const limit = brakeLimit(maxDeletes, book.objects, does === 'delete' ? store.leastDeletes : undefined);
         if (book.admit(key, does, limit)) return true;
         if (!lane.held) {
           lane.held = true;

@@ -20,7 +20,7 @@ import { Book, Superseded } from './book.ts';
 import { replicationMetrics } from './metrics.ts';
 import { Pump, type PumpSide } from './pump.ts';
 import { resynchronise } from './resynchronise.ts';
-import { openSide } from './stores.ts';
+import { contentOf, openSide } from './stores.ts';
 
 export interface ReplicateActivities {
   /**
@@ -62,7 +62,9 @@ export function createReplicateActivities({
     context: { gate: Gate; signal: AbortSignal; shared: (key: string, text: string) => string },
   ): Promise<PumpSide> {
     await requireAccount(provider, ofPlacement(placement), context.signal);
-    const store = await openSide(provider, placement, { ...context, ensureBucket });
+    const { callDeadlineMs } = dependencies;
+    const { callsPerSecond } = input;
+    const store = await openSide(provider, placement, { ...context, ensureBucket, callDeadlineMs, callsPerSecond });
     const pump = randomUUID();
     const book = await Book.open(store.name, store.files, { epoch: input.epoch, pump, shared: context.shared });
     const feed = input.feeds.includes(store.name) ? provider.feed.open(placement) : undefined;
@@ -138,16 +140,15 @@ export function createReplicateActivities({
           ];
           async function untilBack(placement: PlacementRef, over: AbortSignal, back: () => void): Promise<void> {
             const provider = providers[placement.provider] as Provider;
+            const { callDeadlineMs } = dependencies;
+            const store = contentOf(provider, placement, { callDeadlineMs, signal: AbortSignal.any([over, signal]) });
             while (!over.aborted) {
               await pause(askAgainMs, undefined, { signal: over }).catch(() => {});
               if (over.aborted) return;
-              const here = await provider
-                .store(placement)
-                .page({ after: '' }, AbortSignal.any([over, signal]))
-                .then(
-                  () => true,
-                  () => false,
-                );
+              const here = await store.page({ after: '' }, AbortSignal.any([over, signal])).then(
+                () => true,
+                () => false,
+              );
               if (here) return back();
             }
           }

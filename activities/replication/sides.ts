@@ -47,12 +47,13 @@ export function createSidesActivities({
   recordsDays = 400,
   ...dependencies
 }: TransferDependencies): SidesActivities {
+  const { callDeadlineMs } = dependencies;
   const { atEach, atPlacement, requireAccount } = providerCalls(dependencies);
   const ensureBucket = recordsBuckets({ cellOf, pace: paceOf(pollMs), retentionDays: recordsDays, repair: false });
 
   /** Runs an act on all sides; `more`: providers that it needs besides. */
   function atSides<T>(
-    placements: readonly PlacementRef[],
+    { sides: placements, callsPerSecond }: { sides: readonly PlacementRef[]; callsPerSecond?: number | undefined },
     act: (opened: Opened, providers: Readonly<Record<string, Provider>>) => Promise<T>,
     more: readonly string[] = [],
   ): Promise<T> {
@@ -66,7 +67,9 @@ export function createSidesActivities({
         for (const placement of placements) {
           const provider = providers[placement.provider] as Provider;
           await requireAccount(provider, ofPlacement(placement), signal);
-          sides.push(await openSide(provider, placement, { gate, signal, ensureBucket }));
+          sides.push(
+            await openSide(provider, placement, { gate, signal, ensureBucket, callDeadlineMs, callsPerSecond }),
+          );
         }
         return act({ sides, gate, signal, beat: () => void seen++ }, providers);
       },
@@ -82,9 +85,9 @@ export function createSidesActivities({
 
   return {
     compareSides(raw) {
-      const { sides: placements, name, rule, source, settleMs, ...how } = parsed(CompareSidesInput, raw);
+      const { name, rule, source, settleMs, ...how } = parsed(CompareSidesInput, raw);
       const { activityId, attempt } = Context.current().info;
-      return atSides(placements, (opened) =>
+      return atSides(how, (opened) =>
         compareSides({
           ...opened,
           ...{ copyOf, changeOf, settleMs, source, rule: conflictRule(rule, source) },
@@ -96,8 +99,8 @@ export function createSidesActivities({
     },
 
     repairSides(raw) {
-      const { sides: placements, name, report, source, transformations } = parsed(RepairSidesInput, raw);
-      return atSides(placements, (opened) => {
+      const { name, report, source, transformations, ...at } = parsed(RepairSidesInput, raw);
+      return atSides(at, (opened) => {
         const files = filesAt(opened, name);
         if (!report.startsWith(files.key('')))
           throw invalidInput(`report: found ${report}; it must be of this comparison, ${files.key('')}`);
@@ -119,7 +122,7 @@ export function createSidesActivities({
       if (!first) throw invalidInput('sides: there is none');
       const { owner } = first;
       return atSides(
-        placements,
+        { sides: placements },
         async (opened, providers) => {
           const records: RecordsSide[] = [];
           for (const place of places) {

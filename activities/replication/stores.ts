@@ -7,7 +7,7 @@ import { recordsPlacement } from '../../model/records.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
 import type { ToldChange } from '../providers/change-feed.ts';
 import type { Provider } from '../providers/driver.ts';
-import type { StoredObject } from '../providers/object-store.ts';
+import type { ObjectStore, StoredObject } from '../providers/object-store.ts';
 import { guarded } from '../providers/provision.ts';
 import type { EnsureBucket } from '../records/bucket.ts';
 import { ask, type Side } from '../transfer/copy-object.ts';
@@ -16,12 +16,15 @@ import type { Gate } from '../transfer/gate.ts';
 import { markOf, stampName, standsFor } from '../transfer/mark.ts';
 import { Receipts } from '../transfer/receipts.ts';
 import type { BookFiles } from './book.ts';
+import { type DeviceStoreOptions, deviceStore } from './device-store.ts';
 
 export interface SideStore extends Side {
   name: string;
   placement: PlacementRef;
   /** The age at which its cloud deletes objects by a rule of ours, ms; undefined where there is none. */
   expiresMs: number | undefined;
+  /** So many may be deleted in ten minutes, however few there are. */
+  leastDeletes: number;
   /** The records bucket of its place, as a store. */
   records: Side;
   files: BookFiles;
@@ -35,18 +38,22 @@ export interface SideStore extends Side {
 
 const dayMs = 86_400_000;
 
+/** What is kept in step of a placement: its objects, or its devices. */
+export const contentOf = (provider: Provider, placement: PlacementRef, options: DeviceStoreOptions): ObjectStore =>
+  placement.type === 'iot_core' ? deviceStore(provider, placement, options) : provider.store(placement);
+
 export async function openSide(
   provider: Provider,
   placement: PlacementRef,
-  { gate, signal, ensureBucket }: { gate: Gate; signal: AbortSignal; ensureBucket: EnsureBucket },
+  { gate, ensureBucket, ...options }: DeviceStoreOptions & { gate: Gate; ensureBucket: EnsureBucket },
 ): Promise<SideStore> {
+  const { signal } = options;
   const bucket = recordsPlacement(placement.owner, placement);
   const resources = [...(await ensureBucket(provider, bucket, signal))];
-  const at = (of: PlacementRef): Side => {
-    const store = provider.store(of);
+  const sideOf = (store: ObjectStore): Side => {
     return { provider, store, receipts: new Receipts(copiesIn(provider, placement, signal), store) };
   };
-  const records = at({ ...bucket, resources });
+  const records = sideOf(provider.store({ ...bucket, resources }));
   const prefix = bookPrefix(placement.owner.service, {
     provider: placement.provider,
     generation: placement.owner.generation,
@@ -84,10 +91,12 @@ export async function openSide(
     );
   };
   return {
-    ...at(placement),
+    ...sideOf(contentOf(provider, placement, options)),
     name: placement.provider,
     placement,
-    expiresMs: Number(placement.configuration.retention_days) * dayMs || undefined,
+    expiresMs:
+      placement.type === 'iot_core' ? undefined : Number(placement.configuration.retention_days) * dayMs || undefined,
+    leastDeletes: placement.type === 'iot_core' ? 20 : 1000,
     records,
     files,
     uploads: filesOf(provider, { target: placement, transfer: 'replication' }, signal),
@@ -118,12 +127,22 @@ export async function lookAt(
   return {
     object: {
       version,
-      time: ofThis ? Date.parse(ofThis.at) : Date.parse(modified),
+      time: ofThis ? Date.parse(ofThis.at) : timeOf(side, object, known),
       since: Date.parse(modified),
       sequence: sequenceOf(ofThis?.sequence),
       copyOf: await copyOf(side, object),
     },
   };
+}
+
+/** Where the cloud keeps no time of some changes, one that a listing did not show yet is not older than that. */
+function timeOf(
+  { store }: Side,
+  { version, modified }: StoredObject,
+  { state, listedAt = 0 }: { state: KeyState; listedAt: number | undefined },
+): number {
+  const isNew = state.kind !== 'object' || state.version !== version;
+  return store.dated === false && isNew ? Math.max(Date.parse(modified), listedAt) : Date.parse(modified);
 }
 
 /** Where the cloud does not tell: what was as old as its rule says has gone by that. */

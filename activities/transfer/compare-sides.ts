@@ -108,7 +108,8 @@ async function listAll<S extends ComparedEnd>(
   /** Pieces of rows that come apart where a cloud lists in another order: they are looked at once. */
   const apart = new Set<string>();
   const listings = sides.map((side, at) => {
-    const listing = counted(objectsIn({ gate, signal }, side, { after: '', to: '' }), ({ size }) => {
+    const all = objectsIn({ gate, signal }, side, { after: '', to: '' });
+    const listing = counted(side.store.inOrder === false ? inOrder(all) : all, ({ size }) => {
       const listed = result.sides[at]?.listed;
       if (!listed) return;
       listed.objects++;
@@ -161,6 +162,13 @@ async function isOne<S extends ComparedEnd>(
     one.object = now;
   }
   return groupsOf(standing, told).length === 1;
+}
+
+/** Of what a registry lists in an order of its own, in memory. */
+async function* inOrder(listing: AsyncIterable<StoredObject>): AsyncGenerator<StoredObject> {
+  const all: StoredObject[] = [];
+  for await (const object of listing) all.push(object);
+  yield* all.sort((a, b) => compareKeys(a.key, b.key));
 }
 
 /** Under the names of the source; what goes nowhere is left out. The order stays: only beginnings differ. */

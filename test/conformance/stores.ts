@@ -195,7 +195,7 @@ export async function isReplicated(
       // A book is rolled after a thousand files.
       const gate = new Gate(signal());
       const ensureBucket = recordsBuckets({ cellOf, pace: () => pace, retentionDays: 1, repair: false });
-      const side = await openSide(provider, sides[0], { gate, signal: signal(), ensureBucket });
+      const side = await openSide(provider, sides[0], { gate, signal: signal(), ensureBucket, callDeadlineMs: 20_000 });
       const book = await Book.open(side.name, side.files, { epoch: ++epoch, pump: 'conformance' });
       await book.snapshot();
       expect((await side.files.list('journal/')).length).toBeLessThan(3);

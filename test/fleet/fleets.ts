@@ -47,12 +47,15 @@ export const run = runner(pool);
 /** What of a placement a registry is, and what that needs. */
 const parts = { ...registryParts, azure: ['group', 'hub', 'worker-registers'] };
 
-/** A placement of which the registry alone is there. */
-export async function registryOf(providerType: ProviderType): Promise<PlacementRef> {
+/** A placement of which the registry alone is there. `uid`: of an estate that has others. */
+export async function registryOf(
+  providerType: ProviderType,
+  uid = randomBytes(16).toString('hex'),
+): Promise<PlacementRef> {
   const { region, account } = testProviders[providerType];
   const owner = {
     estate: 'fleets',
-    uid: randomBytes(16).toString('hex'),
+    uid,
     service: 'iot_core',
     controller: 'test',
     generation: 1,

@@ -5,10 +5,12 @@
  */
 import type { Registry } from 'azure-iothub';
 import { z } from 'zod';
-import { type Credential, type Device, fleetDifferences, withoutNulls } from '../../../model/fleet.ts';
-import { fromTwinTags, toTwinTags } from '../../../model/fleet-mapping.ts';
+import { CloudError } from '../../../model/errors.ts';
+import { type Credential, comparable, type Device, fleetDifferences, withoutNulls } from '../../../model/fleet.ts';
+import { begunTag, fromTwinTags, knownInTags, toReplicatedTags, toTwinTags } from '../../../model/fleet-mapping.ts';
+import { keepingForm, patchBetween, replicated } from '../../../model/replicated-device.ts';
 import type { JsonObject } from '../../../model/service.ts';
-import type { Ask, DeviceRegistry, Put } from '../device-registry.ts';
+import type { Ask, DeviceRegistry, ListedDevice, Put, StandingDevice, StandingDevices } from '../device-registry.ts';
 import { found } from './errors.ts';
 
 /** https://learn.microsoft.com/rest/api/iothub/service/bulk-registry (2026-11-28). */
@@ -23,6 +25,8 @@ const Print = z.string().nullish();
 const TwinRow = z.object({
   deviceId: z.string(),
   deviceEtag: z.string().default(''),
+  etag: z.string().default(''),
+  statusUpdateTime: z.string().nullish(),
   status: z.enum(['enabled', 'disabled']),
   statusReason: z.string().nullish(),
   lastActivityTime: z.string().nullish(),
@@ -96,11 +100,16 @@ function toDevice(row: TwinRow): Device {
 }
 
 /** As a bulk change takes it. */
-function toDescription(
+const toDescription = (
   device: Device,
   mark: string,
-): Registry.DeviceDescription & { tags: unknown; properties: unknown } {
-  const { id, status, credential, desired, reported } = device;
+): Registry.DeviceDescription & { tags: unknown; properties: unknown } => ({
+  ...toIdentity(device),
+  tags: toTwinTags(device, mark),
+  properties: { desired: device.desired, reported: device.reported },
+});
+
+function toIdentity({ id, status, credential }: Device): Registry.DeviceDescription {
   // One alone stands in both places, as the hub's own portal asks.
   const [primary, secondary = primary] =
     credential.type === 'certificates' ? credential.certificates.map(({ thumbprint }) => thumbprint.toUpperCase()) : [];
@@ -111,10 +120,20 @@ function toDescription(
       primary === undefined
         ? { type: 'certificateAuthority' }
         : { type: 'selfSigned', x509Thumbprint: { primaryThumbprint: primary, secondaryThumbprint: secondary } },
-    tags: toTwinTags(device, mark),
-    properties: { desired, reported },
   };
 }
+
+const Updated = z.object({ $metadata: z.object({ $lastUpdated: z.string() }).optional() });
+
+/** Of tags and of certificates the hub keeps no time. */
+function modifiedAt({ properties, statusUpdateTime }: TwinRow): string {
+  const { $metadata } = Updated.safeParse(properties.desired).data ?? {};
+  const times = [$metadata?.$lastUpdated, statusUpdateTime].map((time) => Date.parse(time ?? '') || 0);
+  return new Date(Math.max(0, ...times)).toISOString();
+}
+
+/** The placement's own proof, which is there for seconds. */
+const isCanary = (id: string): boolean => id.startsWith('multi-cloud-canary-');
 
 export function hubDevices(registry: Registry, host: string, ask: Ask): DeviceRegistry {
   const twinOf = async (id: string): Promise<TwinRow | undefined> => {
@@ -145,13 +164,108 @@ export function hubDevices(registry: Registry, host: string, ask: Ask): DeviceRe
     return { how: there.copiedBy === mark ? 'moved' : 'there' };
   }
 
+  async function rowsAfter(token: string | undefined): Promise<{ rows: TwinRow[]; next: string | undefined }> {
+    const query = registry.createQuery('SELECT * FROM devices', pageSize);
+    const { result } = await ask('Microsoft.Devices/IotHubs/query', host, () => query.next(token ?? ''));
+    return { rows: z.array(TwinRow).parse(result), next: query.continuationToken || undefined };
+  }
+
+  /** What was read of each device that stands. */
+  const read = new WeakMap<StandingDevice, TwinRow>();
+
+  function standingOf(row: TwinRow): StandingDevice {
+    const standing = { device: toDevice(row), ...knownInTags(withoutNulls(row.tags)), modified: modifiedAt(row) };
+    read.set(standing, row);
+    return standing;
+  }
+
+  /** The refusal of one device as if it had been asked for alone. */
+  async function alone(operation: string, id: string, change: () => Promise<unknown>): Promise<void> {
+    const why = (await bulk(operation, change)).get(id);
+    if (why === undefined) return;
+    const moved = /Already|Precondition|NotFound/i.test(why);
+    const kind = moved ? ('PreconditionFailed' as const) : ('InvalidInput' as const);
+    throw new CloudError({ kind, provider: 'azure', operation, resource: id }, `the hub says ${why}`);
+  }
+
+  async function patched(id: string, patch: JsonObject, etag: string): Promise<TwinRow> {
+    const { responseBody } = await ask('Microsoft.Devices/IotHubs/twins/write', id, () =>
+      registry.updateTwin(id, patch, etag),
+    );
+    return TwinRow.parse(responseBody);
+  }
+
+  const standing: StandingDevices = {
+    dated: false,
+    // Of the 8 KB of all tags.
+    knownBytes: 2048,
+
+    async list(token) {
+      const { rows, next } = await rowsAfter(token);
+      const devices = rows
+        .filter(({ deviceId }) => !isCanary(deviceId))
+        .map((row): ListedDevice => ({ id: row.deviceId, tag: undefined, look: async () => standingOf(row) }));
+      return { devices, next };
+    },
+
+    async find(id) {
+      const row = await twinOf(id);
+      return row && standingOf(row);
+    },
+
+    async write(device, known, over) {
+      const { id } = device;
+      const row = over && read.get(over.standing);
+      const tags = toReplicatedTags({ ...device, copiedBy: over?.standing.device.copiedBy ?? '' }, known);
+      if (typeof tags === 'string')
+        throw new CloudError(
+          { kind: 'NotSupported', provider: 'azure', operation: 'write', resource: id },
+          `attributes: ${tags}`,
+        );
+      if (!over || !row) {
+        const described = { ...toIdentity(device), tags, properties: { desired: device.desired, reported: {} } };
+        await alone('Microsoft.Devices/IotHubs/devices/write', id, () => registry.addDevices([described]));
+        return { device, known, modified: new Date().toISOString(), begun: undefined };
+      }
+      const before = over.standing.device;
+      const isOther = (['status', 'credential'] as const).some(
+        (field) => comparable(before, field) !== comparable(device, field),
+      );
+      let { etag, tags: there } = row;
+      if (isOther) {
+        ({ etag, tags: there } = await patched(id, { tags: begunTag(over.version) }, etag));
+        const identity = {
+          ...toIdentity(device),
+          eTag: row.deviceEtag,
+          capabilities: { iotEdge: row.capabilities?.iotEdge ?? false },
+          ...(row.deviceScope && { deviceScope: row.deviceScope }),
+          ...(row.statusReason && row.status === device.status && { statusReason: row.statusReason }),
+        };
+        await alone('Microsoft.Devices/IotHubs/devices/write', id, () => registry.updateDevices([identity], false));
+      }
+      // What says the same stays in its form, and what both leave out is left alone.
+      const desired = patchBetween(replicated(before).desired, replicated(device).desired);
+      const patch = {
+        tags: patchBetween(withoutNulls(there), keepingForm(tags, there)),
+        ...(Object.keys(desired).length > 0 && { properties: { desired } }),
+      };
+      return standingOf(await patched(id, patch, etag));
+    },
+
+    async drop({ standing: gone }) {
+      const exact = { deviceId: gone.device.id, eTag: read.get(gone)?.deviceEtag };
+      await alone('Microsoft.Devices/IotHubs/devices/delete', gone.device.id, () =>
+        registry.removeDevices([exact], false),
+      );
+    },
+  };
+
   return {
+    standing,
     atOnce: bulkDevices,
     async page(token) {
-      const query = registry.createQuery('SELECT * FROM devices', pageSize);
-      const { result } = await ask('Microsoft.Devices/IotHubs/query', host, () => query.next(token ?? ''));
-      const rows = z.array(TwinRow).parse(result);
-      return { devices: rows.map(toDevice), next: query.continuationToken || undefined };
+      const { rows, next } = await rowsAfter(token);
+      return { devices: rows.map(toDevice), next };
     },
 
     async put(devices, mark) {

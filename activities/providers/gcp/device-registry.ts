@@ -1,8 +1,9 @@
 /** The devices of our own registry: one JSON object each in the placement's bucket. One call lists a thousand, one reads or writes one. */
 import { crc32 } from 'node:zlib';
-import { type Device, fleetDifferences, withoutNulls, withoutTexts } from '../../../model/fleet.ts';
+import { CloudError } from '../../../model/errors.ts';
+import { type Device, fleetDifferences, textsIn, withoutNulls, withoutTexts } from '../../../model/fleet.ts';
 import { deviceObject, deviceOfObject, devicesPrefix, RegisteredDevice } from '../../../model/registered-device.ts';
-import type { Ask, DeviceRegistry, Put } from '../device-registry.ts';
+import type { Ask, DeviceRegistry, Put, StandingDevice, StandingDevices } from '../device-registry.ts';
 import { type Expected, md5Of, type ObjectStore, type StoredObject } from '../object-store.ts';
 import { textOf } from '../pooled-http.ts';
 import { ifFound, isKind } from './errors.ts';
@@ -62,6 +63,10 @@ function parse(text: string, id: string): RegisteredDevice | undefined {
   }
 }
 
+/** The placement's own proof, which is there for seconds. */
+const isCanary = ({ id, attributes }: RegisteredDevice): boolean =>
+  attributes.purpose === 'canary' && id.startsWith('canary-');
+
 /** Tries to write over what somebody else has changed meanwhile. */
 const mostConflicts = 5;
 
@@ -72,18 +77,35 @@ export function bucketDevices(store: ObjectStore, ask: Ask, signal: AbortSignal)
     return answer && parse(textOf(answer.piece), id);
   }
 
+  /** What was read of each device that stands. */
+  const read = new WeakMap<StandingDevice, { object: StoredObject; stored: RegisteredDevice }>();
+
+  async function standingIn(object: StoredObject, id: string): Promise<StandingDevice | undefined> {
+    const stored = await storedIn(object, id);
+    if (!stored || isCanary(stored)) return undefined;
+    const { modified, attributes: { metadata = {} } = {} } = object;
+    const known = Object.fromEntries(Object.entries(metadata).filter(([name]) => name.startsWith('multicloud')));
+    const standing = { device: toDevice(stored), known, modified, begun: undefined };
+    read.set(standing, { object, stored });
+    return standing;
+  }
+
   async function contentOf(object: StoredObject, id: string): Promise<Device | undefined> {
     const stored = await storedIn(object, id);
     return stored && toDevice(stored);
   }
 
-  async function save(stored: RegisteredDevice, expected: Expected): Promise<void> {
+  async function save(
+    stored: RegisteredDevice,
+    expected: Expected,
+    metadata: Readonly<Record<string, string>> = {},
+  ): Promise<void> {
     const bytes = Buffer.from(JSON.stringify(stored));
     const piece = { chunks: [bytes], bytes: bytes.length };
     const object = {
       key: deviceObject(stored.id),
       size: bytes.length,
-      attributes: { headers: { 'content-type': 'application/json' }, metadata: {}, tags: {} },
+      attributes: { headers: { 'content-type': 'application/json' }, metadata: { ...metadata }, tags: {} },
       expected,
       md5: md5Of(piece),
     };
@@ -116,12 +138,59 @@ export function bucketDevices(store: ObjectStore, ask: Ask, signal: AbortSignal)
     return 1;
   }
 
+  const list = (token: string | undefined) =>
+    ask('storage.objects.list', store.id, () => store.page({ after: devicesPrefix, token }, signal));
+
+  async function look(id: string): Promise<StandingDevice | undefined> {
+    for (let conflicts = 0; ; conflicts++) {
+      const object = await ask('storage.objects.get', id, () => store.head(deviceObject(id), signal));
+      try {
+        return object && (await standingIn(object, id));
+      } catch (error) {
+        // It was changed between the two calls.
+        if (!isKind(error, 'PreconditionFailed') || conflicts >= mostConflicts) throw error;
+      }
+    }
+  }
+
+  const standing: StandingDevices = {
+    dated: true,
+    knownBytes: 8192,
+    async list(token) {
+      const { objects, next } = await list(token);
+      const devices = objects.flatMap((object) => {
+        const id = deviceOfObject(object.key);
+        return id === undefined ? [] : [{ id, tag: object.version, look: () => look(id) }];
+      });
+      return { devices, next };
+    },
+    find: look,
+    async write(device, known, over) {
+      const before = over && read.get(over.standing);
+      const wanted = toStored({ ...device, reported: before?.stored.reported ?? {} }, before?.stored.copiedBy ?? '');
+      const texts = textsIn(before?.stored.desired ?? {});
+      const stored = { ...wanted, ...(Object.keys(texts).length > 0 && { desired: { ...wanted.desired, ...texts } }) };
+      try {
+        await save(stored, before ? { version: before.object.version } : { absent: true }, known);
+      } catch (error) {
+        // An object that is no device, so that whoever looks sees none.
+        if (over || !isKind(error, 'PreconditionFailed') || (await look(device.id))) throw error;
+        const fields = { kind: 'InvalidInput' as const, provider: 'gcp', operation: 'write', resource: device.id };
+        throw new CloudError(fields, 'something that is no device stands under its name');
+      }
+      return { device: toDevice(stored), known, modified: new Date().toISOString(), begun: undefined };
+    },
+    async drop(over) {
+      const object = read.get(over.standing)?.object;
+      if (object) await ask('storage.objects.delete', over.standing.device.id, () => store.remove(object, signal));
+    },
+  };
+
   return {
+    standing,
     atOnce: 1,
     async page(token) {
-      const page = await ask('storage.objects.list', store.id, () =>
-        store.page({ after: devicesPrefix, token }, signal),
-      );
+      const page = await list(token);
       const devices = await Promise.all(
         page.objects.map((object) => {
           const id = deviceOfObject(object.key);
@@ -144,7 +213,7 @@ export function bucketDevices(store: ObjectStore, ask: Ask, signal: AbortSignal)
         if (Object.entries(texts).every(([property, text]) => (before[property] ?? null) === text)) return true;
         const desired = { ...withoutTexts(before), ...withoutNulls(texts) };
         try {
-          await save({ ...stored, desired }, { version: object.version });
+          await save({ ...stored, desired }, { version: object.version }, object.attributes?.metadata);
           return true;
         } catch (error) {
           if (!isKind(error, 'PreconditionFailed') || conflicts >= mostConflicts) throw error;
