@@ -4,7 +4,7 @@
  */
 import { oneOf, type Problem, shown, valueAt } from './estate-problems.ts';
 import { defaultAllowedNames, isSecretPath, placeholderName } from './placeholders.ts';
-import { replicationProblems } from './replication-wish.ts';
+import { fleetProblems, replicationProblems } from './replication-wish.ts';
 import type { ProviderType } from './service.ts';
 
 type Entries = [string | number, unknown][];
@@ -102,6 +102,8 @@ function serviceRules(file: unknown): Problem[] {
         });
       const sides = Array.isArray(preferred) ? list(preferred) : names;
       problems.push(...replicationProblems(valueAt(value, ['replication']), sides, at('replication')));
+      if (valueAt(value, ['type']) === 'iot_core')
+        problems.push(...fleetProblems(valueAt(value, ['replication']), at('replication')));
     }
     problems.push(...machineRules(value, at));
   }

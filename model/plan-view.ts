@@ -5,7 +5,7 @@ import { costOfEstate } from './estate-cost.ts';
 import type { EstatePlan, ServicePlan } from './operations.ts';
 import type { ServicePlacement } from './placement.ts';
 import type { Proposal } from './proposals.ts';
-import { objectTypes } from './service.ts';
+import { replicatedTypes } from './service.ts';
 import type { Sheets } from './sheets.ts';
 
 export interface PlanContext {
@@ -38,7 +38,7 @@ export function planView(
     cost: whole ? cost : { ...cost, budget: undefined },
     reverts: [...reverts],
     notServed: placed
-      .filter(({ service, type }) => estate.services[service]?.replication && !objectTypes.includes(type))
+      .filter(({ service, type }) => estate.services[service]?.replication && !replicatedTypes.includes(type))
       .map(({ service }) => `replication of ${service}: the wish is kept, this release does not serve it yet`),
   };
 }

@@ -6,6 +6,7 @@ import { Duration } from './duration.ts';
 import { Holder } from './record.ts';
 import { RegistryCalls, Replication } from './replication-wish.ts';
 import type { Edge } from './routes.ts';
+import type { ServiceType } from './service.ts';
 import { PlacementRef } from './transfer.ts';
 import { Transformations } from './transformation.ts';
 
@@ -72,6 +73,7 @@ const Asked = z.strictObject({
   conflict_resolution: Wish.shape.conflict_resolution.unwrap().optional(),
   latency_threshold_ms: Wish.shape.latency_threshold_ms.unwrap().optional(),
   max_deletes: Wish.shape.max_deletes,
+  callsPerSecond: RegistryCalls,
 });
 export type Asked = z.infer<typeof Asked>;
 
@@ -96,14 +98,19 @@ export const ReplicateServiceInput = Asked.extend({
   topology: Topology.default('mesh'),
   /** How long one pump runs before the next one takes over. */
   pump: Length,
-  /** From the begin of one comparison of all sides to that of the next; between them the clouds tell of changes. */
-  compare: Length,
+  /**
+   * From the begin of one comparison of all sides to that of the next; between them the clouds tell of changes. Left out: `compareEvery`.
+   */
+  compare: Duration.optional(),
   /** Pumps of one history: far below what it may hold. */
   rotate: z.int().min(1).max(1000).default(300),
   by: z.string().max(200).default(''),
   carried: Carried.optional(),
 });
 export type ReplicateServiceInput = z.infer<typeof ReplicateServiceInput>;
+
+/** Of registries nobody tells: what is changed there waits for the next comparison. */
+export const compareEvery = (type: ServiceType): string => (type === 'iot_core' ? '10s' : '10m');
 
 /** Each side's changes go to the next one in a ring, which is told by their names; else to all. */
 export function edgesOf(

@@ -93,3 +93,25 @@ export function transformationProblems(replication: unknown, at: readonly Proper
 }
 
 const changing = ['prefix', 'drop_field', 'redact_field'];
+
+/** A device is its ID, its certificate and what its cloud can hold of it: none of that can be two, or be left out. */
+export function fleetProblems(replication: unknown, at: readonly PropertyKey[]): Problem[] {
+  const problems: Problem[] = [];
+  if (valueAt(replication, ['conflict_resolution']) === 'keep-both')
+    problems.push({
+      path: [...at, 'conflict_resolution'],
+      found: 'keep-both for iot_core',
+      allowed: 'last-write-wins, source-wins: a device cannot be there twice',
+    });
+  const transformations = valueAt(replication, ['transformations']);
+  for (const [index, one] of Array.isArray(transformations) ? transformations.entries() : []) {
+    const type = valueAt(one, ['type']);
+    if (typeof type === 'string' && changing.includes(type))
+      problems.push({
+        path: [...at, 'transformations', index, 'type'],
+        found: `${shown(type, [])} for iot_core`,
+        allowed: 'filter, by the IDs of devices',
+      });
+  }
+  return problems;
+}

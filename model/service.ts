@@ -20,6 +20,8 @@ export const statefulTypes: readonly ServiceType[] = ['iot_core', 'storage', 'da
 
 /** Types whose placements are stores of objects. */
 export const objectTypes: readonly ServiceType[] = ['storage', 'data_lake'];
+/** Types whose placements are kept in step where the file wishes it: their objects, or their devices. */
+export const replicatedTypes: readonly ServiceType[] = [...objectTypes, 'iot_core'];
 
 export type Json = string | number | boolean | null | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };

@@ -9,7 +9,7 @@ import {
   type PlannedService,
   workflowIds,
 } from '../model/operations.ts';
-import { objectTypes } from '../model/service.ts';
+import { objectTypes, replicatedTypes, type ServiceType } from '../model/service.ts';
 import { control, failure } from './calls.ts';
 import { approveWhereAsked, deployService } from './deploy-service.ts';
 import { settleAll } from './graph.ts';
@@ -82,12 +82,16 @@ async function startReplications(
   { services }: Pick<Estate, 'services'>,
 ): Promise<void> {
   if (!wf.patched('replication-wishes')) return;
-  const wished = planned.services
-    .filter(({ service, placements }) => {
-      const wish = services[service];
-      return wish?.replication && objectTypes.includes(wish.type) && placements.length > 1;
-    })
-    .map(({ service }) => service);
+  const of = (types: readonly ServiceType[]): string[] =>
+    planned.services
+      .filter(({ service, placements }) => {
+        const wish = services[service];
+        return wish?.replication && types.includes(wish.type) && placements.length > 1;
+      })
+      .map(({ service }) => service);
+  const served = of(replicatedTypes);
+  const objects = of(objectTypes);
+  const wished = served.length === objects.length || wf.patched('fleet-replications') ? served : objects;
   if (wished.length > 0) await control.startReplications({ estate: op.estate, services: wished });
 }
 

@@ -11,6 +11,7 @@ import type { Holder, RecordedPlacement, ServiceRecord } from '../model/record.t
 import {
   type Asked,
   addedLag,
+  compareEvery,
   type DirectionLag,
   directionName,
   edgesOf,
@@ -26,8 +27,8 @@ import {
   StandAside,
   worstLag,
 } from '../model/replicate.ts';
-import { Replication, transformationProblems } from '../model/replication-wish.ts';
-import { type Owner, objectTypes } from '../model/service.ts';
+import { fleetProblems, Replication, transformationProblems } from '../model/replication-wish.ts';
+import { type Owner, objectTypes, replicatedTypes, type ServiceType } from '../model/service.ts';
 import { sha256Hex } from '../model/sha256.ts';
 import { placementRef } from '../model/transfer.ts';
 import { applicationFailure, control, failure } from './calls.ts';
@@ -105,10 +106,10 @@ export async function replicateService(raw: unknown): Promise<OperationResult> {
 function wishOf(known: Service | undefined, input: Asked & { service: string }): Replication {
   const { service, mode, source, conflict_resolution, latency_threshold_ms, max_deletes } = input;
   if (!known) throw failure('ServiceNotFound', `The estate file has no service ${service}.`);
-  if (!objectTypes.includes(known.type))
+  if (!replicatedTypes.includes(known.type))
     throw failure(
       'NotSupported',
-      `${service} is a ${known.type}; this release replicates ${objectTypes.join(' and ')}.`,
+      `${service} is a ${known.type}; this release replicates ${replicatedTypes.join(', ')}.`,
     );
   const wished = known.replication;
   if (!wished && mode === undefined)
@@ -121,7 +122,10 @@ function wishOf(known: Service | undefined, input: Asked & { service: string }):
     ...wished,
     ...Object.fromEntries(Object.entries(asked).filter(([, value]) => value !== undefined)),
   });
-  const [problem] = transformationProblems(wish, []);
+  const [problem] = [
+    ...transformationProblems(wish, []),
+    ...(known.type === 'iot_core' ? fleetProblems(wish, []) : []),
+  ];
   if (problem)
     throw failure('InvalidInput', `${problem.path.join('.')}: found ${problem.found}; allowed: ${problem.allowed}.`);
   return wish;
@@ -274,7 +278,8 @@ class Replicating {
     const applied = await control.readApplied({ estate });
     const input = { ...this.#input, ...given };
     const wish = wishOf(applied?.services[service] ?? file.services[service], input);
-    const shown = (of: Replication, { topology }: typeof input): string => JSON.stringify({ ...of, topology });
+    const shown = (of: Replication, { topology, callsPerSecond }: typeof input): string =>
+      JSON.stringify({ ...of, topology, callsPerSecond });
     if (shown(wish, input) !== shown(this.#wish, this.#input)) {
       const every = wish.verify_every !== this.#wish.verify_every;
       this.#input = input;
@@ -329,7 +334,7 @@ class Replicating {
     const { [service]: record } = await control.readServices({ estate });
     this.#standAside(record);
     const current = (record?.placements ?? []).filter(
-      ({ role, type }) => role === 'current' && objectTypes.includes(type),
+      ({ role, type }) => role === 'current' && replicatedTypes.includes(type),
     );
     this.#gone = record?.status === 'removed' && current.length === 0;
     const known = (one: RecordedPlacement) => this.#feeds.get(markOf(one))?.store ?? one;
@@ -361,7 +366,8 @@ class Replicating {
     const sending = new Set(this.#edges().map(({ from }) => from));
     const told: string[] = [];
     for (const store of this.#sides) {
-      if (!sending.has(store.provider)) continue;
+      // A registry tells of no change that could be waited for on all clouds.
+      if (!sending.has(store.provider) || !objectTypes.includes(store.type)) continue;
       const known = this.#feeds.get(markOf(store)) ?? { feeds: new Feeds(this.#op, this.#owner), store };
       this.#feeds.set(markOf(store), known);
       if (await known.feeds.of(known.store)) told.push(store.provider);
@@ -382,6 +388,14 @@ class Replicating {
   #edges() {
     const names = this.#sides.map(({ provider }) => provider);
     return edgesOf(names, { mode: this.#wish.mode, source: this.#source, topology: this.#input.topology });
+  }
+
+  get #things(): string {
+    return this.#type === 'iot_core' ? 'devices' : 'objects';
+  }
+
+  get #type(): ServiceType {
+    return this.#sides[0]?.type ?? 'storage';
   }
 
   get #source(): string {
@@ -417,7 +431,8 @@ class Replicating {
       feeds,
       epoch: this.#epoch,
       forMs: [...this.#feeds.values()].reduce((ms, { feeds }) => feeds.pumpMs(ms), durationMs(this.#input.pump)),
-      compareMs: durationMs(this.#input.compare),
+      compareMs: durationMs(this.#input.compare ?? compareEvery(this.#type)),
+      callsPerSecond: this.#input.callsPerSecond,
     };
     board.phase(this.#asking ? 'in step, and asks' : 'keeps in step');
     const scope = new wf.CancellationScope();
@@ -472,11 +487,11 @@ class Replicating {
     for (const [side, { missing, forgotten, report: file }] of Object.entries(resynchronised))
       board.record(
         'run',
-        `${side} was out of sight for longer than ${this.#wish.partition}: ${missing} objects were gone there and come back, ${forgotten} were known nowhere else and go there; named in ${file}`,
+        `${side} was out of sight for longer than ${this.#wish.partition}: ${missing} ${this.#things} were gone there and come back, ${forgotten} were known nowhere else and go there; named in ${file}`,
         this.#owner.service,
       );
     for (const one of held) {
-      const text = `the brake holds ${directionName(one.direction)}: more than ${one.limit} objects to ${one.does}`;
+      const text = `the brake holds ${directionName(one.direction)}: more than ${one.limit} ${this.#things} to ${one.does}`;
       board.record('run', text, this.#owner.service);
       this.#held.push(one);
     }
@@ -511,7 +526,7 @@ class Replicating {
     if (!first || this.#asking) return;
     this.#asking = true;
     const { service } = this.#owner;
-    const many = first.does === 'delete' ? 'deletes' : 'replaced objects';
+    const many = first.does === 'delete' ? 'deletes' : `replaced ${this.#things}`;
     const asked = this.#op.decisions.ask({
       question: 'brake',
       text: `More than ${first.limit} ${many} in 10 minutes came from ${first.origin}; ${directionName(first.direction)} of ${service} is held. Continue, or restore ${first.origin} from the other sides?`,

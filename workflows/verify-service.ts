@@ -3,7 +3,7 @@ import * as wf from '@temporalio/workflow';
 import type { BulkActivities } from '../activities/index.ts';
 import { type Comparison, type Findings, type VerifyResult, VerifyServiceInput } from '../model/operations.ts';
 import type { RecordedPlacement, ServiceRecord } from '../model/record.ts';
-import { type Owner, objectTypes } from '../model/service.ts';
+import { type Owner, objectTypes, type ServiceType } from '../model/service.ts';
 import { sha256Hex } from '../model/sha256.ts';
 import {
   mostDeletes,
@@ -41,7 +41,7 @@ export async function verifyService(raw: unknown): Promise<VerifyResult> {
     const wish = estate.services[service]?.replication;
     const sides = (record?.placements ?? []).filter(({ role }) => role === 'current');
     const replicated = wish && sides.length > 1 && input.from === undefined && wf.patched('sides-compared');
-    if (replicated && objectTypes.includes(sides[0]?.type ?? 'compute')) {
+    if (replicated && isCompared(sides[0]?.type ?? 'compute')) {
       const { uid, controller } = await control.openEstate({ estate: estate.name });
       const owner = { estate: estate.name, service, uid, controller };
       if (repair) {
@@ -67,6 +67,9 @@ export async function verifyService(raw: unknown): Promise<VerifyResult> {
   });
 }
 
+const isCompared = (type: ServiceType): boolean =>
+  objectTypes.includes(type) || (type === 'iot_core' && wf.patched('registries-compared'));
+
 /** The placement that counts, and those that are compared with it; refuses what cannot be compared, or not be repaired. */
 function sidesOf(
   service: string,
@@ -84,7 +87,7 @@ function sidesOf(
   if (!objectTypes.includes(counts.type))
     throw failure(
       'NotSupported',
-      `${service} is a ${counts.type}; this release compares ${objectTypes.join(' and ')}.`,
+      `${service} is a ${counts.type}; this release compares ${objectTypes.join(' and ')}, and an iot_core whose replication the file wishes.`,
     );
   const others = placements.filter((one) => one !== counts);
   if (repair && current.length > 1)

@@ -79,6 +79,10 @@ function hub(placement: PlacementRef): iothub.Registry {
   return iothub.Registry.fromTokenCredential(outputOf(placement, 'hub', 'host'), credential);
 }
 
+/** Tags of a twin, as they stand. */
+export const tagsOf = async (placement: PlacementRef, id: string): Promise<JsonObject> =>
+  (await hub(placement).getTwin(id)).responseBody.tags as JsonObject;
+
 const azure: Operator = {
   async change(placement, id, { status, attributes, desired, joins, leaves }) {
     const registry = hub(placement);

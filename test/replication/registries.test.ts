@@ -1,16 +1,25 @@
 /** Device registries that are kept in step by the same pump as objects: whatever is changed on one side comes to be so on the others. */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as pause } from 'node:timers/promises';
 import { MockActivityEnvironment } from '@temporalio/testing';
-import { createReplicateActivities } from '../../activities/replication/replicate.ts';
+import type { Ask } from '../../activities/providers/device-registry.ts';
+import type { Provider } from '../../activities/providers/driver.ts';
+import type { ProviderPool } from '../../activities/providers/pool.ts';
+import { createReplicateActivities, errorsKey } from '../../activities/replication/replicate.ts';
+import { createSidesActivities } from '../../activities/replication/sides.ts';
+import type { Conflict } from '../../model/conflict-view.ts';
+import type { ComparedSides, RepairedSides } from '../../model/divergence.ts';
+import { CloudError } from '../../model/errors.ts';
 import { comparable, type Device } from '../../model/fleet.ts';
 import { edgesOf, type PumpedSides, type ReplicateSidesInput, type topologies } from '../../model/replicate.ts';
 import type { ProviderType } from '../../model/service.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
-import { fill, registryOf, type Wanted } from '../fleet/fleets.ts';
-import { carried, devicesAt, operators } from '../fleet/operators.ts';
-import { pool } from '../transfer/stores.ts';
+import { fill, identity, registryOf, type Wanted } from '../fleet/fleets.ts';
+import { carried, devicesAt, operators, tagsOf } from '../fleet/operators.ts';
+import { pool, recordsUnder, signal } from '../transfer/stores.ts';
 
-const { replicateSides } = createReplicateActivities({ pool, pollMs: 25, callDeadlineMs: 20_000 });
+const common = { pollMs: 25, callDeadlineMs: 20_000 };
+const { compareSides, repairSides, readConflicts, writeConflictBack } = createSidesActivities({ pool, ...common });
 
 class Fleet {
   readonly sides: PlacementRef[];
@@ -35,13 +44,16 @@ class Fleet {
   pass({
     topology = 'mesh',
     mode = 'active-active',
+    from = pool,
     ...rest
   }: Partial<ReplicateSidesInput> & {
     topology?: (typeof topologies)[number];
     mode?: 'active-active' | 'active-passive';
+    from?: ProviderPool;
   } = {}): Promise<PumpedSides> {
     const names = this.sides.map(({ provider }) => provider);
     const source = names[0] ?? '';
+    const { replicateSides } = createReplicateActivities({ pool: from, ...common });
     return new MockActivityEnvironment().run(() =>
       replicateSides({
         sides: this.sides,
@@ -69,6 +81,38 @@ class Fleet {
 
   remove(name: ProviderType, id: string): Promise<void> {
     return operators[name].remove(this.at(name), id);
+  }
+
+  /** What was logged as the loser of a conflict, by the ID of the device. */
+  async conflicts(): Promise<Conflict[]> {
+    const all = await Promise.all(
+      this.sides.map(({ owner, provider, providerType, region, account }) =>
+        new MockActivityEnvironment().run(() =>
+          readConflicts({
+            owner,
+            place: { provider, providerType, region, account },
+            since: 0,
+            until: Date.now() + 60_000,
+          }),
+        ),
+      ),
+    );
+    return (all as { conflicts: Conflict[] }[]).flatMap(({ conflicts }) => conflicts);
+  }
+
+  /** Compares all sides, as `verify` does. */
+  async compare(): Promise<ComparedSides> {
+    const environment = new MockActivityEnvironment();
+    return (await environment.run(() => compareSides({ ...this.#compared, settleMs: 10 }))) as ComparedSides;
+  }
+
+  async repair(report: string): Promise<RepairedSides> {
+    return (await new MockActivityEnvironment().run(() => repairSides({ ...this.#compared, report }))) as RepairedSides;
+  }
+
+  get #compared() {
+    const source = this.sides[0]?.provider ?? '';
+    return { sides: this.sides, name: 'compared', rule: 'last-write-wins' as const, source, callsPerSecond: 5000 };
   }
 
   /** Where two sides differ about what replication carries. */
@@ -138,6 +182,207 @@ describe.each<[ProviderType, ProviderType]>([
     // Nothing is brought twice, and nothing comes back.
     const last = await fleet.pass();
     expect([sum(last, 'applied'), sum(last, 'conflicts'), sum(last, 'errors')]).toEqual([0, 0, 0]);
+    expect(await fleet.differences()).toEqual([]);
+  }, 60_000);
+});
+
+/** The same but for what is given. */
+const otherwise = <T extends object>(of: T, own: Partial<T>): T =>
+  new Proxy(of, {
+    get(target, name) {
+      const value = Reflect.get(name in own ? own : target, name) as unknown;
+      return typeof value === 'function' ? value.bind(target) : value;
+    },
+  });
+
+/** A worker that dies before it makes its n-th change at a registry. */
+function dying(at: ProviderType, changes: number): ProviderPool {
+  let left = changes;
+  const mortal =
+    (ask: Ask): Ask =>
+    (operation, resource, request) => {
+      const changing = !/:(Describe|List|Get)|(read|query)$|objects\.(get|list)/.test(operation);
+      if (changing && left-- <= 0)
+        throw new CloudError({ kind: 'PermissionDenied', provider: at, operation, resource });
+      return ask(operation, resource, request);
+    };
+  return otherwise(pool, {
+    get: async (name) => {
+      const provider = await pool.get(name);
+      const devices: Provider['devices'] = (placement, ask, signal) => provider.devices(placement, mortal(ask), signal);
+      return name === at ? otherwise(provider, { devices }) : provider;
+    },
+  });
+}
+
+describe.each<[ProviderType, ProviderType]>([
+  ['gcp', 'aws'],
+  ['aws', 'azure'],
+  ['azure', 'gcp'],
+])('%s and %s', (from, to) => {
+  it('end the same, and as the user wants it, wherever a worker dies between the calls of one change', async () => {
+    const fleet = await Fleet.of([from, to]);
+    const identities = { identity: await identity(named('a')) };
+    await fill[from](fleet.at(from), [
+      wanted('a', { ...identities, groups: ['pumps'], attributes: { n: '0' } }),
+      wanted('b', { groups: ['pumps'] }),
+    ]);
+    let deaths = 0;
+    /** As often as it dies one call later, until it does no more. */
+    const through = async (): Promise<void> => {
+      for (let changes = 0; changes < 40; changes++) {
+        const died = await fleet.pass({ from: dying(to, changes) }).then(
+          () => false,
+          () => true,
+        );
+        if (!died) return;
+        deaths++;
+      }
+      throw new Error('it never ends');
+    };
+    await through();
+    expect(await fleet.differences()).toEqual([]);
+    await fleet.change(from, named('a'), {
+      status: 'disabled',
+      desired: { interval: 3 },
+      attributes: { n: '1' },
+      joins: 'north',
+      leaves: 'pumps',
+    });
+    await fleet.remove(from, named('b'));
+    await through();
+    expect(deaths).toBeGreaterThan(3);
+    expect(await fleet.differences()).toEqual([]);
+    const [here, there] = await fleet.devices();
+    expect([...(here?.keys() ?? [])]).toEqual([named('a')]);
+    expect(there?.get(named('a'))).toMatchObject({
+      status: 'disabled',
+      desired: { interval: 3 },
+      attributes: { n: '1' },
+      groups: ['north'],
+    });
+    const last = await fleet.pass();
+    expect([sum(last, 'applied'), sum(last, 'conflicts')]).toEqual([0, 0]);
+    expect(await fleet.conflicts()).toEqual([]);
+  }, 120_000);
+});
+
+describe('a ring of three', () => {
+  let fleet: Fleet;
+  beforeAll(async () => {
+    fleet = await Fleet.of(['aws', 'azure', 'gcp']);
+  }, 60_000);
+  const around = () => fleet.pass({ topology: 'ring' });
+
+  it('passes on what each of them changes, once', async () => {
+    for (const name of ['aws', 'azure', 'gcp'] as const) await fill[name](fleet.at(name), [wanted(`of-${name}`)]);
+    const first = await around();
+    expect(await fleet.differences()).toEqual([]);
+    expect([sum(first, 'applied'), sum(first, 'errors')]).toEqual([6, 0]);
+    for (const name of ['aws', 'azure', 'gcp'] as const)
+      await fleet.change(name, named(`of-${name}`), { desired: { by: name } });
+    await fleet.remove('gcp', named('of-aws'));
+    expect(sum(await around(), 'applied')).toBeGreaterThanOrEqual(4);
+    expect(await fleet.differences()).toEqual([]);
+    const last = await around();
+    expect([sum(last, 'applied'), sum(last, 'conflicts')]).toEqual([0, 0]);
+  }, 60_000);
+
+  it('lets the later of two changes stand, logs the other, and takes it back where it is asked to', async () => {
+    await fill.gcp(fleet.at('gcp'), [wanted('both', { attributes: { site: 'one' } })]);
+    await around();
+    await fleet.change('azure', named('both'), { attributes: { site: 'two' } });
+    await pause(20);
+    await fleet.change('gcp', named('both'), { attributes: { site: 'three' } });
+    await around();
+    expect(await fleet.differences()).toEqual([]);
+    const siteOf = async () => (await fleet.devices()).map((all) => all.get(named('both'))?.attributes.site);
+    expect(await siteOf()).toEqual(['three', 'three', 'three']);
+    const lost = (await fleet.conflicts()).filter(({ key }) => key === named('both'));
+    expect(lost.map(({ sides, winner }) => [sides, winner.on])).toEqual([[['azure'], 'gcp']]);
+    const places = fleet.sides.map(({ provider, providerType, region, account }) => ({
+      ...{ provider, providerType, region, account },
+    }));
+    await new MockActivityEnvironment().run(() =>
+      writeConflictBack({ id: lost[0]?.id ?? '', places, sides: fleet.sides }),
+    );
+    await around();
+    expect(await siteOf()).toEqual(['two', 'two', 'two']);
+    expect(await fleet.differences()).toEqual([]);
+  }, 60_000);
+
+  it('is compared and repaired by the same code as objects', async () => {
+    const { objects } = await fleet.compare();
+    expect(await fleet.compare()).toMatchObject({ same: objects, report: '' });
+    await fill.azure(fleet.at('azure'), [wanted('new')]);
+    const found = await fleet.compare();
+    expect(found.sides.map(({ different }) => different)).toEqual([{ missing: 1 }, {}, { missing: 1 }]);
+    const { sides } = await fleet.repair(found.report);
+    expect(sides.map(({ copied, failed }) => [copied.objects, failed])).toEqual([
+      [1, 0],
+      [0, 0],
+      [1, 0],
+    ]);
+    expect(await fleet.compare()).toMatchObject({ same: objects + 1, report: '' });
+    const after = await around();
+    expect([sum(after, 'applied'), sum(after, 'conflicts')]).toEqual([0, 0]);
+  }, 60_000);
+});
+
+describe('azure and gcp, one of which takes the changes', () => {
+  const passive = { mode: 'active-passive' as const };
+
+  it('names what the other cloud cannot hold, and leaves it, whatever passes come', async () => {
+    const fleet = await Fleet.of(['azure', 'gcp']);
+    await fill.azure(fleet.at('azure'), [wanted('key', { credential: 'key' }), wanted('plain')]);
+    for (let passes = 0; passes < 2; passes++) {
+      const report = await fleet.pass(passive);
+      expect(report.directions).toMatchObject([{ errors: 1, conflicts: 0 }]);
+    }
+    const [, gcp] = await fleet.devices();
+    expect([...(gcp?.keys() ?? [])]).toEqual([named('plain')]);
+    const [errors] = await recordsUnder(fleet.at('azure'), errorsKey('iot_core', 'azure'));
+    expect(Buffer.from(errors?.[1] ?? '').toString()).toMatch(/key: a symmetric key does not leave the cloud/);
+  }, 60_000);
+
+  it('leaves each cloud what is its own: redirects, reported state, the form of tags', async () => {
+    const fleet = await Fleet.of(['azure', 'gcp']);
+    await fill.azure(fleet.at('azure'), [
+      wanted('typed', { attributes: { floor: 3, site: { hall: 'B', doors: [1, 2] } }, reported: { firmware: '1' } }),
+    ]);
+    await fleet.pass();
+    const [azure, gcp] = await Promise.all(
+      fleet.sides.map(async (side) =>
+        (await pool.get(side.provider)).devices(side, (_o, _r, request) => request(), signal),
+      ),
+    );
+    await azure?.redirect(named('typed'), 'mc1.here');
+    await gcp?.redirect(named('typed'), 'mc1.there');
+    const idle = await fleet.pass();
+    expect(sum(idle, 'applied')).toBe(0);
+    await fleet.change('gcp', named('typed'), { desired: { interval: 4 }, attributes: { floor: '4' } });
+    await fleet.pass();
+    expect(await fleet.differences()).toEqual([]);
+    const [here, there] = (await fleet.devices()).map((all) => all.get(named('typed')));
+    expect(here).toMatchObject({ desired: { interval: 4, redirect: 'mc1.here' }, reported: { firmware: '1' } });
+    expect(there).toMatchObject({ desired: { interval: 4, redirect: 'mc1.there' }, reported: {} });
+    expect(await tagsOf(fleet.at('azure'), named('typed'))).toMatchObject({
+      floor: '4',
+      site: { hall: 'B', doors: [1, 2] },
+    });
+  }, 60_000);
+
+  it('are not emptied together: the brake holds, and what is left comes back where that is asked', async () => {
+    const fleet = await Fleet.of(['azure', 'gcp']);
+    const all = Array.from({ length: 30 }, (_, n) => wanted(`n${n}`));
+    await fill.azure(fleet.at('azure'), all);
+    await fleet.pass();
+    for (const { id } of all) await fleet.remove('azure', id);
+    const { held } = await fleet.pass();
+    expect(held).toMatchObject([{ direction: { from: 'azure', to: 'gcp' }, does: 'delete', limit: 20 }]);
+    expect((await fleet.devices()).map(({ size }) => size)).toEqual([0, 10]);
+    await fleet.pass({ restore: ['azure'] });
+    expect((await fleet.devices()).map(({ size }) => size)).toEqual([10, 10]);
     expect(await fleet.differences()).toEqual([]);
   }, 60_000);
 });

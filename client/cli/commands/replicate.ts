@@ -14,6 +14,7 @@ interface Options extends GlobalOptions {
   topology?: (typeof topologies)[number];
   latencyThreshold?: number;
   maxDeletes?: number;
+  rate?: number;
   stop?: boolean;
   detach?: boolean;
   wait?: boolean;
@@ -36,6 +37,7 @@ export const replicate = (): Command =>
     .addOption(new Option('--topology <how>', 'how three and more are connected').choices([...topologies]))
     .option('--latency-threshold <ms>', 'a lag above it alerts', Number)
     .option('--max-deletes <n>', 'more in 10 minutes hold a direction and ask', Number)
+    .option('--rate <n>', 'requests a second to each device registry; default: half of what it takes', Number)
     .option('--stop', 'end it; the objects stay where they are')
     .option('--detach', 'start it and leave')
     .option('--wait', 'stay when it waits for a person')
@@ -47,7 +49,7 @@ export const replicate = (): Command =>
     )
     .action((service: string, _: unknown, command: Command) =>
       inSession(command, async (session) => {
-        const { mode, source, topology, latencyThreshold, maxDeletes, stop, detach, wait, yes, by } =
+        const { mode, source, topology, latencyThreshold, maxDeletes, rate, stop, detach, wait, yes, by } =
           command.optsWithGlobals<Options>();
         mustBeAsked(yes);
         const accounts = await recordedAccounts(session);
@@ -58,7 +60,7 @@ export const replicate = (): Command =>
         await confirm(session, `Keep the placements of ${service} in step`, yes, accounts);
         const handle = await session.estate.replicate({
           ...{ service, mode, source, topology, by },
-          ...{ latency_threshold_ms: latencyThreshold, max_deletes: maxDeletes },
+          ...{ latency_threshold_ms: latencyThreshold, max_deletes: maxDeletes, callsPerSecond: rate },
         });
         if (!detach) return follow(session, handle, wait);
         if (session.json) printJson({ workflowId: handle.workflowId });
