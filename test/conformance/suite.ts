@@ -11,7 +11,7 @@ import { CloudError } from '../../model/errors.ts';
 import { type Identity, identities } from '../../model/permissions.ts';
 import type { Configuration, Outputs, Placement, ProviderType, ResourceSpec } from '../../model/service.ts';
 import { poolOf } from '../transfer/stores.ts';
-import { isRegistered } from './fleets.ts';
+import { isKeptInStep, isRegistered } from './fleets.ts';
 import { calledRights, limitedProvider, listedRights, placeholders, record, recording } from './identities.ts';
 import { isCopied, isFenced, isReplicated, isTold } from './stores.ts';
 import { isFollowed } from './telemetry.ts';
@@ -353,6 +353,11 @@ export function conformance(title: string, test: ConformanceCase): void {
         it('has its devices listed, registered, compared and taken back by who moves content', async () => {
           await isRegistered({ control, undo, bulk }, placement);
         }, 120_000);
+
+      if (holdsDevices)
+        it('has its devices kept in step by who moves content', async () => {
+          await isKeptInStep({ control, bulk }, placement);
+        }, 60_000);
 
       if (holdsDevices)
         it('has its telemetry followed and written to by who moves content', async () => {

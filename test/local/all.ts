@@ -46,6 +46,8 @@ const long: Record<string, Record<string, number>> = {
     'test/e2e/sides': 25,
     'test/workflows/replicate': 45,
     'test/faults/keeping': 60,
+    'test/replication/registries': 45,
+    'test/e2e/replicate-fleet': 45,
   },
   devices: {
     'test/device-agent/agent': 35,
