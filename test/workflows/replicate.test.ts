@@ -93,7 +93,7 @@ class World {
   readonly registry = {
     openEstate: async () => ({ uid: '0'.repeat(32), controller: 'test' }),
     readApplied: async () => undefined,
-    readServices: async () => ({ firmware: this.record }),
+    readServices: async () => ({ firmware: this.record, fleet: this.record }),
     ensureSchedule: async ({ service }: { service: string }) => void this.schedules.add(service),
     removeSchedule: async ({ service }: { service: string }) => void this.schedules.delete(service),
     alertChannels: async () => ['slack-000000000000'],
@@ -136,7 +136,10 @@ writeFileSync(
   JSON.stringify({
     name: 'kept',
     providers: ['aws', 'gcp', 'azure'].map((name) => ({ name, type: name, region: regions[name] })),
-    services: { firmware: { type: 'storage', redundancy: 2, replication: { mode: 'active-active' } } },
+    services: {
+      firmware: { type: 'storage', redundancy: 2, replication: { mode: 'active-active' } },
+      fleet: { type: 'iot_core', redundancy: 2, replication: { mode: 'active-active' } },
+    },
   }),
 );
 
@@ -455,6 +458,27 @@ it.each(['continue', 'restore'] as const)(
   },
   60_000,
 );
+
+it('lists registries often, asks no feed of them, and keeps to the rate that it is asked for', async () => {
+  const world = new World();
+  const placements = [placement('aws'), placement('gcp')].map((one) => ({ ...one, type: 'iot_core' as const }));
+  world.record = { ...world.record, type: 'iot_core', placements };
+  await replicating(
+    world,
+    async (handle) => {
+      await until(() => world.running === 1);
+      expect(world.pumps[0]).toMatchObject({ feeds: [], compareMs: 10_000 });
+      expect([...world.feeds]).toEqual([]);
+      await handle.executeUpdate('reconfigure', { args: [{ by: 'ann', callsPerSecond: 7 }] });
+      await until(() => world.pumps.at(-1)?.callsPerSecond === 7);
+      const asked = { by: 'ann', conflict_resolution: 'keep-both' };
+      await expect(handle.executeUpdate('reconfigure', { args: [asked] })).rejects.toMatchObject({
+        cause: { message: expect.stringContaining('a device cannot be there twice') },
+      });
+    },
+    { service: 'fleet' },
+  );
+}, 60_000);
 
 it('ends when the service is gone', async () => {
   const world = new World();
