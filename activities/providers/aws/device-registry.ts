@@ -140,8 +140,10 @@ export function iotDevices(
 
   /** The device of this name, and whether it is the placement's. */
   async function read(thingName: string): Promise<Thing | undefined> {
-    const [thing, principals, member, shadow] = await Promise.all([
-      ask('iot:DescribeThing', thingName, () => ifFound(iot.send(new DescribeThingCommand({ thingName }), options))),
+    const describe = new DescribeThingCommand({ thingName });
+    const thing = await ask('iot:DescribeThing', thingName, () => ifFound(iot.send(describe, options)));
+    if (!thing) return undefined;
+    const [principals, member, shadow] = await Promise.all([
       ask('iot:ListThingPrincipals', thingName, () =>
         ifFound(iot.send(new ListThingPrincipalsCommand({ thingName }), options)),
       ),
@@ -150,7 +152,6 @@ export function iotDevices(
       ),
       ask('iot:GetThingShadow', thingName, () => ifFound(data.send(new GetThingShadowCommand({ thingName }), options))),
     ]);
-    if (!thing) return undefined;
     const arns = (principals?.principals ?? []).filter((arn) => arn.includes(':cert/'));
     const certificates = (await Promise.all(arns.map(certificate))).filter((one) => one !== undefined);
     const enabled = certificates.some(({ active }) => active);

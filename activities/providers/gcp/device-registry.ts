@@ -141,15 +141,18 @@ export function bucketDevices(store: ObjectStore, ask: Ask, signal: AbortSignal)
   const list = (token: string | undefined) =>
     ask('storage.objects.list', store.id, () => store.page({ after: devicesPrefix, token }, signal));
 
-  async function look(id: string): Promise<StandingDevice | undefined> {
-    for (let conflicts = 0; ; conflicts++) {
-      const object = await ask('storage.objects.get', id, () => store.head(deviceObject(id), signal));
-      try {
-        return object && (await standingIn(object, id));
-      } catch (error) {
-        // It was changed between the two calls.
-        if (!isKind(error, 'PreconditionFailed') || conflicts >= mostConflicts) throw error;
-      }
+  async function look(id: string, conflicts = 0): Promise<StandingDevice | undefined> {
+    const object = await ask('storage.objects.get', id, () => store.head(deviceObject(id), signal));
+    return object && lookAt(object, id, conflicts);
+  }
+
+  async function lookAt(object: StoredObject, id: string, conflicts = 0): Promise<StandingDevice | undefined> {
+    try {
+      return await standingIn(object, id);
+    } catch (error) {
+      // It was changed between the two calls.
+      if (!isKind(error, 'PreconditionFailed') || conflicts >= mostConflicts) throw error;
+      return look(id, conflicts + 1);
     }
   }
 
@@ -160,7 +163,7 @@ export function bucketDevices(store: ObjectStore, ask: Ask, signal: AbortSignal)
       const { objects, next } = await list(token);
       const devices = objects.flatMap((object) => {
         const id = deviceOfObject(object.key);
-        return id === undefined ? [] : [{ id, tag: object.version, look: () => look(id) }];
+        return id === undefined ? [] : [{ id, tag: object.version, look: () => lookAt(object, id) }];
       });
       return { devices, next };
     },
