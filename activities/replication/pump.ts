@@ -16,6 +16,7 @@ import type { StoredObject } from '../providers/object-store.ts';
 import { ask, headOf, Refusal } from '../transfer/copy-object.ts';
 import type { Gate } from '../transfer/gate.ts';
 import { objectsIn } from '../transfer/listing.ts';
+import { isAlike } from '../transfer/mark.ts';
 import type { Book } from './book.ts';
 import { copyWith, editOf, logLoser, pairingOf } from './losers.ts';
 import { lookAt, type SideStore } from './stores.ts';
@@ -486,6 +487,18 @@ export class Pump {
       return now?.version === version ? now : undefined;
     };
 
+    /** What stands at the target is what would come there: nothing is lost by it. */
+    const isThere = (key: string): boolean => {
+      const { from, to } = lane.edge;
+      const at = this.#nameAt(from, work.key);
+      const [here, there] = [seen.get(`${from} ${at}`), seen.get(`${to} ${key}`)];
+      if (!here || !there || (from === first && editOf(transform, at))) return false;
+      return isAlike(
+        { store: this.#side(from).store.store, object: here },
+        { store: this.#side(to).store.store, object: there },
+      );
+    };
+
     return {
       now: () => Date.now(),
       readBook: async (name, key) => this.#side(name).book.read(key),
@@ -496,7 +509,7 @@ export class Pump {
       admit: (key, does) => {
         const { to } = lane.edge;
         const { maxDeletes, released } = this.#options;
-        if (Date.now() < (released[to] ?? 0)) return true;
+        if (Date.now() < (released[to] ?? 0) || (does === 'overwrite' && isThere(key))) return true;
         const { book, store } = this.#side(to);
         // A fleet is changed as a whole, and never removed so.
         const limit = brakeLimit(maxDeletes, book.objects, does === 'delete' ? store.leastDeletes : undefined);
@@ -527,6 +540,9 @@ export class Pump {
         const { store } = this.#side(side);
         const object = await objectAt(side, key, version);
         if (!object) return false;
+        const source = this.#side(lane.edge.from).book.state(this.#nameAt(lane.edge.from, work.key));
+        const wins = source.kind === 'object' && isSame(source.change, winner);
+        if (side === lane.edge.to && wins && isThere(key)) return true;
         await durable(key);
         if (!(await logLoser({ gate, signal }, store, { object, change, winner }))) return false;
         lane.conflicts++;

@@ -3,6 +3,7 @@
  * nothing twice and a run in the other direction does not send it back; and what of the source the target has no place for.
  */
 import { z } from 'zod';
+import { canonical } from '../../model/sha256.ts';
 import type { Unnative } from '../../model/transfer.ts';
 import type { Attributes, Checksums, ObjectStore, StoredObject } from '../providers/object-store.ts';
 
@@ -52,6 +53,16 @@ function originalAttributes({ headers, metadata, tags }: Attributes): Attributes
     metadata: { ...restored.metadata, ...own },
     tags: { ...restored.tags, ...tags },
   };
+}
+
+/** Whether two objects are the same but for what the engine has added, as far as both clouds answer for it. */
+export function isAlike(one: Held, other: Held): boolean {
+  const [a, b] = [one, other].map(({ store: { vouchedBytes }, object: { size, checksums, attributes } }) =>
+    checksums.md5 && attributes && size <= vouchedBytes
+      ? canonical([size, checksums.md5, originalAttributes(attributes)])
+      : undefined,
+  );
+  return a !== undefined && a === b;
 }
 
 const sizeOf = (metadata: Record<string, string>): number =>

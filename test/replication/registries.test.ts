@@ -372,6 +372,20 @@ describe('azure and gcp, one of which takes the changes', () => {
     });
   }, 60_000);
 
+  it('take what both hold already, as after a copy, for the same, and log nothing', async () => {
+    const fleet = await Fleet.of(['azure', 'gcp']);
+    const same = await Promise.all(
+      ['a', 'b'].map(async (name) => wanted(name, { identity: await identity(named(name)), groups: ['pumps'] })),
+    );
+    for (const name of ['azure', 'gcp'] as const) await fill[name](fleet.at(name), same);
+    await fleet.change('gcp', named('b'), { attributes: { site: 'north' } });
+    const first = await fleet.pass({ maxDeletes: 1 });
+    expect(await fleet.differences()).toEqual([]);
+    expect([first.held, sum(first, 'conflicts')]).toEqual([[], 1]);
+    expect((await fleet.conflicts()).map(({ key }) => key)).toEqual([named('b')]);
+    expect(sum(await fleet.pass(), 'applied')).toBe(0);
+  }, 60_000);
+
   it('are not emptied together: the brake holds, and what is left comes back where that is asked', async () => {
     const fleet = await Fleet.of(['azure', 'gcp']);
     const all = Array.from({ length: 30 }, (_, n) => wanted(`n${n}`));
