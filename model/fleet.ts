@@ -85,7 +85,10 @@ export function withoutTexts({
 }
 
 /** What of it a cloud tells a device from us. */
-export function textsIn({ [redirectProperty]: redirect, [claimProperty]: claim }: Device['desired']): Device['desired'] {
+export function textsIn({
+  [redirectProperty]: redirect,
+  [claimProperty]: claim,
+}: Device['desired']): Device['desired'] {
   return {
     ...(redirect !== undefined && { [redirectProperty]: redirect }),
     ...(claim !== undefined && { [claimProperty]: claim }),

@@ -10,7 +10,7 @@ import { createSidesActivities } from '../../activities/replication/sides.ts';
 import type { Conflict } from '../../model/conflict-view.ts';
 import type { ComparedSides, RepairedSides } from '../../model/divergence.ts';
 import { CloudError } from '../../model/errors.ts';
-import { comparable, type Device } from '../../model/fleet.ts';
+import { comparable, type Device, noTexts } from '../../model/fleet.ts';
 import { edgesOf, type PumpedSides, type ReplicateSidesInput, type topologies } from '../../model/replicate.ts';
 import type { ProviderType } from '../../model/service.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
@@ -345,7 +345,7 @@ describe('azure and gcp, one of which takes the changes', () => {
     expect(Buffer.from(errors?.[1] ?? '').toString()).toMatch(/key: a symmetric key does not leave the cloud/);
   }, 60_000);
 
-  it('leaves each cloud what is its own: redirects, reported state, the form of tags', async () => {
+  it('leaves each cloud what is its own: what it tells devices from us, reported state, the form of tags', async () => {
     const fleet = await Fleet.of(['azure', 'gcp']);
     await fill.azure(fleet.at('azure'), [
       wanted('typed', { attributes: { floor: 3, site: { hall: 'B', doors: [1, 2] } }, reported: { firmware: '1' } }),
@@ -356,8 +356,8 @@ describe('azure and gcp, one of which takes the changes', () => {
         (await pool.get(side.provider)).devices(side, (_o, _r, request) => request(), signal),
       ),
     );
-    await azure?.redirect(named('typed'), 'mc1.here');
-    await gcp?.redirect(named('typed'), 'mc1.there');
+    await azure?.tell(named('typed'), { ...noTexts, redirect: 'mc1.here' });
+    await gcp?.tell(named('typed'), { ...noTexts, claim: 'mc1.there' });
     const idle = await fleet.pass();
     expect(sum(idle, 'applied')).toBe(0);
     await fleet.change('gcp', named('typed'), { desired: { interval: 4 }, attributes: { floor: '4' } });
@@ -365,7 +365,7 @@ describe('azure and gcp, one of which takes the changes', () => {
     expect(await fleet.differences()).toEqual([]);
     const [here, there] = (await fleet.devices()).map((all) => all.get(named('typed')));
     expect(here).toMatchObject({ desired: { interval: 4, redirect: 'mc1.here' }, reported: { firmware: '1' } });
-    expect(there).toMatchObject({ desired: { interval: 4, redirect: 'mc1.there' }, reported: {} });
+    expect(there).toMatchObject({ desired: { interval: 4, claim: 'mc1.there' }, reported: {} });
     expect(await tagsOf(fleet.at('azure'), named('typed'))).toMatchObject({
       floor: '4',
       site: { hall: 'B', doors: [1, 2] },
