@@ -5,6 +5,7 @@
  */
 import { constants } from 'node:crypto';
 import http from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
 import { Aedes, type AedesOptions, type Client } from 'aedes';
 import { DeviceId, type RegisteredDevice } from '../model/registered-device.ts';
@@ -50,6 +51,14 @@ interface Connection {
   listens: boolean;
   /** The desired state that it was told last. */
   told: string;
+}
+
+/** What a scan has found for a device that is connected, and when it was written. */
+interface News {
+  id: string;
+  session: Connection;
+  device: RegisteredDevice | undefined;
+  at: number;
 }
 
 export async function startBroker(settings: BrokerSettings, registry: Registry, telemetry: Telemetry): Promise<Broker> {
@@ -172,11 +181,12 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
   /** Cuts off devices that were disabled, removed or given other keys since they connected; tells the others what they are to be like. */
   async function scan(): Promise<void> {
     if (connected.size === 0) return;
-    const generations = await registry.generations();
+    const versions = await registry.versions();
+    const news: News[] = [];
     for (const [id, session] of connected) {
-      const generation = generations.get(id);
-      if (generation !== undefined && generation === session.generation) continue;
-      const device = generation === undefined ? undefined : await registry.find(id);
+      const version = versions.get(id);
+      if (version && version.generation === session.generation) continue;
+      const device = version && (await registry.find(id));
       const { socket } = session;
       const problem = device
         ? judge(
@@ -188,17 +198,38 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
       if (problem) {
         log('INFO', 'device cut off', { device: id, reason: problem });
         session.client.close();
-      } else {
-        session.generation = generation;
-        tellDesired(session, device);
+      } else if (version) {
+        session.generation = version.generation;
+        if (hasNews(session, device)) news.push({ id, session, device, at: version.at });
       }
     }
+    telling = telling.then(() => spread(news));
   }
-  let scanning: Promise<void> = Promise.resolve();
+  let telling: Promise<void> = Promise.resolve();
+
+  /** Tells devices as far apart as it was written: what may send them elsewhere must not reach all that a scan has found at once. */
+  async function spread(news: News[]): Promise<void> {
+    news.sort((a, b) => a.at - b.at);
+    const [first, last] = [news[0]?.at ?? 0, news.at(-1)?.at ?? 0];
+    const shrink = Math.min(1, settings.registryScanMs / Math.max(1, last - first));
+    const began = performance.now();
+    for (const { id, session, device, at } of news) {
+      const pause = began + (at - first) * shrink - performance.now();
+      if (pause > 0) await sleep(pause);
+      if (draining) return;
+      if (connected.get(id) === session) tellDesired(session, device);
+    }
+  }
+
+  let scanning = false;
   const timer = setInterval(() => {
-    scanning = scanning
-      .then(scan)
-      .catch((error) => log('WARNING', 'the registry cannot be looked through', { reason: reason(error) }));
+    if (scanning) return;
+    scanning = true;
+    scan()
+      .catch((error) => log('WARNING', 'the registry cannot be looked through', { reason: reason(error) }))
+      .finally(() => {
+        scanning = false;
+      });
   }, settings.registryScanMs);
 
   const health = http.createServer((request, response) => {
@@ -239,10 +270,15 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
   };
 }
 
+const desiredOf = (device: RegisteredDevice | undefined): string => JSON.stringify(device?.desired ?? {});
+
+const hasNews = ({ listens, told }: Connection, device: RegisteredDevice | undefined): boolean =>
+  listens && told !== desiredOf(device);
+
 /** To the machine that holds its connection, each registry scan brings what has changed. */
 function tellDesired(connection: Connection, device: RegisteredDevice | undefined): void {
-  const payload = JSON.stringify(device?.desired ?? {});
-  if (!connection.listens || connection.told === payload) return;
+  if (!hasNews(connection, device)) return;
+  const payload = desiredOf(device);
   connection.told = payload;
   const { client } = connection;
   const topic = configurationTopic(client.id);

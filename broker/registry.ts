@@ -5,8 +5,15 @@ import { deviceObject, deviceOfObject, devicesPrefix, RegisteredDevice } from '.
 export interface Registry {
   /** The device as the bucket has it now, or undefined. A malformed object counts as none. */
   find(id: string): Promise<RegisteredDevice | undefined>;
-  /** Generation of each device's object: it changes whenever the device does. Ten devices or ten thousand: one list call a thousand. */
-  generations(): Promise<Map<string, string>>;
+  /** Of each device's object. Ten devices or ten thousand: one list call a thousand. */
+  versions(): Promise<Map<string, Version>>;
+}
+
+export interface Version {
+  /** Changes whenever the device does. */
+  generation: string;
+  /** When it did, milliseconds. */
+  at: number;
 }
 
 export function bucketRegistry(projectId: string, bucketName: string): Registry {
@@ -22,16 +29,17 @@ export function bucketRegistry(projectId: string, bucketName: string): Registry 
         throw error;
       }
     },
-    async generations() {
+    async versions() {
       const [files] = await bucket.getFiles({
         prefix: devicesPrefix,
-        fields: 'items(name,generation),nextPageToken',
+        fields: 'items(name,generation,updated),nextPageToken',
       });
-      const found = new Map<string, string>();
+      const found = new Map<string, Version>();
       for (const file of files) {
         const id = deviceOfObject(file.name);
         // Where fields are named, the SDK hands on what the answer holds, without `metadata`.
-        if (id !== undefined) found.set(id, String(file.generation));
+        const { generation, updated } = file as { generation?: unknown; updated?: unknown };
+        if (id !== undefined) found.set(id, { generation: String(generation), at: Date.parse(String(updated)) });
       }
       return found;
     },

@@ -3,11 +3,12 @@
  * there already are left as they are; what it has registered can be taken back until it has ended. No device is told to move.
  */
 import * as wf from '@temporalio/workflow';
+import { listingMs, type Pace } from '../model/fleet-forecast.ts';
 import { type CopiedFleet, CopyFleetInput } from '../model/operations.ts';
 import type { PlacementRef } from '../model/transfer.ts';
 import { control, failure } from './calls.ts';
 import { Fleet } from './fleet.ts';
-import { censusText, differences } from './fleet-text.ts';
+import { aboutText, censusText, differences } from './fleet-text.ts';
 import { Operation } from './operation.ts';
 import { Registration } from './registration.ts';
 
@@ -36,6 +37,7 @@ export async function copyFleet(raw: unknown): Promise<CopiedFleet> {
       callsPerSecond: input.calls_per_second,
     });
     op.recordsIn([fleet.at(to)]);
+    op.board.expect(['census', 'register', 'compare']);
     await copy.census();
     await copy.register();
     await copy.compare();
@@ -59,14 +61,18 @@ class FleetCopy {
   /** Names the files, and stands on each device that is registered. Not of the run's ID, which a reset changes. */
   readonly #transfer = wf.uuid4().slice(0, 8);
   readonly #registration: Registration;
-  #shards = 0;
+  #listed = { shards: 0, devices: 0 };
   #asked = 0;
 
   constructor(op: Operation, move: Move) {
     this.#op = op;
     this.#move = move;
     const startedAt = new Date().toISOString();
-    this.#registration = new Registration(op, { ...move, startedAt, ask: (text) => this.#ask(text) });
+    const onPace = (pace: Pace): void => {
+      const leftMs = pace.leftMs + listingMs(move.target.providerType, this.#listed.devices, pace);
+      op.board.mark('compare', { detail: aboutText(leftMs) });
+    };
+    this.#registration = new Registration(op, { ...move, startedAt, ask: (text) => this.#ask(text), onPace });
   }
 
   get result(): CopiedFleet['copy'] {
@@ -78,7 +84,7 @@ class FleetCopy {
   async census(): Promise<void> {
     const { source, target } = this.#move;
     this.#op.board.phase('census');
-    const { shards } = await this.#op.board.step(
+    this.#listed = await this.#op.board.step(
       'census',
       () =>
         this.#registration.bulk('census', (on) =>
@@ -92,7 +98,6 @@ class FleetCopy {
         ),
       censusText,
     );
-    this.#shards = shards;
   }
 
   async register(): Promise<void> {
@@ -101,9 +106,9 @@ class FleetCopy {
     this.#op.saga.add({
       step: 'register',
       orphan: { provider: target.provider, kind: 'devices', name: service },
-      undo: async () => `${await this.#registration.remove(this.#transfer, this.#shards)} devices removed`,
+      undo: async () => `${await this.#registration.remove(this.#transfer, this.#listed.shards)} devices removed`,
     });
-    await this.#registration.register(this.#transfer, this.#shards);
+    await this.#registration.register(this.#transfer, this.#listed);
   }
 
   /** Lists the target as well, and compares: nothing may be missing but what is known to be. */

@@ -1,6 +1,7 @@
 /** What a run tells of a fleet. Pure. */
 import { type Inability, inabilityText } from '../model/device-abilities.ts';
 import type { Census, DiffedDevices, FleetField } from '../model/fleet.ts';
+import type { Pace } from '../model/fleet-forecast.ts';
 import { gapsBetween } from '../model/fleet-mapping.ts';
 import type { EstatePlan } from '../model/operations.ts';
 import type { RecordedPlacement } from '../model/record.ts';
@@ -29,6 +30,11 @@ export const claimedText = (
 ): string =>
   `${asked} were asked for a certificate request, ${devices} have a new certificate, ${open} have not answered yet` +
   (Object.keys(refused).length > 0 ? `; refused: ${counted(refused)}` : '');
+
+/** By the clock of the run. */
+export const aboutText = (leftMs: number): string => `done about ${new Date(Date.now() + leftMs).toISOString()}`;
+export const paceText = (done: number, devices: number, { perSecond, leftMs }: Pace): string =>
+  `${done} of ${devices} devices, ${perSecond.toFixed(perSecond < 10 ? 1 : 0)} a second, ${aboutText(leftMs)}`;
 
 export const stayText = (cannot: Readonly<Record<string, number>>): string =>
   `devices that no wave takes: ${counted(cannot)}`;
@@ -92,6 +98,14 @@ export function fleetCutoverText(
 
 export const waveQuestion = (service: string, at: number, who: Wave | 'rest'): string =>
   `Wave ${at} of ${service} has arrived. Tell the next ones to go: ${waveText(who)}? On reject all devices come home, and everything is taken back.`;
+
+export const wavingText = (
+  { devices }: PlannedWave,
+  devicesPerSecond: number,
+  wavesLeft: number,
+  leftMs: number,
+): string =>
+  `${devices} devices are told, ${devicesPerSecond} a second; ${wavesLeft > 1 ? `all ${wavesLeft} waves that are left ` : ''}${aboutText(leftMs)}`;
 
 const perMinute = (rate: number): string => rate.toFixed(1);
 

@@ -228,7 +228,7 @@ export class MovedFleet implements Moved {
     registered[n] = found.shards;
     if (found.devices > 0) {
       await this.#waves.note();
-      await this.#registering.register(into, found.shards, needs?.untilAt);
+      await this.#registering.register(into, found, needs?.untilAt);
     }
     return found.devices + (needs ? await this.#claim(into, found.claims ?? 0) : 0);
   }
@@ -243,7 +243,7 @@ export class MovedFleet implements Moved {
     if (claimed.devices === 0) return 0;
     this.#fleet.registered[n] = claimed.shards;
     await this.#waves.note();
-    await this.#registering.register(this.#newOf(n), claimed.shards);
+    await this.#registering.register(this.#newOf(n), claimed);
     this.#registering.counts.refused -= claimed.devices;
     return claimed.devices;
   }

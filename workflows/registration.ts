@@ -1,13 +1,16 @@
 /** Registering the devices of a census at another placement: people are asked about those that cannot be, and all can be taken back. */
+import * as wf from '@temporalio/workflow';
 import type { BulkActivities } from '../activities/index.ts';
 import { type CopiedDevices, type Outcome, registryCallsPerSecond } from '../model/fleet.ts';
+import { type Pace, paceOf } from '../model/fleet-forecast.ts';
 import type { PlacementRef } from '../model/transfer.ts';
 import { bulk, failure } from './calls.ts';
+import { paceText } from './fleet-text.ts';
 import { inLanes } from './graph.ts';
 import type { Operation } from './operation.ts';
 
-/** Shards that are copied at the same time; they share the quota. */
-const lanes = 2;
+/** Shards that runs of before copied at the same time: a worker of one activity at a time left half of the quota alone. */
+const lanesBefore = 2;
 
 export interface Registering {
   service: string;
@@ -19,6 +22,8 @@ export interface Registering {
   callsPerSecond?: number | undefined;
   /** Asks people, with no deadline. */
   ask: (text: string) => Promise<string>;
+  /** Hears how fast it goes. */
+  onPace?: (pace: Pace) => void;
 }
 
 const shardsOf = (count: number): number[] => Array.from({ length: count }, (_, shard) => shard);
@@ -36,13 +41,17 @@ export class Registration {
   }
 
   /** Registers the devices of so many files of a census of this name. Who can claim a certificate that is valid until then is left out. */
-  async register(census: string, files: number, validUntil?: string): Promise<void> {
+  async register(
+    census: string,
+    { shards: files, devices }: { shards: number; devices: number },
+    validUntil?: string,
+  ): Promise<void> {
     const { service } = this.#what;
-    let shards = shardsOf(files);
+    let [shards, left] = [shardsOf(files), devices];
     for (let attempt = 0; ; attempt++) {
       const copied = await this.#op.board.step(
         'register',
-        () => this.#copyShards(census, shards, attempt, validUntil),
+        () => this.#copyShards({ census, shards, attempt, devices: left, validUntil }),
         (some) => `${this.counts.moved} registered, ${this.counts.there} there before, ${open(some)} left`,
       );
       if (open(copied) === 0) return;
@@ -54,12 +63,13 @@ export class Registration {
         return;
       }
       shards = shards.filter((_, at) => open(copied.slice(at, at + 1)) > 0);
+      left = open(copied);
     }
   }
 
   /** Takes back what was registered of these files; tells how many. */
   async remove(census: string, files: number): Promise<number> {
-    const removed = await inLanes(shardsOf(files), lanes, (shard) =>
+    const removed = await inLanes(shardsOf(files), this.#lanes, (shard) =>
       this.bulk(`remove the devices of shard ${shard}`, (on) =>
         on.removeCopiedDevices({ ...this.#copy(census), shard, callsPerSecond: this.#perLane }),
       ),
@@ -77,20 +87,35 @@ export class Registration {
     return this.#op.held(service, () => act(bulk(source.provider, target.provider, summary)));
   }
 
-  #copyShards(
-    census: string,
-    shards: readonly number[],
-    attempt: number,
-    validUntil: string | undefined,
-  ): Promise<CopiedDevices[]> {
+  #copyShards({
+    census,
+    shards,
+    attempt,
+    devices,
+    validUntil,
+  }: {
+    census: string;
+    shards: readonly number[];
+    attempt: number;
+    devices: number;
+    validUntil: string | undefined;
+  }): Promise<CopiedDevices[]> {
     const until = validUntil === undefined ? {} : { validUntil };
-    return inLanes(shards, lanes, async (shard) => {
+    const startedAt = Date.now();
+    let done = 0;
+    return inLanes(shards, this.#lanes, async (shard) => {
       const copied = await this.bulk(`devices of shard ${shard}`, (on) =>
         on.copyDevices({ ...this.#copy(census), shard, attempt, ...until, callsPerSecond: this.#perLane }),
       );
       this.counts.moved += copied.moved;
       this.counts.there += copied.there;
       this.counts.refused += copied.refused;
+      done += copied.moved + copied.there + copied.refused + open([copied]);
+      const pace = paceOf(done, devices, Date.now() - startedAt);
+      if (pace) {
+        this.#op.board.mark('register', { detail: paceText(done, devices, pace) });
+        this.#what.onPace?.(pace);
+      }
       return copied;
     });
   }
@@ -100,8 +125,12 @@ export class Registration {
     return { target, transfer, startedAt, ...(mark !== undefined && { mark }) };
   }
 
+  get #lanes(): number {
+    return wf.patched('one shard at a time') ? 1 : lanesBefore;
+  }
+
   get #perLane(): number {
-    return Math.max(1, this.share(this.#what.target) / lanes);
+    return Math.max(1, this.share(this.#what.target) / this.#lanes);
   }
 }
 

@@ -1,6 +1,7 @@
 /** Devices on their way, wave by wave: they are told to go, judged by what the target's stream shows of them, and told to come home. */
 import * as wf from '@temporalio/workflow';
 import { type DeviceEndpoint, deviceEndpoint } from '../model/device-endpoint.ts';
+import { wavesLeftMs } from '../model/fleet-forecast.ts';
 import type { RecordedPlacement } from '../model/record.ts';
 import { devicesPerSecond, type MovingFleet, type Wave, waveText } from '../model/wave-settings.ts';
 import type { JudgedWave, JudgeWaveInput, PlannedWave, PlanWaveInput, SentRedirects } from '../model/waves.ts';
@@ -15,6 +16,7 @@ import {
   wavedText,
   waveFailedText,
   waveQuestion,
+  wavingText,
 } from './fleet-text.ts';
 import { atSafePoints } from './following.ts';
 import type { FleetMove, Move } from './migration-plan.ts';
@@ -59,6 +61,9 @@ export class Waves {
   #stay: number;
   /** Whether devices may be at the target, or on their way there. */
   #away: boolean;
+  /** Devices of the waves that are over, and how long each was judged. */
+  #arrived = 0;
+  readonly #judgedMs: number[] = [];
 
   constructor(course: Course, { how, fleet, places }: { how: FleetMove; fleet: MovingFleet; places: FleetPlaces }) {
     this.#course = course;
@@ -87,7 +92,7 @@ export class Waves {
     for (const [at, who] of all.entries()) {
       if (who === 'rest' && at > 0) await catchUp('always');
       if (at > 0) await this.#approve(at, who);
-      await this.#send({ at, who, censuses: censuses() });
+      await this.#send({ at, who, censuses: censuses(), toCome: all.length - at });
     }
     if (!wf.patched('late devices')) return;
     for (let at = all.length; at < all.length + mostLate && (await catchUp('if new')) > 0; at++)
@@ -222,11 +227,14 @@ export class Waves {
     at,
     who,
     censuses,
+    toCome = 1,
     late = false,
   }: {
     at: number;
     who: Wave | 'rest';
     censuses: Censuses;
+    /** Waves that there are still to be, with this one. */
+    toCome?: number;
     late?: boolean;
   }): Promise<void> {
     const wave = this.#first + at;
@@ -240,11 +248,15 @@ export class Waves {
     }
     const files = { wave, shards: planned.shards };
     const { source, made } = this.#course;
+    const perSecond = this.#perSecond(made);
     for (;;) {
-      this.#op.board.mark(step, { status: 'running', startedAt: new Date().toISOString() });
+      const leftMs = wavesLeftMs({ devices: planned.able - this.#arrived, waves: toCome }, perSecond, this.#judgedMs);
+      const forecast = wavingText(planned, perSecond, toCome, leftMs);
+      this.#op.board.mark(step, { status: 'running', startedAt: new Date().toISOString(), detail: forecast });
       this.#away = true;
       const toldAt = new Date().toISOString();
       const sent = await this.#tell(files, { on: source, to: made });
+      const judgedFrom = Date.now();
       const judged = await this.#judge({
         ...{ waves: [files], from: source, to: made, what: 'arrived', toldAt, forMs: windowMs, seen, rate, errors },
         report: `missing-${wave}-${this.#fleet.sequence}`,
@@ -252,6 +264,8 @@ export class Waves {
       const detail = wavedText(planned, sent, judged);
       // Who came late may never have been awake: that tells nothing of the others.
       if (judged.passed || (late && judged.awake === 0)) {
+        this.#arrived += planned.devices;
+        this.#judgedMs.push(Date.now() - judgedFrom);
         this.#op.board.mark(step, { status: 'done', finishedAt: new Date().toISOString(), detail });
         return;
       }
@@ -297,10 +311,15 @@ export class Waves {
             certificates: to === this.#course.made,
           },
           ...{ on: this.#places.registry(on), to: this.#places.registry(to) },
-          devicesPerSecond: this.#how.devicesPerSecond ?? devicesPerSecond[to.providerType],
+          devicesPerSecond: this.#perSecond(to),
         }),
       ),
     );
+  }
+
+  /** Devices that may be told to go there in a second. */
+  #perSecond({ providerType }: RecordedPlacement): number {
+    return this.#how.devicesPerSecond ?? devicesPerSecond[providerType];
   }
 
   #endpoint(placement: RecordedPlacement): DeviceEndpoint {

@@ -30,7 +30,7 @@ import { ofPlacement, providerCalls } from '../providers/calls.ts';
 import type { DeviceRegistry, Put } from '../providers/device-registry.ts';
 import { allOrFirstError } from '../transfer/copy-object.ts';
 import { type Files, fromLines, LineFiles, ordinal, packLines, toLines, unpackLines } from '../transfer/files.ts';
-import { asker } from './ask.ts';
+import { asker, Rates } from './ask.ts';
 import {
   batches,
   type DeviceDependencies,
@@ -79,6 +79,7 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
   const { callDeadlineMs } = dependencies;
   const { atEach, requireAccount } = providerCalls(dependencies);
   const filesAt = fleetFiles(dependencies);
+  const rates = new Rates();
 
   /** With the registry of one placement, and the files of a census that are kept at another. */
   function atRegistry<T>(
@@ -101,7 +102,9 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
       async ({ at, kept }, signal) => {
         await requireAccount(at, ofPlacement(placement), signal);
         const files = await filesAt(kept, keptAt, name, signal);
-        const { ask } = asker(at, { callsPerSecond, deadlineMs: callDeadlineMs, signal });
+        const { account, region, owner } = placement;
+        const rate = rates.of(`${at.type} ${account} ${region} ${owner.uid} ${owner.service}`, callsPerSecond);
+        const { ask } = asker(at, { rate, deadlineMs: callDeadlineMs, signal });
         return act({ registry: at.devices(placement, ask, signal), files, signal });
       },
       details,

@@ -25,13 +25,31 @@ export class Rate {
   }
 }
 
+/** Rates by what they are for: activities that follow one another in a worker use what the one before has left of its time. */
+export class Rates {
+  readonly #rates = new Map<string, Rate>();
+
+  of(what: string, perSecond: number): Rate {
+    const key = `${what} ${perSecond}`;
+    const rate = this.#rates.get(key) ?? new Rate(perSecond);
+    // The newest last: what was not asked for longest goes first.
+    this.#rates.delete(key);
+    this.#rates.set(key, rate);
+    for (const oldest of this.#rates.keys()) {
+      if (this.#rates.size <= mostRates) break;
+      this.#rates.delete(oldest);
+    }
+    return rate;
+  }
+}
+const mostRates = 1000;
+
 /** Requests to one cloud. Counts them, repeats included. */
 export function asker(
   provider: Provider,
-  { callsPerSecond, deadlineMs, signal }: { callsPerSecond: number; deadlineMs: number; signal: AbortSignal },
+  { rate, deadlineMs, signal }: { rate: Rate; deadlineMs: number; signal: AbortSignal },
 ): { ask: Ask; calls: () => number } {
   const gate = new Gate(signal);
-  const rate = new Rate(callsPerSecond);
   let calls = 0;
   const ask: Ask = (operation, resource, request) =>
     gate.run(0, () =>

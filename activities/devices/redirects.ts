@@ -30,7 +30,7 @@ export function registriesOf(dependencies: DeviceDependencies) {
   return async (provider: Provider, placement: PlacementRef, signal: AbortSignal): Promise<DeviceRegistry> => {
     await requireAccount(provider, ofPlacement(placement), signal);
     const callsPerSecond = registryCallsPerSecond[placement.providerType];
-    const { ask } = asker(provider, { callsPerSecond, deadlineMs: callDeadlineMs, signal });
+    const { ask } = asker(provider, { rate: new Rate(callsPerSecond), deadlineMs: callDeadlineMs, signal });
     return provider.devices(placement, ask, signal);
   };
 }

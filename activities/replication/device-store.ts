@@ -10,7 +10,7 @@ import { fleetGaps, judgeDevice, takesId } from '../../model/fleet-mapping.ts';
 import { deviceFromText, deviceText, type ReplicatedDevice } from '../../model/replicated-device.ts';
 import { canonical } from '../../model/sha256.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
-import { asker } from '../devices/ask.ts';
+import { asker, Rate } from '../devices/ask.ts';
 import type { StandingDevice, StandingDevices } from '../providers/device-registry.ts';
 import type { Provider } from '../providers/driver.ts';
 import type { ObjectStore, StoredObject } from '../providers/object-store.ts';
@@ -38,8 +38,8 @@ export function deviceStore(
   { callDeadlineMs, callsPerSecond, signal }: DeviceStoreOptions,
 ): ObjectStore {
   const { providerType } = placement;
-  const rate = callsPerSecond ?? registryCallsPerSecond[providerType] * share;
-  const { ask } = asker(provider, { callsPerSecond: rate, deadlineMs: callDeadlineMs, signal });
+  const rate = new Rate(callsPerSecond ?? registryCallsPerSecond[providerType] * share);
+  const { ask } = asker(provider, { rate, deadlineMs: callDeadlineMs, signal });
   return storeOf(provider.devices(placement, ask, signal).standing, placement);
 }
 

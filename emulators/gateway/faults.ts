@@ -24,6 +24,8 @@ export const Fault = z.strictObject({
   skip: z.number().int().min(0).default(0),
   /** How many calls it hits; without it every one. */
   times: z.number().int().min(1).optional(),
+  /** A quota: it hits what comes above so many calls in a second. */
+  perSecond: z.number().gt(0).optional(),
   /**
    * `lose-request`: the connection breaks before the cloud sees the call. `lose-answer`: the cloud does it, then the
    * connection breaks. `answer`: the cloud never sees it, `status` and `body` are answered. `delay`: it arrives `delayMs` later.
@@ -70,6 +72,17 @@ interface Armed {
   fault: Fault;
   seen: number;
   hits: number;
+  /** Calls that the quota has room for, and when that was so. */
+  room?: { calls: number; at: number };
+}
+
+/** Whether a call is within the quota, as a bucket of a second's calls counts it. */
+function fits(armed: Armed, perSecond: number): boolean {
+  const now = performance.now();
+  const { calls, at } = armed.room ?? { calls: perSecond, at: now };
+  const left = Math.min(perSecond, calls + ((now - at) * perSecond) / 1000);
+  armed.room = { calls: left >= 1 ? left - 1 : left, at: now };
+  return left >= 1;
 }
 
 export class Faults {
@@ -137,13 +150,14 @@ export class Faults {
   /** The fault that hits this call, if any, and counts it. */
   hit(call: Call): Fault | undefined {
     for (const armed of this.#living()) {
-      const { match, skip, times, effect } = armed.fault;
+      const { match, skip, times, effect, perSecond } = armed.fault;
       if (effect === 'outage') continue;
       if (match.mutating !== undefined && match.mutating !== call.mutating) continue;
       const fields = ['cloud', 'listener', 'method', 'host', 'path', 'action', 'caller'] as const;
       if (!fields.every((field) => match[field] === undefined || matches(match[field], call[field]))) continue;
       armed.seen++;
       if (armed.seen <= skip || (times !== undefined && armed.hits >= times)) continue;
+      if (perSecond !== undefined && fits(armed, perSecond)) continue;
       armed.hits++;
       return armed.fault;
     }

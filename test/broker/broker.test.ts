@@ -7,21 +7,21 @@ import { join } from 'node:path';
 import tls from 'node:tls';
 import mqtt, { type MqttClient } from 'mqtt';
 import { type Broker, startBroker } from '../../broker/broker.ts';
-import type { Registry } from '../../broker/registry.ts';
+import type { Registry, Version } from '../../broker/registry.ts';
 import type { Telemetry, TelemetryMessage } from '../../broker/telemetry.ts';
 import { authority, issueCertificate, type KeyPair } from '../../emulators/certificates.ts';
 import type { RegisteredDevice } from '../../model/registered-device.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'broker-'));
 const devices = new Map<string, RegisteredDevice>();
-const generations = new Map<string, string>();
+const versions = new Map<string, Version>();
 const published: TelemetryMessage[] = [];
 /** What Pub/Sub does with the next messages. */
 let takeOver: () => Promise<void> = async () => {};
 
 const registry: Registry = {
   find: async (id) => devices.get(id),
-  generations: async () => new Map(generations),
+  versions: async () => new Map(versions),
 };
 const telemetry: Telemetry = {
   async publish(message) {
@@ -46,9 +46,11 @@ function register(
   authentication: RegisteredDevice['authentication'],
   status: 'enabled' | 'disabled' = 'enabled',
   desired?: RegisteredDevice['desired'],
+  at = Date.now(),
 ): void {
   devices.set(id, { v: 1, id, status, authentication, attributes: {}, ...(desired && { desired }) });
-  generations.set(id, String(Number(generations.get(id) ?? 0) + 1));
+  const generation = String(Number(versions.get(id)?.generation ?? 0) + 1);
+  versions.set(id, { generation, at });
 }
 
 async function connect(id: string, pair: Partial<KeyPair>): Promise<MqttClient> {
@@ -129,7 +131,7 @@ describe('a device is who its certificate says, as far as the registry agrees', 
       if (change === 'disabled') register('cut', { type: 'authority' }, 'disabled');
       else {
         devices.delete('cut');
-        generations.delete('cut');
+        versions.delete('cut');
       }
       await gone;
     }
@@ -217,6 +219,24 @@ describe('the desired state', () => {
     await scans(3);
     expect(told).toEqual(['asks devices/asks/config {"level":1}', 'asks devices/asks/config {"level":2}']);
     expect(client.connected).toBe(true);
+  });
+
+  it('comes to devices as far apart as it was written, not at once to all that a scan has found', async () => {
+    const ids = ['paced-1', 'paced-2', 'paced-3'];
+    const heard: { id: string; at: number }[] = [];
+    for (const id of ids) {
+      register(id, { type: 'authority' }, 'enabled', { level: 1 });
+      const client = await connect(id, await issueCertificate(ca, [id], true));
+      client.on('message', (_, payload) => payload.includes('2') && heard.push({ id, at: performance.now() }));
+      await client.subscribeAsync(`devices/${id}/config`, { qos: 1 });
+    }
+    await new Promise((resolve) => setTimeout(resolve, 250));
+    const written = Date.now();
+    for (const [n, id] of ids.toReversed().entries())
+      register(id, { type: 'authority' }, 'enabled', { level: 2 }, written + 40 * n);
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    expect(heard.map(({ id }) => id)).toEqual(ids.toReversed());
+    expect((heard[2]?.at ?? 0) - (heard[0]?.at ?? 0)).toBeGreaterThan(60);
   });
 });
 

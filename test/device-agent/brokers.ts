@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Passing } from '../../activities/providers/telemetry.ts';
 import { type Broker, startBroker } from '../../broker/broker.ts';
+import type { Version } from '../../broker/registry.ts';
 import type { AgentsFile, DeviceEvent } from '../../client/device-agent/run.ts';
 import { issueCertificate, type KeyPair } from '../../emulators/certificates.ts';
 import type { DeviceEndpoint } from '../../model/device-endpoint.ts';
@@ -16,7 +17,7 @@ import { current, next } from './keys.ts';
 /** A broker with a registry and a telemetry stream of the test's own. */
 export class Cloud {
   readonly #devices = new Map<string, RegisteredDevice>();
-  readonly #generations = new Map<string, string>();
+  readonly #versions = new Map<string, Version>();
   /** Keys in the order in which they came, each time. */
   readonly came: string[] = [];
   readonly events: Record<string, unknown>[] = [];
@@ -33,7 +34,7 @@ export class Cloud {
       { ...settings, registryScanMs: 100 },
       {
         find: async (id) => made.cloud?.find(id),
-        generations: async () => new Map(made.cloud?.generations()),
+        versions: async () => new Map(made.cloud?.versions()),
       },
       {
         publish: async ({ payload }) => made.cloud?.hear(payload),
@@ -52,7 +53,7 @@ export class Cloud {
   }
 
   find = (id: string) => this.#devices.get(id);
-  generations = () => this.#generations;
+  versions = () => this.#versions;
   hear(body: Buffer): void {
     const message: Record<string, unknown> = JSON.parse(body.toString());
     const [device = ''] = String(message.key).split('/');
@@ -67,7 +68,8 @@ export class Cloud {
     const desired = { ...(redirect !== undefined && { redirect }), ...(claim !== undefined && { claim }) };
     const authentication = thumbprints ? { type: 'thumbprint' as const, thumbprints } : { type: 'authority' as const };
     this.#devices.set(id, { v: 1, id, status: 'enabled', authentication, attributes: {}, desired });
-    this.#generations.set(id, String(Number(this.#generations.get(id) ?? 0) + 1));
+    const generation = String(Number(this.#versions.get(id)?.generation ?? 0) + 1);
+    this.#versions.set(id, { generation, at: Date.now() });
   }
 
   close = () => this.#broker.close();

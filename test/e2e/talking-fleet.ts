@@ -131,7 +131,7 @@ export class TalkingFleets {
       file: { services: { [service]: serviceOn([from]) } },
     });
     expect(await deployed.result()).toMatchObject({ outcome: 'done', placements: [{ provider: from }] });
-    const source = await this.#placed(service, from);
+    const source = await this.placed(service, from);
     const identities = await Promise.all(Array.from({ length: count }, (_, n) => identity(`${service}-${n}`)));
     const wanted = identities.map(
       (own, n): Wanted => ({ id: `${service}-${n}`, identity: own, groups: ['pumps'], ...more(n) }),
@@ -173,7 +173,7 @@ export class TalkingFleets {
     expect(await removed.result()).toMatchObject({ outcome: 'done', orphans: [] });
   }
 
-  async #placed(service: string, provider: string): Promise<TalkingFleet['source']> {
+  async placed(service: string, provider: string): Promise<TalkingFleet['source']> {
     const [record, { uid = '' } = {}] = await Promise.all([this.#estate.service(service), this.#estate.estate()]);
     const found = record?.placements.find((one) => one.provider === provider);
     const { name: estate } = this.#estate;

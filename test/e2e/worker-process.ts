@@ -16,9 +16,13 @@ export function writeSettings(folder: string, given: Partial<WorkerSettings> & {
   return file;
 }
 
-/** Resolves once it serves its queues. */
-export async function startWorker(settings: string, env: NodeJS.ProcessEnv = {}): Promise<ChildProcess> {
-  const child = spawn(process.execPath, ['workers/main.ts'], {
+/** Resolves once it serves its queues: of all roles, or of these. */
+export async function startWorker(
+  settings: string,
+  env: NodeJS.ProcessEnv = {},
+  roles: readonly string[] = [],
+): Promise<ChildProcess> {
+  const child = spawn(process.execPath, ['workers/main.ts', ...roles.flatMap((role) => ['--role', role])], {
     cwd: root,
     env: { ...process.env, ...env, MULTI_CLOUD_SETTINGS: settings },
     stdio: ['ignore', 'pipe', 'ignore'],

@@ -33,13 +33,23 @@ export const calls = (filter: { since?: number; mutating?: boolean; cloud?: stri
 export const setFaults = (faults: (Pick<Fault, 'effect'> & Partial<Fault>)[]): Promise<unknown> =>
   control('/faults', 'PUT', faults);
 
+/** Of a fault: calls that it looked at, and those that it hit. */
+export interface Hits {
+  id: number;
+  seen: number;
+  hits: number;
+}
+
 /** Adds one fault beside those of other tests; the answer takes it away again and tells how often it hit. */
 export async function armFault(fault: Pick<Fault, 'effect'> & Partial<Fault>): Promise<() => Promise<number>> {
-  const { id } = await control<{ id: number }>('/faults', 'POST', fault);
+  const { id } = await addFault(fault);
   return async () => (await disarmFault(id)).hits;
 }
 
-export const disarmFault = (id: number): Promise<{ hits: number }> => control(`/faults?id=${id}`, 'DELETE');
+export const addFault = (fault: Pick<Fault, 'effect'> & Partial<Fault>): Promise<Hits> =>
+  control('/faults', 'POST', fault);
+export const faults = (): Promise<Hits[]> => control('/faults');
+export const disarmFault = (id: number): Promise<Hits> => control(`/faults?id=${id}`, 'DELETE');
 
 /** From now on a quota of a local cloud allows so much in a region; the answer makes it what it was. */
 export async function setQuota(change: QuotaChange): Promise<() => Promise<unknown>> {

@@ -6,10 +6,11 @@ import { providerTypes } from '../../model/service.ts';
 
 const root = resolve(import.meta.dirname, '../..');
 const suites: Record<string, string> = {
-  writers: 'test/scale/writers',
-  rotations: 'test/workflows/replicate',
-  divergence: 'test/scale/divergence',
-  fleet: 'test/scale/fleet',
+  writers: 'test/scale/writers.scale.ts',
+  rotations: 'test/workflows/replicate.test.ts',
+  divergence: 'test/scale/divergence.test.ts',
+  fleet: 'test/scale/fleet.scale.ts',
+  registry: 'test/scale/registry.scale.ts',
 };
 const help = `npm run test:scale [-- NAME ...] [OPTIONS]
 
@@ -17,6 +18,7 @@ const help = `npm run test:scale [-- NAME ...] [OPTIONS]
   rotations    pumps one after the other, as many as in a week
   divergence   a comparison of two sides
   fleet        devices that talk, there and home again
+  registry     devices that say nothing: their registry is copied there, and back into an empty one
 
   --changes N     writes and deletes of the writers (default: 100000)
   --rate N        of them a second (default: 40)
@@ -24,9 +26,12 @@ const help = `npm run test:scale [-- NAME ...] [OPTIONS]
   --partition S   seconds for which a cloud is parted from the worker (default: 60)
   --rotations N   pumps (default: 1000)
   --objects N     on each side of a comparison (default: 100000)
-  --devices N     of a fleet that moves (default: 2000)
+  --devices N     of a fleet that moves, or of a registry that is copied (default: 2000, 100000)
   --from CLOUD    where it moves from (default: azure)
   --to CLOUD      where it moves to (default: gcp)
+  --told N        devices that are told to go in a second (default: what each cloud takes)
+  --window S      seconds that a wave has to arrive (default: 600)
+  --calls N       requests that a registry takes in a second (default: 500)
   --clocks LIST   how far the clocks of the clouds are ahead, milliseconds (default: aws=-1000,azure=500,gcp=1000)
   -t NAME         tests of this name alone
 `;
@@ -40,7 +45,10 @@ const { values, positionals } = parseArgs({
     partition: { type: 'string', default: '60' },
     rotations: { type: 'string', default: '1000' },
     objects: { type: 'string', default: '100000' },
-    devices: { type: 'string', default: '2000' },
+    devices: { type: 'string' },
+    told: { type: 'string' },
+    window: { type: 'string', default: '600' },
+    calls: { type: 'string', default: '500' },
     from: { type: 'string', default: 'azure' },
     to: { type: 'string', default: 'gcp' },
     clocks: { type: 'string', default: 'aws=-1000,azure=500,gcp=1000' },
@@ -59,7 +67,7 @@ if (unknown.length > 0) {
 }
 const { clocks, from, to, only, help: _, ...counts } = values;
 for (const [name, value] of Object.entries(counts))
-  if (!/^\d+$/.test(value)) {
+  if (value !== undefined && !/^\d+$/.test(value)) {
     process.stderr.write(`--${name}: found ${value}; it takes a whole number\n`);
     process.exit(2);
   }
@@ -73,7 +81,9 @@ const { status } = spawnSync(
   process.execPath,
   [
     join(root, 'test/local/run.ts'),
-    ...chosen.map((suite) => `${suites[suite]}.test.ts`),
+    ...chosen.flatMap((suite) => suites[suite] ?? []),
+    '--testMatch',
+    '**/*.{test,scale}.ts',
     ...(only === undefined ? [] : ['-t', only]),
   ],
   {
@@ -85,10 +95,9 @@ const { status } = spawnSync(
       MULTI_CLOUD_SCALE: 'true',
       MULTI_CLOUD_CLOCKS: clocks,
       ...Object.fromEntries(
-        Object.entries({ ...counts, from, to }).map(([name, value]) => [
-          `MULTI_CLOUD_SCALE_${name.toUpperCase()}`,
-          value,
-        ]),
+        Object.entries({ ...counts, from, to }).flatMap(([name, value]) =>
+          value === undefined ? [] : [[`MULTI_CLOUD_SCALE_${name.toUpperCase()}`, value]],
+        ),
       ),
     },
   },

@@ -1,4 +1,4 @@
-/** How much the suites of this folder do: all of it with `npm run test:scale`, nothing with `npm test`. */
+/** How much the suites of this folder do: `npm run test:scale` says it. Of those named `*.scale.ts` nothing runs otherwise. */
 import { z } from 'zod';
 import { type ProviderType, providerTypes } from '../../model/service.ts';
 
@@ -20,8 +20,15 @@ export const scale = {
   rotations: number('ROTATIONS', 1000),
   /** Objects that are compared. */
   objects: number('OBJECTS', 100_000),
-  /** Of a fleet that moves, and from where to where. */
+  /** Of a fleet that moves, and of a registry that is copied; from where to where. */
   devices: number('DEVICES', 2000),
+  registered: number('DEVICES', 100_000),
+  /** Devices that are told to go in a second; 0: what each cloud takes. */
+  told: number('TOLD', 0),
+  /** How long a wave has to arrive, seconds. */
+  window: number('WINDOW', 600),
+  /** Requests that a registry takes in a second. */
+  calls: number('CALLS', 500),
   from: cloud('FROM', 'azure'),
   to: cloud('TO', 'gcp'),
 };

@@ -86,7 +86,7 @@ const cases: { names: Cloud[]; topology: 'mesh' | 'ring' }[] = [
   { names: ['aws', 'azure', 'gcp'], topology: 'ring' },
 ];
 
-(scale.on ? describe : describe.skip).each(cases)('$names.length writers, connected as a $topology', (one) => {
+describe.each(cases)('$names.length writers, connected as a $topology', (one) => {
   const { names, topology } = one;
   const name = `writers${names.length}`;
   let worked: Worked;

@@ -1,0 +1,132 @@
+/**
+ * A fleet of thousands moves to another cloud and home again, over MQTT and mutual TLS, while each device talks once a second: the
+ * registries are equal, every acknowledged message arrives, each once; nobody is silent for long, and no more connect in a second than may.
+ */
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { EstateClient, OperationFailed } from '../../client/index.ts';
+import { sampleZone } from '../../emulators/environment.ts';
+import { devicesPerSecond } from '../../model/wave-settings.ts';
+import { type OwnWorker, ownWorker, quietTemporal, writeEstate } from '../e2e/own-worker.ts';
+import { type Device, expectAll, placesOf, serviceOn, TalkingFleets } from '../e2e/talking-fleet.ts';
+import type { Identity, Wanted } from '../fleet/fleets.ts';
+import { loadNow } from './processes.ts';
+import { thumbprintsAt } from './registered.ts';
+import { scale } from './scale.ts';
+
+const { devices, from, to } = scale;
+const service = 'fleet';
+const suffix = randomBytes(3).toString('hex');
+const folder = mkdtempSync(join(tmpdir(), 'fleet-'));
+const told = { [to]: scale.told || devicesPerSecond[to], [from]: scale.told || devicesPerSecond[from] };
+
+let worker: OwnWorker;
+let estate: EstateClient;
+let fleets: TalkingFleets;
+
+beforeAll(async () => {
+  quietTemporal();
+  const file = join(folder, 'estate.yaml');
+  writeEstate(file, 'fleets', { [service]: serviceOn([from, to]) });
+  const written = JSON.parse(readFileSync(file, 'utf8'));
+  writeFileSync(file, JSON.stringify({ ...written, traffic: { zone: sampleZone, dns: 'gcp', ttl: '2s' } }));
+  const waits = { callDeadlineMs: 20_000, settleMs: 1000, blockedMs: 500, followMs: 300, fenceMs: 300 };
+  worker = await ownWorker(`fleets-${suffix}`, file, undefined, undefined, waits, undefined, (real) => real);
+  estate = new EstateClient(worker.client, 'fleets', '');
+  fleets = new TalkingFleets({ client: worker.client, estate, namespace: `fleets-${suffix}`, folder });
+}, 120_000);
+afterAll(async () => {
+  await fleets.stop();
+  await worker.close();
+}, 120_000);
+
+/** What there is to know of a device besides its key. */
+const like = (n: number): Partial<Wanted> => ({
+  groups: n % 3 === 0 ? ['pumps'] : ['pumps', 'north'],
+  attributes: { model: `m-${n % 7}`, serial: `S/${n}` },
+  desired: { interval: n },
+});
+
+const share = (sorted: readonly number[], at: number): number =>
+  sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * at))] ?? 0;
+
+/** The longest time of each device, since then, in which nothing of it was acknowledged. */
+function silences(fleet: readonly Device[], since: number): { p50: number; p99: number; most: number } {
+  const sorted = fleet
+    .map(({ events }) => {
+      const times = events.flatMap((one) => (one.event === 'acknowledged' && one.at >= since ? [one.at] : []));
+      return Math.max(...times.map((time, n) => time - (times[n - 1] ?? since)));
+    })
+    .sort((a, b) => a - b);
+  return { p50: share(sorted, 0.5), p99: share(sorted, 0.99), most: sorted.at(-1) ?? 0 };
+}
+
+/** How many have connected within so many seconds, where most did. */
+function mostConnects(fleet: readonly Device[], since: number, seconds: number): number {
+  const times = fleet
+    .flatMap(({ events }) => events.flatMap(({ event, at }) => (event === 'connected' && at >= since ? [at] : [])))
+    .sort((a, b) => a - b);
+  let [most, first] = [0, 0];
+  for (const [n, at] of times.entries()) {
+    while (at - (times[first] ?? at) >= 1000 * seconds) first++;
+    most = Math.max(most, n - first + 1);
+  }
+  return most;
+}
+
+/** Seconds in which an even rate shows, whatever a handshake takes. */
+const evenSeconds = 10;
+
+const measured = (fleet: readonly Device[], since: number, perSecond: number) => ({
+  seconds: Math.round((Date.now() - since) / 1000),
+  silentMs: silences(fleet, since),
+  connects: fleet.flatMap(({ events }) => events).filter(({ event, at }) => event === 'connected' && at >= since)
+    .length,
+  perSecond: { allowed: perSecond, second: mostConnects(fleet, since, 1) },
+  in10s: { allowed: perSecond * evenSeconds, most: mostConnects(fleet, since, evenSeconds) },
+  load: loadNow(),
+});
+
+const byId = (identities: readonly Identity[]): Record<string, string> =>
+  Object.fromEntries(identities.map(({ thumbprint }, n) => [`${service}-${n}`, thumbprint]));
+
+it(`${devices} devices move from ${from} to ${to} and home again: what was acknowledged arrives, once`, async () => {
+  const run = await fleets.running(service, from, devices, like);
+  const { fleet, identities } = run;
+  const paced = { wave_window: `${scale.window}s`, ...(scale.told > 0 && { devices_per_second: scale.told }) };
+  const migration = await estate.migrate({ service, from, to, soak: '4h', by: 'ann', wave_errors: 10, ...paced });
+  const cutover = await fleets.asked(migration, 'cutover');
+  const began = Date.now();
+  await migration.approve({ by: 'ann', plan: cutover.plan });
+  const back = await fleets.asked(migration, 'undo');
+  const there = measured(fleet, began, told[to] ?? 0);
+  expect(placesOf(fleet)).toEqual([to]);
+  const { steps } = await migration.progress();
+  const waves = steps.filter(({ name }) => /^(canary|wave)/.test(name)).map(({ name, detail }) => `${name}: ${detail}`);
+  const found = await estate.devices({ v: 1, estate: 'fleets', service, what: 'diff', from, to });
+  expect(found).toMatchObject({ diff: { same: devices + 1, different: {} } });
+  const target = await fleets.placed(service, to);
+  expect(await thumbprintsAt(worker.pool, target.ref)).toMatchObject(byId(identities));
+  await setTimeout(3000);
+  const undone = Date.now();
+  await migration.approve({ by: 'ann', plan: back.plan });
+  const ended = await migration.result().catch((error: unknown) => error);
+  const home = measured(fleet, undone, told[from] ?? 0);
+  expect(ended instanceof OperationFailed && [ended.type, ended.result?.orphans]).toEqual(['UndoRequested', []]);
+  expect(placesOf(fleet)).toEqual([from]);
+  await expectAll(run);
+  const { historyLength } = await worker.client.workflow.getHandle(migration.workflowId).describe();
+  const messages = fleet.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0);
+  process.stdout.write(
+    `${JSON.stringify({ from, to, devices, there, home, waves, messages, historyLength }, null, 1)}\n`,
+  );
+  await fleets.remove(service);
+  for (const { silentMs, in10s } of [there, home]) {
+    expect(silentMs.p50).toBeLessThanOrEqual(2000);
+    expect(silentMs.p99).toBeLessThanOrEqual(15_000);
+    expect(in10s.most).toBeLessThanOrEqual(in10s.allowed);
+  }
+}, 14_400_000);
