@@ -27,7 +27,7 @@ import { judgeDevice } from '../../model/fleet-mapping.ts';
 import { csvRow } from '../../model/text.ts';
 import type { PlacementRef } from '../../model/transfer.ts';
 import { ofPlacement, providerCalls } from '../providers/calls.ts';
-import type { DeviceRegistry, Put } from '../providers/device-registry.ts';
+import type { DevicePage, DeviceRegistry, Put } from '../providers/device-registry.ts';
 import { allOrFirstError } from '../transfer/copy-object.ts';
 import { type Files, fromLines, LineFiles, ordinal, packLines, toLines, unpackLines } from '../transfer/files.ts';
 import { asker, Rates } from './ask.ts';
@@ -131,11 +131,15 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
         { placement, keptAt, name: census, callsPerSecond },
         () => saved,
         async ({ registry, files }) => {
-          while (!saved.ended) {
+          // The next page is on its way while this one is written.
+          let coming = saved.ended ? undefined : registry.page(saved.token);
+          while (coming) {
             const state = structuredClone(saved);
             const refused = new LineFiles(files, refusedPrefix, state.refusedFiles);
             const claiming = new LineFiles(files, claimingPrefix, state.claimFiles);
-            const { devices, next } = await registry.page(state.token);
+            const { devices, next }: DevicePage = await coming;
+            coming = next === undefined ? undefined : registry.page(next);
+            coming?.catch(() => {}); // told where it is waited for
             for (const device of devices) {
               state.devices++;
               if (device.status === 'disabled') state.disabled++;
@@ -359,8 +363,10 @@ const reasonOf = (put: Put): string => {
 async function report(files: Files, name: string, outcomes: readonly Outcome[]): Promise<CopiedDevices> {
   const rows = outcomes.map(({ id, outcome, why, without }) => [id, outcome, why, without.join(' ')]);
   const table = [['device', 'outcome', 'why', 'without'], ...rows].map(csvRow).join('');
-  await files.write(`${name}.csv`, Buffer.from(table));
-  await files.write(`${name}.jsonl`, toLines(outcomes));
+  await allOrFirstError([
+    files.write(`${name}.csv`, Buffer.from(table)),
+    files.write(`${name}.jsonl`, toLines(outcomes)),
+  ]);
   const counts = { moved: 0, there: 0, differs: 0, refused: 0, failed: 0 };
   for (const { outcome } of outcomes) counts[outcome]++;
   const left = outcomes.filter(({ outcome }) => unsettled.includes(outcome)).slice(0, mostLeft);

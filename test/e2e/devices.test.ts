@@ -22,6 +22,8 @@ let worker: OwnWorker;
 let estate: EstateClient;
 const placed: Record<string, PlacementRef> = {};
 const mine = identity('pump-key');
+/** What each activity that registers was given of the quota. */
+const shares: number[] = [];
 
 const command = (...args: string[]) =>
   multiCloud(['devices', ...args], {
@@ -47,7 +49,13 @@ beforeAll(async () => {
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'devices-')), 'estate.yaml'), name, {
     [service]: { type: 'iot_core', redundancy: 2, preferred_providers: ['azure', 'gcp'], protect: false },
   });
-  worker = await ownWorker(namespace, file, undefined, undefined, undefined, undefined, (real) => real);
+  worker = await ownWorker(namespace, file, undefined, undefined, undefined, undefined, (real) => ({
+    ...real,
+    copyDevices(input) {
+      shares.push(input.callsPerSecond);
+      return real.copyDevices(input);
+    },
+  }));
   estate = new EstateClient(worker.client, name, '');
   await (await estate.deploy()).result();
   const record = await estate.service(service);
@@ -86,8 +94,12 @@ it('says which provider it needs, and which there are', async () => {
 it('copies a registry; asks about a device that stands there as something else, and leaves it as it is', async () => {
   const before = await command('diff', service, '--from', 'azure', '--to', 'gcp');
   expect([before.code, before.out]).toEqual([1, expect.stringContaining(`${count + 2} missing`)]);
-  const handle = await estate.copyFleet({ service, from: 'azure', to: 'gcp', by: 'test' });
+  const handle = await estate.copyFleet({ service, from: 'azure', to: 'gcp', by: 'test', calls_per_second: 300 });
   const question = await asked(handle);
+  // A worker does one at a time: what is kept back for others is lost.
+  expect(shares).toEqual([300]);
+  const { steps } = await handle.progress();
+  expect(steps.find((step) => step.name === 'compare')?.detail).toMatch(/^done about 20/);
   expect(question).toMatchObject({ question: 'devices', answers: ['retry', 'skip', 'undo'] });
   expect(question.text).toContain('taken (credential attributes)');
   await handle.decide({ question: 'devices', answer: 'skip', by: 'test', plan: question.plan });

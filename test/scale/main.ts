@@ -29,6 +29,7 @@ const help = `npm run test:scale [-- NAME ...] [OPTIONS]
   --devices N     of a fleet that moves, or of a registry that is copied (default: 2000, 100000)
   --from CLOUD    where it moves from (default: azure)
   --to CLOUD      where it moves to (default: gcp)
+  --ways LIST     fleets that move at the same time, in place of --from and --to: azure-gcp,gcp-aws
   --told N        devices that are told to go in a second (default: what each cloud takes)
   --window S      seconds that a wave has to arrive (default: 600)
   --calls N       requests that a registry takes in a second (default: 500)
@@ -46,6 +47,7 @@ const { values, positionals } = parseArgs({
     rotations: { type: 'string', default: '1000' },
     objects: { type: 'string', default: '100000' },
     devices: { type: 'string' },
+    ways: { type: 'string' },
     told: { type: 'string' },
     window: { type: 'string', default: '600' },
     calls: { type: 'string', default: '500' },
@@ -65,7 +67,7 @@ if (unknown.length > 0) {
   process.stderr.write(`no such suite: ${unknown.join(', ')}; there are ${Object.keys(suites).join(', ')}\n`);
   process.exit(2);
 }
-const { clocks, from, to, only, help: _, ...counts } = values;
+const { clocks, from, to, ways, only, help: _, ...counts } = values;
 for (const [name, value] of Object.entries(counts))
   if (value !== undefined && !/^\d+$/.test(value)) {
     process.stderr.write(`--${name}: found ${value}; it takes a whole number\n`);
@@ -76,6 +78,11 @@ for (const [name, value] of Object.entries({ from, to }))
     process.stderr.write(`--${name}: found ${value}; it takes one of ${providerTypes.join(', ')}\n`);
     process.exit(2);
   }
+const cloud = `(${providerTypes.join('|')})`;
+if (ways !== undefined && !new RegExp(`^${cloud}-${cloud}(,${cloud}-${cloud})*$`).test(ways)) {
+  process.stderr.write(`--ways: found ${ways}; it takes a list as azure-gcp,gcp-aws\n`);
+  process.exit(2);
+}
 const chosen = positionals.length > 0 ? positionals : Object.keys(suites);
 const { status } = spawnSync(
   process.execPath,
@@ -95,7 +102,7 @@ const { status } = spawnSync(
       MULTI_CLOUD_SCALE: 'true',
       MULTI_CLOUD_CLOCKS: clocks,
       ...Object.fromEntries(
-        Object.entries({ ...counts, from, to }).flatMap(([name, value]) =>
+        Object.entries({ ...counts, from, to, ways }).flatMap(([name, value]) =>
           value === undefined ? [] : [[`MULTI_CLOUD_SCALE_${name.toUpperCase()}`, value]],
         ),
       ),

@@ -35,6 +35,9 @@ const folder = mkdtempSync(join(tmpdir(), 'registry-'));
 
 /** Workers in the roles in which they run where it matters how large they are. */
 const roles = { control: ['control'], bulk: ['bulk'], others: ['providers', 'watch', 'sender'] };
+/** As Node.js sets it by itself in a container that is small. */
+const small = { NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --max-old-space-size=192` };
+const mostMB = 512;
 let workers: Record<string, ChildProcess> = {};
 let connection: Connection;
 let client: Client;
@@ -52,7 +55,7 @@ beforeAll(async () => {
   client = new Client({ connection, namespace });
   const waits = { callDeadlineMs: 20_000, settleMs: 1000, blockedMs: 500, followMs: 300, fenceMs: 300 };
   const settings = writeSettings(folder, { estateFile: file, temporal: { address, namespace }, waits });
-  for (const [role, some] of Object.entries(roles)) workers[role] = await startWorker(settings, {}, some);
+  for (const [role, some] of Object.entries(roles)) workers[role] = await startWorker(settings, small, some);
   pool = testPool(file);
   estate = new EstateClient(client, name, '');
   fleets = new TalkingFleets({ client, estate, namespace, folder });
@@ -118,7 +121,7 @@ async function forecasts(handle: OperationHandle, done: () => boolean): Promise<
   return said;
 }
 
-async function copied(source: ProviderType, target: ProviderType): Promise<object> {
+async function copied(source: ProviderType, target: ProviderType): Promise<{ figures: object; verdict: () => void }> {
   const { ref } = await fleets.placed(service, target);
   const quotas = await Promise.all([
     Quota.of(await fleets.placed(service, source), callsPerSecond),
@@ -141,12 +144,27 @@ async function copied(source: ProviderType, target: ProviderType): Promise<objec
   const ended = Date.now();
   await watching;
   expect(result.copy).toMatchObject({ moved: count, there: 0, refused: 0, left: 0 });
-  const [asked, changed] = await Promise.all(quotas.map((quota) => quota.end()));
+  const [asked, changed] = await Promise.all([quotas[0].end(), quotas[1].end()]);
   const ms = ended - began;
   const run = client.workflow.getHandle(workflowIds.copyFleet(name, service));
   const history = await run.fetchHistory();
   const { steps } = await handle.progress();
-  return {
+  const { events = [] } = history;
+  const actions = actionsIn(history);
+  const forecastsMade = (await said).map(
+    ({ at, end }): Forecast => ({ at: (at - began) / ms, off: (end - ended) / ms }),
+  );
+  const verdict = () => {
+    expect(memoryMB.bulk).toBeLessThan(mostMB);
+    expect(memoryMB.control).toBeLessThan(mostMB);
+    expect(events?.length).toBeLessThan(10_000);
+    expect(actions).toBeLessThanOrEqual(1500);
+    // In a short run a second more or less is much.
+    const late = forecastsMade.filter(({ at }) => at >= 0.5 && ms > 60_000);
+    expect(late.filter(({ off }) => Math.abs(off) > 0.1)).toEqual([]);
+    for (const { calls, throttled } of [asked, changed]) expect(throttled).toBeLessThan(Math.max(1, calls / 1000));
+  };
+  const figures = {
     from: source,
     to: target,
     devices: count,
@@ -158,15 +176,16 @@ async function copied(source: ProviderType, target: ProviderType): Promise<objec
       ]),
     ),
     calls: { [source]: asked, [target]: changed },
-    forecasts: (await said).map(({ at, end }): Forecast => ({ at: (at - began) / ms, off: (end - ended) / ms })),
+    forecasts: forecastsMade,
     ...{ atRestMB, memoryMB },
     cpuSeconds: Object.fromEntries(
       Object.entries(cpuOf(pids())).map(([role, seconds]) => [role, Math.round(seconds - (cpu[role] ?? 0))]),
     ),
-    events: history.events?.length,
-    actions: actionsIn(history),
+    events: events?.length,
+    actions,
     load: loadNow(),
   };
+  return { figures, verdict };
 }
 
 /** What a bare loop of the same calls reaches, a second: the driver alone, as many at once as an activity makes. */
@@ -214,10 +233,12 @@ it(`${count} devices are registered at ${to}, and from there at ${from} again`, 
   const bare = { [to]: await peer(target, wanted.slice(0, 2000)), [from]: await peer(source, wanted.slice(0, 2000)) };
   process.stdout.write(`${JSON.stringify({ bareCallsPerSecond: bare, load })}\n`);
   const there = await copied(from, to);
-  process.stdout.write(`${JSON.stringify(there, null, 1)}\n`);
+  process.stdout.write(`${JSON.stringify(there.figures, null, 1)}\n`);
   await empty(pool, source.ref);
   expect(await thumbprintsAt(pool, source.ref)).toEqual({});
   const back = await copied(to, from);
-  process.stdout.write(`${JSON.stringify(back, null, 1)}\n`);
+  process.stdout.write(`${JSON.stringify(back.figures, null, 1)}\n`);
   expect(await thumbprintsAt(pool, source.ref)).toEqual(own);
+  there.verdict();
+  back.verdict();
 }, 14_400_000);

@@ -8,6 +8,13 @@ const number = (name: string, otherwise: number): number =>
 const cloud = (name: string, otherwise: ProviderType): ProviderType =>
   z.enum(providerTypes).parse(process.env[`MULTI_CLOUD_SCALE_${name}`] ?? otherwise);
 
+const Way = z.tuple([z.enum(providerTypes), z.enum(providerTypes)]);
+function ways(): [ProviderType, ProviderType][] {
+  const given = process.env.MULTI_CLOUD_SCALE_WAYS;
+  if (given === undefined) return [[cloud('FROM', 'azure'), cloud('TO', 'gcp')]];
+  return given.split(',').map((way) => Way.parse(way.split('-')));
+}
+
 export const scale = {
   on: process.env.MULTI_CLOUD_SCALE === 'true',
   /** Writes and deletes of users, and how many of them a second. */
@@ -31,4 +38,6 @@ export const scale = {
   calls: number('CALLS', 500),
   from: cloud('FROM', 'azure'),
   to: cloud('TO', 'gcp'),
+  /** Fleets that move at the same time, each another way. */
+  ways: ways(),
 };
