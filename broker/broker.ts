@@ -181,6 +181,8 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
   /** Cuts off devices that were disabled, removed or given other keys since they connected; tells the others what they are to be like. */
   async function scan(): Promise<void> {
     if (connected.size === 0) return;
+    const before = listedAt;
+    listedAt = performance.now();
     const versions = await registry.versions();
     const news: News[] = [];
     for (const [id, session] of connected) {
@@ -203,15 +205,17 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
         if (hasNews(session, device)) news.push({ id, session, device, at: version.at });
       }
     }
-    telling = telling.then(() => spread(news));
+    const withinMs = Math.max(settings.registryScanMs, listedAt - before);
+    telling = telling.then(() => spread(news, withinMs));
   }
+  let listedAt = performance.now();
   let telling: Promise<void> = Promise.resolve();
 
   /** Tells devices as far apart as it was written: what may send them elsewhere must not reach all that a scan has found at once. */
-  async function spread(news: News[]): Promise<void> {
+  async function spread(news: News[], withinMs: number): Promise<void> {
     news.sort((a, b) => a.at - b.at);
     const [first, last] = [news[0]?.at ?? 0, news.at(-1)?.at ?? 0];
-    const shrink = Math.min(1, settings.registryScanMs / Math.max(1, last - first));
+    const shrink = Math.min(1, withinMs / Math.max(1, last - first));
     const began = performance.now();
     for (const { id, session, device, at } of news) {
       const pause = began + (at - first) * shrink - performance.now();

@@ -78,9 +78,10 @@ export function createRedirectActivities({
                 ...(certificate && { certificate }),
               };
               const text = signRedirect({ redirect, key });
-              await pace.take(signal);
               try {
                 await there.tell(device, noTexts);
+                // Not before: those that waited for it would be told at once.
+                await pace.take(signal);
                 counts[(await here.tell(device, { ...noTexts, [redirectProperty]: text })) ? 'told' : 'gone']++;
               } catch (error) {
                 if (!(error instanceof CloudError) || !final.includes(error.kind)) throw error;
