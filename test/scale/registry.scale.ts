@@ -36,7 +36,7 @@ const folder = mkdtempSync(join(tmpdir(), 'registry-'));
 /** Workers in the roles in which they run where it matters how large they are. */
 const roles = { control: ['control'], bulk: ['bulk'], others: ['providers', 'watch', 'sender'] };
 /** As Node.js sets it by itself in a container that is small. */
-const small = { NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --max-old-space-size=192` };
+const small = { NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --max-old-space-size=256` };
 const mostMB = 512;
 let workers: Record<string, ChildProcess> = {};
 let connection: Connection;
@@ -55,7 +55,8 @@ beforeAll(async () => {
   client = new Client({ connection, namespace });
   const waits = { callDeadlineMs: 20_000, settleMs: 1000, blockedMs: 500, followMs: 300, fenceMs: 300 };
   const settings = writeSettings(folder, { estateFile: file, temporal: { address, namespace }, waits });
-  for (const [role, some] of Object.entries(roles)) workers[role] = await startWorker(settings, small, some);
+  for (const [role, some] of Object.entries(roles))
+    workers[role] = await startWorker(settings, role === 'bulk' ? small : {}, some);
   pool = testPool(file);
   estate = new EstateClient(client, name, '');
   fleets = new TalkingFleets({ client, estate, namespace, folder });
