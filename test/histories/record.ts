@@ -124,8 +124,11 @@ async function recordAll(): Promise<void> {
   };
   const progress = (run: WorkflowHandle) => run.query<Progress>('progress');
   const answer = async (run: WorkflowHandle, question: string, given: string): Promise<void> => {
-    const { plan } = await until(async () => (await progress(run)).waitingFor.find((one) => one.question === question));
+    const asked = async () => (await progress(run)).waitingFor.find((one) => one.question === question);
+    const { plan, since } = await until(asked);
     await run.signal('decide', { question, answer: given, by: 'ann', plan });
+    // The same may be asked again.
+    await until(async () => (await asked())?.since !== since || undefined);
   };
   const waiting = await start('deployEstate', 'approved', { approval: 'manual', by: 'ann' });
   await answer(waiting, 'plan', 'approve');
@@ -245,6 +248,14 @@ async function recordAll(): Promise<void> {
   await answer(gone, 'wave-2', 'approve');
   await answer(gone, 'devices', 'skip');
   await gone.result();
+  // Registries that the estate wishes to be in step.
+  const wished = { ...fleet, preferred_providers: ['aws', 'gcp'], replication: { mode: 'active-active' } };
+  await (await start('deployEstate', 'wished', { file: { services: { ...services, fleet: wished } } })).result();
+  const registries = workflow.getHandle(workflowIds.replicateService(estate, 'fleet'));
+  await until(async () => (await registries.query<ReplicationLag>('lag')).inStepAt || undefined);
+  await (await start('verifyService', 'registries', { service: 'fleet' })).result();
+  await registries.cancel();
+  await registries.result().catch(() => {});
 
   // A database that was lost is a namespace that knows nothing.
   const fresh = await ownWorker('histories-2', file);
