@@ -185,28 +185,33 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
     listedAt = performance.now();
     const versions = await registry.versions();
     const news: News[] = [];
-    for (const [id, session] of connected) {
-      const version = versions.get(id);
-      if (version && version.generation === session.generation) continue;
-      const device = version && (await registry.find(id));
-      const { socket } = session;
-      const problem = device
-        ? judge(
-            device,
-            socket.getPeerCertificate().fingerprint256,
-            socket.authorized && settings.deviceAuthority !== undefined,
-          )
-        : 'removed';
-      if (problem) {
-        log('INFO', 'device cut off', { device: id, reason: problem });
-        session.client.close();
-      } else if (version) {
-        session.generation = version.generation;
-        if (hasNews(session, device)) news.push({ id, session, device, at: version.at });
+    try {
+      for (const [id, session] of connected) {
+        const version = versions.get(id);
+        if (version && version.generation === session.generation) continue;
+        const device = version && (await registry.find(id));
+        const { socket } = session;
+        if (socket.destroyed || connected.get(id) !== session) continue; // it has gone meanwhile
+        const problem = device
+          ? judge(
+              device,
+              socket.getPeerCertificate().fingerprint256,
+              socket.authorized && settings.deviceAuthority !== undefined,
+            )
+          : 'removed';
+        if (problem) {
+          log('INFO', 'device cut off', { device: id, reason: problem });
+          session.client.close();
+        } else if (version) {
+          session.generation = version.generation;
+          if (hasNews(session, device)) news.push({ id, session, device, at: version.at });
+        }
       }
+    } finally {
+      // Also where the registry stops to answer: the next scan takes these for told.
+      const withinMs = Math.max(settings.registryScanMs, listedAt - before);
+      telling = telling.then(() => spread(news, withinMs));
     }
-    const withinMs = Math.max(settings.registryScanMs, listedAt - before);
-    telling = telling.then(() => spread(news, withinMs));
   }
   let listedAt = performance.now();
   let telling: Promise<void> = Promise.resolve();

@@ -19,8 +19,14 @@ const published: TelemetryMessage[] = [];
 /** What Pub/Sub does with the next messages. */
 let takeOver: () => Promise<void> = async () => {};
 
+/** What happens while the registry is asked for a device. */
+let asked: (id: string) => Promise<void> = async () => {};
+
 const registry: Registry = {
-  find: async (id) => devices.get(id),
+  async find(id) {
+    await asked(id);
+    return devices.get(id);
+  },
   versions: async () => new Map(versions),
 };
 const telemetry: Telemetry = {
@@ -78,6 +84,7 @@ beforeAll(async () => {
 beforeEach(() => {
   published.length = 0;
   takeOver = async () => {};
+  asked = async () => {};
 });
 afterAll(async () => {
   for (const client of clients) await client.endAsync(true);
@@ -238,6 +245,34 @@ describe('the desired state', () => {
     expect(heard.map(({ id }) => id)).toEqual(ids.toReversed());
     expect((heard[2]?.at ?? 0) - (heard[0]?.at ?? 0)).toBeGreaterThan(60);
   });
+
+  it.each(['goes', 'is not answered for'])(
+    'comes to the others where one %s while a scan is under way',
+    async (how) => {
+      const ids = ['before', 'between', 'after'].map((name) => `${name}-${how.length}`);
+      const heard: string[] = [];
+      const connected: MqttClient[] = [];
+      for (const id of ids) {
+        register(id, { type: 'authority' }, 'enabled', { level: 1 });
+        const client = await connect(id, await issueCertificate(ca, [id], true));
+        client.on('message', (_, payload) => payload.includes('2') && heard.push(id));
+        await client.subscribeAsync(`devices/${id}/config`, { qos: 1 });
+        connected.push(client);
+      }
+      await new Promise((resolve) => setTimeout(resolve, 250));
+      let times = 0;
+      asked = async (id) => {
+        if (id !== ids[1] || times++ > 0) return;
+        if (how !== 'goes') throw new Error('the registry does not answer');
+        await connected[1]?.endAsync(true);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      };
+      for (const id of ids) register(id, { type: 'authority' }, 'enabled', { level: 2 });
+      await new Promise((resolve) => setTimeout(resolve, 600));
+      expect(times).toBeGreaterThan(0);
+      expect(heard.toSorted()).toEqual(ids.filter((_, n) => how !== 'goes' || n !== 1).toSorted());
+    },
+  );
 });
 
 it('says that it drains before it closes', async () => {

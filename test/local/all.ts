@@ -5,7 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { chosen } from '../faults/choice.ts';
 import { failedOf, type Results, readResults, sumOf } from './results.ts';
@@ -65,6 +65,7 @@ const alone: Record<string, number> = { 'test/conformance': 110, 'test/e2e/right
 const othersSeconds = 250;
 
 const root = resolve(import.meta.dirname, '../..');
+const results = join(root, '.local/test-results');
 const firstPort = Number(process.env.MULTI_CLOUD_TEST_PORT ?? '18400');
 const state = process.env.MULTI_CLOUD_TEST_STATE ?? '.local/test';
 const args = process.argv.slice(2);
@@ -118,22 +119,23 @@ let started = 0;
 /** Runs Jest on a stack of its own, the n-th of this program. */
 async function next(jest: readonly string[]): Promise<Results> {
   const n = ++started;
-  const file = join(root, `.local/test-results/${n}.json`);
+  const file = join(results, `${n}.json`);
   const port = firstPort + 200 * (n - 1);
   await run([...args, '--json', `--outputFile=${file}`, ...jest], port, n === 1 ? state : `${state}-${n}`);
   return readResults(file, root);
 }
 async function inTurn(...turns: string[][]): Promise<Results[]> {
-  const results: Results[] = [];
-  for (const jest of turns) if (jest.length > 0) results.push(await next(jest));
-  return results;
+  const all: Results[] = [];
+  for (const jest of turns) if (jest.length > 0) all.push(await next(jest));
+  return all;
 }
 
 /** More suites than these were not made late by one another. */
 const mostAgain = 3;
 
 async function everything(): Promise<number> {
-  rmSync(join(root, '.local/test-results'), { recursive: true, force: true });
+  rmSync(results, { recursive: true, force: true });
+  mkdirSync(results, { recursive: true });
   const [first = [], second = [], third = []] = lanes();
   const elsewhere = [...suites.map(({ id }) => id).filter((id) => !first.includes(id)), ...apart];
   const ended = await Promise.all([
@@ -141,11 +143,11 @@ async function everything(): Promise<number> {
     inTurn(second),
     inTurn(...apart.map((one) => [one]), third),
   ]);
-  const results = ended.flat();
+  const runs = ended.flat();
   // Three lanes on two cores: what came too late passes alone, and is told; what is wrong fails again.
-  const failed = failedOf(results).map(({ id }) => id);
+  const failed = failedOf(runs).map(({ id }) => id);
   const again = failed.length > 0 && failed.length <= mostAgain ? await next(['--runTestsByPath', ...failed]) : [];
-  const sum = sumOf(results, again);
+  const sum = sumOf(runs, again);
   for (const id of sum.flaky) process.stderr.write(`${id} failed beside the others, and passed alone\n`);
   process.stdout.write(`${sum.passed} passed, ${sum.failed} failed\n`);
   return sum.failed === 0 ? 0 : 1;
