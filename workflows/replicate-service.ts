@@ -72,15 +72,11 @@ export async function replicateService(raw: unknown): Promise<OperationResult> {
   const op = new Operation('repair', { inRecord: false });
   let told: () => ReplicationLag = () => ({ epoch: 0, failures: 0, problem: '', inStepAt: '', directions: [] });
   wf.setHandler(lag, () => told(), { description: 'How far behind each direction is' });
-  let replicating: Replicating | undefined;
-  const begun = async (): Promise<Replicating> => {
-    await wf.condition(() => replicating !== undefined);
-    return replicating as unknown as Replicating;
-  };
-  wf.setHandler(reconfigure, async (raw) => (await begun()).reconfigure(Reconfiguration.parse(raw)), {
+  const begun = new wf.Trigger<Replicating>();
+  wf.setHandler(reconfigure, async (raw) => (await begun).reconfigure(Reconfiguration.parse(raw)), {
     validator: (raw) => void Reconfiguration.parse(raw),
   });
-  wf.setHandler(standAside, async (raw) => (await begun()).standAside(StandAside.parse(raw)), {
+  wf.setHandler(standAside, async (raw) => (await begun).standAside(StandAside.parse(raw)), {
     validator: (raw) => void StandAside.parse(raw),
   });
   return op.run(async () => {
@@ -95,7 +91,7 @@ export async function replicateService(raw: unknown): Promise<OperationResult> {
     const owner = { estate: estate.name, service: input.service, uid, controller };
     if (!input.carried) op.board.record(input.by || 'unnamed', 'keep in step', input.service);
     const pumps = new Replicating(op, owner, input, wish);
-    replicating = pumps;
+    begun.resolve(pumps);
     told = () => pumps.told;
     await pumps.run();
     return op.result('done');
@@ -158,6 +154,8 @@ class Replicating {
   #watchesRelease = false;
   /** Whether who sends may have changed since the feeds were made. */
   #reconfigured = false;
+  /** As it was asked when the last pump was about to begin. */
+  #obeyed: ReplicateServiceInput;
   /** For what it stands aside. */
   #aside = '';
   #seen = '';
@@ -174,6 +172,7 @@ class Replicating {
     this.#op = op;
     this.#owner = owner;
     this.#input = input;
+    this.#obeyed = input;
     this.#wish = wish;
     const { epoch = 0, failures = 0, released = {}, held = [], directions = [] } = input.carried ?? {};
     this.#epoch = epoch;
@@ -255,6 +254,8 @@ class Replicating {
   /** The same run under another history; between two pumps. */
   async #goOn(): Promise<void> {
     await wf.condition(wf.allHandlersFinished);
+    // What was asked in the last moment is obeyed first: the next run does not know which feeds it leaves over.
+    if (this.#input !== this.#obeyed) return;
     this.#goesOn = true;
     this.#op.trail.end('goes on in the next run');
     await this.#op.keepTrail('').catch(() => {});
@@ -407,6 +408,7 @@ class Replicating {
   async #pump(): Promise<void> {
     const { board, gate } = this.#op;
     const { service } = this.#owner;
+    this.#obeyed = this.#input;
     const sending = this.#sides.filter(({ provider }) => this.#edges().some(({ from }) => from === provider));
     const needed = this.#reconfigured ? sending : this.#sides;
     await this.#closeFeeds((mark) => !needed.some((one) => markOf(one) === mark));

@@ -250,7 +250,8 @@ async function recordAll(): Promise<void> {
   await gone.result();
   // Registries that the estate wishes to be in step.
   const wished = { ...fleet, preferred_providers: ['aws', 'gcp'], replication: { mode: 'active-active' } };
-  await (await start('deployEstate', 'wished', { file: { services: { ...services, fleet: wished } } })).result();
+  writeEstate(file, estate, { ...services, fleet: wished });
+  await (await start('deployEstate', 'wished', {})).result();
   const registries = workflow.getHandle(workflowIds.replicateService(estate, 'fleet'));
   await until(async () => (await registries.query<ReplicationLag>('lag')).inStepAt || undefined);
   await (await start('verifyService', 'registries', { service: 'fleet' })).result();
