@@ -265,6 +265,7 @@ export class DeviceAgent {
       }
       this.#session = undefined;
       await session.leave(0);
+      this.#tell({ event: 'closed', host: endpoint.host });
       await this.#pause();
     }
     if (this.#stop.signal.aborted) return undefined;
