@@ -3,6 +3,7 @@
  * stays under the name of its version, as Azurite keeps snapshots. A listing with versions is one page.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { z } from 'zod';
 
 /** Set by the front, and by nobody else. */
 export const versionedHeader = 'x-multicloud-versioned';
@@ -39,6 +40,11 @@ type Method = (this: Store, context: Context, ...args: unknown[]) => Promise<unk
 export interface StorePrototype {
   [name: string]: Method;
 }
+
+/** Arguments of methods of Azurite's store: account, container, blob and, where it is asked for, snapshot. */
+const Place = z.tuple([z.string(), z.string(), z.string(), z.string().optional()]);
+const Named = z.object({ name: z.string(), accountName: z.string(), containerName: z.string() });
+const Options = z.looseObject({ snapshot: z.string().default('') });
 
 /** What the request of this moment does: only then does a collection keep what it would lose. */
 const acting = new AsyncLocalStorage<'replaces' | 'deletes'>();
@@ -122,17 +128,17 @@ export function keepVersions(store: StorePrototype): void {
     return answer;
   };
   wrap('commitBlockList', function (original, context, [blob]) {
-    const { name, accountName, containerName } = blob as Document;
-    const place = { name, accountName, containerName };
+    const place = Named.parse(blob);
     return isVersioned(context) ? inPlace(blobsOf(this), place, original) : original();
   });
-  wrap('setBlobMetadata', function (original, context, [accountName, containerName, name]) {
-    const place = { name, accountName, containerName } as Query;
+  wrap('setBlobMetadata', function (original, context, args) {
+    const [accountName, containerName, name] = Place.parse(args.slice(0, 3));
+    const place = { name, accountName, containerName };
     return isVersioned(context) ? inPlace(blobsOf(this), place, original) : original();
   });
 
   wrap('deleteBlob', (original, context, [, , , options]) => {
-    const { snapshot = '' } = (options ?? {}) as { snapshot?: string };
+    const { snapshot } = Options.parse(options ?? {});
     return isVersioned(context) && snapshot === '' ? acting.run('deletes', original) : original();
   });
 
@@ -162,9 +168,9 @@ export function keepVersions(store: StorePrototype): void {
 
   // The version that is current is not found under its name as a snapshot would be.
   store.getBlobWithLeaseUpdated = function (...args) {
-    const [accountName, containerName, name, snapshot] = args as unknown as string[];
+    const [accountName, containerName, name, snapshot] = Place.parse(args.slice(0, 4));
     const blobs = blobsOf(this);
-    const place = { accountName, containerName, name } as Query;
+    const place = { accountName, containerName, name };
     const isCurrent =
       snapshot && !blobs.findOne({ ...place, snapshot }) && currentOf(blobs, place)?.versionId === snapshot;
     const found = isCurrent ? args.with(3, '') : args;

@@ -1,4 +1,4 @@
-/** What Azurite has answered survives a kill, though its own database is written every five seconds only. */
+/** What Azurite has answered survives a kill, though its own database is written now and then only. */
 import { appendFileSync, existsSync, mkdtempSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -67,4 +67,17 @@ it('has every change after a kill, finds it by its indexes, and goes on', async 
   after.insert({ name: 'later', size: 4 });
   recover(folder);
   expect(plain((await open()).findOne({ name: 'later' }))).toEqual({ name: 'later', size: 4 });
+});
+
+it('writes all that it has only where the journal has outgrown it', async () => {
+  const database = new loki(join(folder, '__azurite_db_other__.json'));
+  const journal = join(folder, '__azurite_db_other__.json.journal');
+  const blobs = database.addCollection('blobs', { indices: ['name'] });
+  await save(database);
+  blobs.insert({ name: 'small' });
+  await save(database);
+  expect(existsSync(journal)).toBe(true);
+  for (let count = 0; count < 50; count++) blobs.insert({ name: 'large'.repeat(20_000) });
+  await save(database);
+  expect(existsSync(journal)).toBe(false);
 });
