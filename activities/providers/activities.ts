@@ -14,13 +14,13 @@ import { cellOf, paceOf, providerCalls } from './calls.ts';
 import type { Call, Check, Found, Observed, Provider } from './driver.ts';
 import { createFeedActivities } from './feed.ts';
 import { createFenceActivities } from './fence.ts';
-import type { ProviderPool } from './pool.ts';
+import type { Providers } from './pool.ts';
 import { driverOf, type Ensured, guarded, type Removed, Resource, scan } from './provision.ts';
 import { findStrays, type KnownResource, removeStrays, type Stray } from './strays.ts';
 import { createTelemetryFollowerActivities } from './telemetry.ts';
 
 export interface ProviderDependencies {
-  pool: ProviderPool;
+  pool: Providers;
   pollMs: number;
   /** Longest that one look or one request may take before the attempt is given up, milliseconds. */
   callDeadlineMs: number;

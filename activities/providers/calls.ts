@@ -3,7 +3,7 @@ import { ApplicationFailure, CancelledFailure, Context } from '@temporalio/activ
 import { CloudError } from '../../model/errors.ts';
 import type { Placement } from '../../model/service.ts';
 import type { Cell, Provider } from './driver.ts';
-import type { ProviderPool } from './pool.ts';
+import type { Providers } from './pool.ts';
 import { guarded, type Pace } from './provision.ts';
 
 /** Something in an account of a cloud. */
@@ -56,7 +56,7 @@ export async function asFailure<T>(act: () => Promise<T>): Promise<T> {
 }
 
 /** `callDeadlineMs`: longest that one request may take before the attempt is given up. */
-export function providerCalls({ pool, callDeadlineMs }: { pool: ProviderPool; callDeadlineMs: number }) {
+export function providerCalls({ pool, callDeadlineMs }: { pool: Providers; callDeadlineMs: number }) {
   /**
    * Runs one activity body with its providers, by role; its failure leaves as the contract's error types. `details`: what a
    * heartbeat carries.

@@ -19,6 +19,9 @@ export interface PoolSettings {
 
 type ProviderEntry = Estate['providers'][number];
 
+/** What activities need of it. */
+export type Providers = Pick<ProviderPool, 'get' | 'account' | 'forget'>;
+
 export class ProviderPool {
   readonly #settings: PoolSettings;
   readonly #made = new Map<string, Promise<Provider>>();

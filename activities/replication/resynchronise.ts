@@ -8,10 +8,17 @@ import type { Resynchronised } from '../../model/replicate.ts';
 import type { Names } from '../../model/transformation.ts';
 import { toLines } from '../transfer/files.ts';
 import type { Gate } from '../transfer/gate.ts';
-import { objectsIn } from '../transfer/listing.ts';
-import type { PumpSide } from './pump.ts';
+import { type Listed, objectsIn } from '../transfer/listing.ts';
+import type { Book } from './book.ts';
+import type { SideStore } from './stores.ts';
 
 const fileLines = 20_000;
+
+/** What is needed of a side for it. */
+export interface DoubtedSide {
+  store: Listed & { placement: { owner: { service: string } }; put: SideStore['put'] };
+  book: Book;
+}
 
 interface Resynchronising {
   naming: Names;
@@ -24,12 +31,12 @@ interface Resynchronising {
 
 /** Answers by side what was found, for those that were out of sight for too long. */
 export async function resynchronise(
-  sides: ReadonlyMap<string, PumpSide>,
+  sides: ReadonlyMap<string, DoubtedSide>,
   { naming, longestMs, epoch, gate, signal }: Resynchronising,
 ): Promise<Record<string, Resynchronised>> {
   const now = Date.now();
   const found: Record<string, Resynchronised> = {};
-  const missing: { book: PumpSide['book']; keys: string[] }[] = [];
+  const missing: { book: Book; keys: string[] }[] = [];
   for (const [name, side] of sides) {
     const { listedAt = now } = side.book;
     if (now - listedAt <= longestMs) continue;
@@ -53,7 +60,7 @@ export async function resynchronise(
 }
 
 async function nameDoubtful(
-  { store, book }: PumpSide,
+  { store, book }: DoubtedSide,
   isKnownElsewhere: (name: string) => boolean,
   { gate, signal, report }: { gate: Gate; signal: AbortSignal; report: string },
 ): Promise<{ keys: string[]; forgotten: number }> {

@@ -47,6 +47,11 @@ const noteMs = 5000;
 export const editedBytes = 16 * MiB;
 
 /** One end of what is asked of a cloud. */
+/** Whose errors are told apart. */
+export interface Asked {
+  provider: Pick<Provider, 'type' | 'classify'>;
+}
+
 export interface End {
   provider: Provider;
   store: ObjectStore;
@@ -100,7 +105,7 @@ const ownKinds: readonly CloudErrorKind[] = ['InvalidInput', 'NotSupported'];
 
 export const ask = <T>(
   pairing: Pick<Pairing, 'gate'>,
-  side: End,
+  side: Asked,
   operation: string,
   key: string,
   step: () => Promise<T>,

@@ -1,11 +1,16 @@
 /** The objects of one side in a range of keys, page after page; the next page is asked for while one is worked through. */
 import { isBeyond } from '../../model/object-keys.ts';
-import type { Page, StoredObject } from '../providers/object-store.ts';
-import { ask, type End, type Pairing } from './copy-object.ts';
+import type { ObjectStore, Page, StoredObject } from '../providers/object-store.ts';
+import { type Asked, ask, type Pairing } from './copy-object.ts';
+
+/** What a listing needs of a side. */
+export interface Listed extends Asked {
+  store: Pick<ObjectStore, 'id' | 'page'>;
+}
 
 export async function* objectsIn(
   pairing: Pick<Pairing, 'gate' | 'signal'>,
-  side: End,
+  side: Listed,
   range: { after: string; to: string },
 ): AsyncGenerator<StoredObject> {
   const { after, to } = range;

@@ -5,7 +5,7 @@ import { MockActivityEnvironment } from '@temporalio/testing';
 import type { Provider } from '../../activities/providers/driver.ts';
 import { createFenceActivities } from '../../activities/providers/fence.ts';
 import { md5Of } from '../../activities/providers/object-store.ts';
-import type { ProviderPool } from '../../activities/providers/pool.ts';
+import type { ProviderPool, Providers } from '../../activities/providers/pool.ts';
 import { driverOf, Resource } from '../../activities/providers/provision.ts';
 import { recordsBuckets } from '../../activities/records/bucket.ts';
 import { Book } from '../../activities/replication/book.ts';
@@ -163,7 +163,7 @@ export async function isReplicated(
   const sides = [await madeBy(workers.control, one), await madeBy(workers.control, other)] as const;
   const provider = await bulk.get(one.providerType);
   const [here, there] = [provider.store(sides[0]), provider.store(sides[1])];
-  const pool = { get: async () => provider, account: async () => one.account } as unknown as ProviderPool;
+  const pool: Providers = { get: async () => provider, account: async () => one.account, forget: async () => {} };
   const dependencies = { pool, pollMs: 25, callDeadlineMs: 20_000 };
   const activities = { ...createReplicateActivities(dependencies), ...createSidesActivities(dependencies) };
   const run = <T>(act: () => Promise<T>): Promise<T> => new MockActivityEnvironment().run(act) as Promise<T>;

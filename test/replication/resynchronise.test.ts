@@ -1,7 +1,6 @@
 /** What is doubtful about a side that was out of sight for too long is named, and its book forgets what it lacks. */
 import { Book } from '../../activities/replication/book.ts';
-import type { PumpSide } from '../../activities/replication/pump.ts';
-import { resynchronise } from '../../activities/replication/resynchronise.ts';
+import { type DoubtedSide, resynchronise } from '../../activities/replication/resynchronise.ts';
 import { fromLines } from '../../activities/transfer/files.ts';
 import { Gate } from '../../activities/transfer/gate.ts';
 import type { Entry } from '../../model/capture.ts';
@@ -20,15 +19,16 @@ async function sideOf(name: string, listedAt: number, entries: Record<string, En
   book.listed(listedAt);
   const objects = keys.map((key) => ({ key, version: '1', modified: '2026-01-01T00:00:00Z', size: 1, checksums: {} }));
   const files = new Map<string, unknown[]>();
-  const store = {
+  const store: DoubtedSide['store'] = {
+    provider: { type: 'aws', classify: () => ({ kind: 'Unavailable', message: '' }) },
     placement: { owner: { service: 'lake' } },
     store: { id: name, page: async () => ({ objects, next: undefined }) },
-    put: async (key: string, bytes: Uint8Array) => void files.set(key, fromLines(bytes)),
+    put: async (key, bytes) => void files.set(key, fromLines(bytes)),
   };
-  return { side: { store, book, feed: undefined } as unknown as PumpSide, book, files };
+  return { side: { store, book }, book, files };
 }
 
-const found = (sides: ReadonlyMap<string, PumpSide>, transformations: Parameters<typeof transformOf>[0] = []) =>
+const found = (sides: ReadonlyMap<string, DoubtedSide>, transformations: Parameters<typeof transformOf>[0] = []) =>
   resynchronise(sides, {
     naming: namesOf(transformOf(transformations), 'aws'),
     ...{ longestMs: 60_000, epoch: 7, gate: new Gate(signal), signal },
