@@ -29,6 +29,17 @@ export function chosen<C extends { id: string }>(all: readonly C[], kind: (one: 
   return all.filter(({ id }, at) => at % shards === shard - 1 && !done.has(id) && named.test(id));
 }
 
+/** Cases in lots of a few, each of such as can share one run. */
+export function inLots<C>(cases: readonly C[], most: number, canShare: (one: C, other: C) => boolean): C[][] {
+  const lots: C[][] = [];
+  for (const one of cases) {
+    const lot = lots.find((some) => some.length < most && some.every((other) => canShare(one, other)));
+    if (lot) lot.push(one);
+    else lots.push([one]);
+  }
+  return lots;
+}
+
 /** One of the given, another one for each commit. */
 export function byCommit<T>(all: readonly T[]): T | undefined {
   return all[Number.parseInt(seed().slice(0, 8), 16) % all.length];

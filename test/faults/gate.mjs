@@ -16,6 +16,8 @@ process.on('message', ({ id, answer }) => {
   waiting.get(id)?.(answer);
   waiting.delete(id);
 });
+// Whoever started it is gone.
+process.on('disconnect', () => process.exit());
 
 async function pass(when, { info }) {
   const { activityType, attempt, taskQueue, workflowExecution, workflowType } = info;

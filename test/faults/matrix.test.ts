@@ -28,7 +28,7 @@ describe('a call that changes a cloud and is lost, or comes late', () => {
 
   beforeAll(async () => {
     quietTemporal();
-    worker = await ownWorker(`faults-${Date.now()}`, cellsEstate(estate), undefined, undefined, waits);
+    worker = await ownWorker({ namespace: `faults-${Date.now()}`, estateFile: cellsEstate(estate), waits });
     all = new CellsEstate(worker, estate);
     // Faults are told apart by cloud: cells of one cloud go one after another, the three clouds side by side.
     for (const provider of providerTypes.filter((one) => clouds.includes(one))) {

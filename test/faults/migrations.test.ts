@@ -5,10 +5,12 @@
  * wholly undone, or says what it waits for and goes on; nothing that was written is lost or altered, nothing is left over, the service takes
  * writes, and the same migration succeeds afterwards.
  *
+ * What a run goes on after strikes it several times, each at another moment; where that breaks a run, each is tried alone.
+ *
  * `npm test` goes through one case, chosen by the commit; `npm run test:faults -- --only migrations` through all.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -21,9 +23,9 @@ import { createNamespace, writeEstate } from '../e2e/own-worker.ts';
 import { testPool, writeSettings } from '../e2e/worker-process.ts';
 import { armFault, calls, localRun } from '../local/stack.ts';
 import { type FaultCase, faultCases, recordedCalls } from './cases.ts';
-import { byCommit, chosen, note, whole } from './choice.ts';
+import { byCommit, chosen, inLots, note, whole } from './choice.ts';
 import { GatedWorker, type Question } from './gated-worker.ts';
-import { MovingService, movable, type Point, type Strike } from './moving-service.ts';
+import { MovingService, movable, type Point } from './moving-service.ts';
 
 const estate = 'mf';
 /** A lost call is given up, and can take effect, so much sooner than in real clouds. */
@@ -73,10 +75,11 @@ const file = writeEstate(
   join(folder, 'estate.yaml'),
   estate,
   Object.fromEntries(names.map((name) => [name, movable(['aws', 'gcp', 'azure'])])),
+  {
+    traffic: { zone: sampleZone, dns: 'gcp', ttl: '1s' },
+    migration: { soak: '2s', source_retention: '1s' },
+  },
 );
-const written = JSON.parse(readFileSync(file, 'utf8'));
-const traffic = { zone: sampleZone, dns: 'gcp', ttl: '1s' };
-writeFileSync(file, JSON.stringify({ ...written, traffic, migration: { soak: '2s', source_retention: '1s' } }));
 
 let client: Client;
 let pool: ProviderPool;
@@ -241,24 +244,51 @@ const byDigest =
     return digest(a) < digest(b) ? -1 : 1;
   };
 
-/** What struck a run, and what has to be done for it to go on. */
-class Struck {
-  /** What it said that it waits for while a cloud was gone. */
+/** Several cases that one run goes through: it goes on after each, at another moment. */
+function canShare(one: Case, other: Case): boolean {
+  if (wayId(one.way) !== wayId(other.way) || one.course !== other.course || one.alone !== other.alone) return false;
+  if (one.call && other.call) return JSON.stringify(one.call.call.match) !== JSON.stringify(other.call.call.match);
+  const [strike, second] = [one.strike, other.strike].filter((each) => each !== undefined);
+  // What comes after it is another run's.
+  if (!second && strike?.fate === 'terminate, finish') return strike.point.story === 'migrate';
+  const passes = (each = strike) => !each || (passing.includes(each.fate) && each.point.story === 'migrate');
+  return passes() && passes(second) && JSON.stringify(strike?.point) !== JSON.stringify(second?.point);
+}
+const passing: string[] = ['pause', 'kill -9', 'source gone', 'target gone'];
+
+/** What strikes a run, and what has to be done for it to go on. */
+class Striker {
+  readonly strike: NonNullable<Case['strike']>;
+  /** What the run said that it waits for while a cloud was gone. */
   said: string | undefined;
+  hit = false;
+  busy = false;
+  readonly lost: ProviderType;
   readonly #one: MovingService;
-  readonly #fate: Fate;
-  readonly #way: Way;
+  readonly #canStrike: () => boolean;
   #repaired: Promise<void> = Promise.resolve();
   #over = false;
 
-  constructor(one: MovingService, fate: Fate, way: Way) {
+  constructor(one: MovingService, way: Way, strike: Striker['strike'], canStrike: () => boolean) {
     this.#one = one;
-    this.#fate = fate;
-    this.#way = way;
+    this.strike = strike;
+    this.lost = strike.fate === 'source gone' ? way.from : way.to;
+    this.#canStrike = canStrike;
   }
 
   act = async (run: WorkflowHandle): Promise<void> => {
-    const fate = this.#fate;
+    if (!this.#canStrike()) return;
+    this.hit = true;
+    this.busy = true;
+    await this.#act(run).finally(() => {
+      this.#repaired = this.#repaired.finally(() => {
+        this.busy = false;
+      });
+    });
+  };
+
+  async #act(run: WorkflowHandle): Promise<void> {
+    const { fate } = this.strike;
     if (fate === 'cancel') await run.cancel();
     if (fate === 'undo') await run.signal('undo', { by: 'ann' });
     if (fate === 'terminate, finish' || fate === 'terminate, undo') await run.terminate();
@@ -270,13 +300,12 @@ class Struck {
       await worker.kill();
       await worker.start();
     }
-    if (fate === 'source gone' || fate === 'target gone')
-      this.#repaired = this.#gone(fate === 'source gone' ? this.#way.from : this.#way.to);
-  };
+    if (fate === 'source gone' || fate === 'target gone') this.#repaired = this.#gone();
+  }
 
   /** The cloud is back once the run has ended without it, or has said for a while that it waits for it. */
-  async #gone(cloud: ProviderType): Promise<void> {
-    const disarm = await armFault({ match: { cloud }, effect: 'outage' });
+  async #gone(): Promise<void> {
+    const disarm = await armFault({ match: { cloud: this.lost }, effect: 'outage' });
     for (const end = Date.now() + 60_000; !this.#over && !this.said && Date.now() < end; await setTimeout(200))
       this.said = await this.#one.blocked();
     if (this.said) await setTimeout(1000);
@@ -289,44 +318,61 @@ class Struck {
   }
 }
 
-/** Goes through one case, with an undisturbed run after it where it has not come to its end. */
-async function oneCase(one: MovingService, { way, course, call, strike }: Case): Promise<string[] | 'missed'> {
+/** Loses a call once; tells afterwards whether there was such a call. */
+async function lose(one: MovingService, { call, effect }: NonNullable<Case['call']>) {
+  const delayMs = Math.floor(Math.random() * (waits.callDeadlineMs + waits.settleMs));
+  const { match } = renamed(call, '<service>', one.service);
+  const disarm = await armFault({ match, skip: call.occurrence, times: 1, effect, delayMs });
+  return { disarm, lateMs: effect === 'late' ? delayMs : 0 };
+}
+
+interface Found {
+  broken: string[];
+  /** Cases that did not come about. */
+  missed: Case[];
+}
+
+/** Goes through a lot in one run, with an undisturbed run after it where it has not come to its end. */
+async function oneRun(one: MovingService, lot: readonly [Case, ...Case[]]): Promise<Found> {
+  const [{ way, course, strike }] = lot;
   const broken: string[] = [];
   one.begin();
-  const fate = strike?.fate;
-  const struck = strike && new Struck(one, strike.fate, way);
-  if (strike && struck && fate !== 'reject') one.strike = { point: strike.point, act: struck.act } satisfies Strike;
-  const delayMs = Math.floor(Math.random() * (waits.callDeadlineMs + waits.settleMs));
-  const disarm =
-    call &&
-    (await armFault({
-      match: renamed(call.call, '<service>', one.service).match,
-      ...{ skip: call.call.occurrence, times: 1, effect: call.effect, delayMs },
-    }));
+  const fates = lot.map((each) => each.strike?.fate);
+  const strikers: Striker[] = lot.flatMap((each) =>
+    each.strike ? [new Striker(one, way, each.strike, () => !strikers.some(({ busy }) => busy))] : [],
+  );
+  const rejects = fates.includes('reject');
+  if (!rejects) one.strikes = strikers.map(({ strike: { point }, act }) => ({ point, act }));
+  const lost = await Promise.all(lot.map(async (each) => ({ each, made: each.call && (await lose(one, each.call)) })));
 
-  const answers = { ...answersOf(course), ...(fate === 'reject' && { cutover: 'reject' }) };
-  let ended = await one.migrate({ ...way, soak: soakOf(course) }, answers);
+  const answers = { ...answersOf(course), ...(rejects && { cutover: 'reject' }) };
+  let ended = await one.migrate({ ...way, soak: soakOf(course) }, answers, 120_000 + 30_000 * (lot.length - 1));
   if (strike?.point.story === 'retained') {
-    for (let look = 0; one.strike && look < 100; look++) await setTimeout(200);
+    const [striker] = strikers;
+    for (let look = 0; one.strikes.length > 0 && look < 100; look++) await setTimeout(200);
     await setTimeout(500);
-    if (fate === 'terminate, finish') ended = await one.drive('recoverService', { direction: 'finish' }, answers);
-    if (fate === 'cancel') ended = await one.drive('removeService', { retained: true }, answers);
-    if (fate === 'source gone') for (let look = 0; !struck?.said && look < 100; look++) await setTimeout(200);
+    if (strike.fate === 'terminate, finish')
+      ended = await one.drive('recoverService', { direction: 'finish' }, answers);
+    if (strike.fate === 'cancel') ended = await one.drive('removeService', { retained: true }, answers);
+    if (strike.fate === 'source gone') for (let look = 0; !striker?.said && look < 100; look++) await setTimeout(200);
   } else if (ended.type === 'TerminatedFailure') {
-    const direction = fate === 'terminate, finish' ? 'finish' : 'undo';
+    const direction = fates.includes('terminate, finish') ? 'finish' : 'undo';
     ended = await one.drive('recoverService', { direction }, answers);
   }
-  await struck?.over();
+  for (const striker of strikers) await striker.over();
   const { type, message, orphans } = ended;
   if (!['', 'UndoRequested', 'ApprovalRejected', 'CancelledFailure'].includes(type)) broken.push(`${type}: ${message}`);
   if (orphans.length > 0) broken.push(`orphans ${JSON.stringify(orphans)}`);
-  const goesOn = fate === 'pause' || fate === 'kill -9' || fate === 'terminate, finish' || fate?.endsWith('gone');
+  const goesOn = fates.some((fate) => fate && (passing.includes(fate) || fate === 'terminate, finish'));
   if (goesOn && course === 'done' && type !== '') broken.push(`it did not go on: ${type}: ${message}`);
-  if (call?.effect === 'late') await setTimeout(delayMs);
+  await setTimeout(Math.max(...lost.map(({ made }) => made?.lateMs ?? 0)));
   broken.push(...(await one.judge([way.from, way.to])));
-  const missed = one.strike !== undefined || (disarm && (await disarm()) === 0);
-  const lost = fate === 'source gone' ? way.from : way.to;
-  if (struck?.said && !struck.said.includes(lost)) broken.push(`it does not say that ${lost} is away: ${struck.said}`);
+  const calm: Case[] = [];
+  for (const { each, made } of lost) if (made && (await made.disarm()) === 0) calm.push(each);
+  for (const { strike: struck, hit } of rejects ? [] : strikers)
+    if (!hit) calm.push(...lot.filter((each) => each.strike === struck));
+  for (const { said, lost } of strikers)
+    if (said && !said.includes(lost)) broken.push(`it does not say that ${lost} is away: ${said}`);
 
   if (broken.length === 0 && (await one.place()) === way.from) {
     const again = await one.migrate({ ...way, soak: '1s' }, answersOf('done'));
@@ -334,43 +380,47 @@ async function oneCase(one: MovingService, { way, course, call, strike }: Case):
     broken.push(...(await one.judge([way.from, way.to])).map((text) => `again: ${text}`));
   }
   broken.push(...gateTroubles.splice(0));
-  return broken.length === 0 && missed ? 'missed' : broken;
+  return { broken, missed: calm };
 }
 
 const failed: string[] = [];
 const missed: string[] = [];
 
-/** Takes cases that begin where the service is, until none is left; moves it on where all that are left begin elsewhere. */
-async function inLane(first: MovingService, left: Case[]): Promise<MovingService> {
+/** Takes lots that begin where the service is, until none is left; moves it on where all that are left begin elsewhere. */
+async function inLane(first: MovingService, left: Case[][]): Promise<MovingService> {
   let one = first;
   while (left.length > 0) {
     const at = (await one.place()) ?? ring[0].from;
-    const next = left.findIndex(({ way }) => way.from === at);
-    const [chosenCase] = next < 0 ? [] : left.splice(next, 1);
-    if (!chosenCase) {
+    const next = left.findIndex(([some]) => some?.way.from === at);
+    const [some, ...others] = next < 0 ? [] : (left.splice(next, 1)[0] ?? []);
+    if (!some) {
       const way = ring.find(({ from }) => from === at) ?? ring[0];
       await one.migrate({ ...way, soak: '1s' }, answersOf('done'));
       await one.judge([]);
       continue;
     }
-    const { id, way } = chosenCase;
+    const lot = [some, ...others] as const;
     const began = Date.now();
-    const found = await oneCase(one, chosenCase).catch((error: unknown) => [String(error)]);
-    const took = `${Math.round((Date.now() - began) / 1000)} s`;
-    if (found === 'missed') {
-      missed.push(id);
-      process.stdout.write(`  missed ${id} (${wayId(way)}, ${took})\n`);
-      continue;
+    const found = await oneRun(one, lot).catch((error: unknown): Found => ({ broken: [String(error)], missed: [] }));
+    const took = `${wayId(some.way)}, ${Math.round((Date.now() - began) / 1000)} s for ${lot.length}`;
+    const { broken } = found;
+    for (const each of lot) {
+      const { id } = each;
+      const unreached = broken.length === 0 && found.missed.includes(each);
+      if (lot.length > 1 && (broken.length > 0 || unreached)) left.push([each]);
+      else if (unreached) missed.push(id);
+      else {
+        note(id, broken);
+        if (broken.length > 0) failed.push(`${id}: ${broken.join('; ')}`);
+      }
+      process.stdout.write(`  ${broken.length > 0 ? '✘' : unreached ? 'missed' : '✔'} ${id} (${took})\n`);
     }
-    note(id, found);
-    process.stdout.write(`  ${found.length === 0 ? '✔' : '✘'} ${id} (${wayId(way)}, ${took})\n`);
-    if (found.length === 0) continue;
-    process.stdout.write(`      ${found.join('\n      ')}\n`);
-    failed.push(`${id}: ${found.join('; ')}`);
+    if (broken.length === 0) continue;
+    process.stdout.write(`      ${broken.join('\n      ')}\n`);
     // Whatever is left of it must not disturb the next one.
     await one.close();
     moving.delete(one);
-    one = await fresh(way.to);
+    one = await fresh(some.way.to);
   }
   return one;
 }
@@ -390,12 +440,13 @@ it('whatever happens to a migration: it ends done or undone, loses nothing, leav
   );
   const some = chosen(all, () => 'one');
   const others = await Promise.all(ring.slice(1, lanes).map(({ from }) => fresh(from)));
-  const together = some.filter(({ alone }) => !alone);
+  const lots = inLots(some, 5, canShare);
+  const together = lots.filter(([one]) => !one?.alone);
   const ended = await Promise.all([first, ...others].map((one) => inLane(one, together)));
   await Promise.all(ended.slice(1).map((one) => one.close()));
   await inLane(
     ended[0] ?? first,
-    some.filter(({ alone }) => alone),
+    lots.filter(([one]) => one?.alone),
   );
   if (missed.length > 0) process.stdout.write(`${missed.length} cases were not reached\n`);
   expect(failed).toEqual([]);

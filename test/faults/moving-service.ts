@@ -70,7 +70,7 @@ export class MovingService {
   readonly #counts = new Map<string, number>();
   /** Where a migration is recorded: its moments so far. */
   moments: Point[] | undefined;
-  strike: Strike | undefined;
+  strikes: Strike[] = [];
   /** While rights on a store are given to the writer, by the hand of its owner: IDs of calls are of no run then. */
   onVisit: (visit: () => Promise<void>) => Promise<void> = (visit) => visit();
 
@@ -112,7 +112,7 @@ export class MovingService {
 
   begin(): void {
     this.#counts.clear();
-    this.strike = undefined;
+    this.strikes = [];
   }
 
   /** Which story a run belongs to, if any of this service. */
@@ -133,21 +133,21 @@ export class MovingService {
       const step = await stepOf(handle, this.service);
       this.moments.push({ story, step, activity, queue, at });
     }
-    const { point } = this.strike ?? {};
-    const here = point?.story === story && point.activity === activity && point.queue === queue && point.at === at;
-    if (here && when === 'after') await this.#hit(handle);
+    const here = ({ point }: Strike) =>
+      point.story === story && point.activity === activity && point.queue === queue && point.at === at;
+    if (when === 'after') await this.#hit(this.strikes.find(here), handle);
   }
 
-  async #hit(run: WorkflowHandle): Promise<void> {
-    const { strike } = this;
-    this.strike = undefined;
-    await strike?.act(run).catch((error: unknown) => {
+  async #hit(strike: Strike | undefined, run: WorkflowHandle): Promise<void> {
+    if (!strike) return;
+    this.strikes = this.strikes.filter((one) => one !== strike);
+    await strike.act(run).catch((error: unknown) => {
       if (!(error instanceof WorkflowNotFoundError)) throw error; // it has just ended
     });
   }
 
-  migrate(input: { from: string; to: string; soak: string }, answers: Answers): Promise<Ended> {
-    return this.drive('migrateService', { ...input, source_retention: '1s', by: 'ann' }, answers);
+  migrate(input: { from: string; to: string; soak: string }, answers: Answers, mostMs?: number): Promise<Ended> {
+    return this.drive('migrateService', { ...input, source_retention: '1s', by: 'ann' }, answers, mostMs);
   }
 
   /** Runs an operation to its end, answering what it asks. One that does not end in time is terminated. */
@@ -181,7 +181,8 @@ export class MovingService {
     if (this.moments) this.moments.push({ story: 'migrate', step: `question ${question}`, question });
     if (question === 'cutover') await this.#visitTarget();
     if (question === 'undo') await this.#writer?.writes(3, 3000);
-    if (this.strike?.point.question === question) await this.#hit(run);
+    const here = ({ point }: Strike) => point.question === question;
+    await this.#hit(this.strikes.find(here), run);
     const answer = answers[question];
     if (answer === undefined) return;
     // The worker may be away, or the run have ended meanwhile.

@@ -67,19 +67,18 @@ describe('a run that something happens to', () => {
       if (hit && fault.when === 'after') await strike(fault);
       return result;
     };
-    worker = await ownWorker(
-      `runs-${Date.now()}`,
-      cellsEstate(estate),
-      (real) => ({
+    worker = await ownWorker({
+      namespace: `runs-${Date.now()}`,
+      estateFile: cellsEstate(estate),
+      wrap: (real) => ({
         ...real,
         ensureResource: (request) => watched(request.placement.owner.service, () => real.ensureResource(request)),
         removeResource: (request) => watched(request.placement.owner.service, () => real.removeResource(request)),
         verifyPlacement: (request) => watched(request.placement.owner.service, () => real.verifyPlacement(request)),
         findStrays: (request) => watched(request.placement.owner.service, () => real.findStrays(request)),
       }),
-      undefined,
       waits,
-    );
+    });
     all = new CellsEstate(worker, estate);
     for (const cell of mine) outcomes.set(cell.service, throughCases(cell));
   }, 120_000);
