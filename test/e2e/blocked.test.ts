@@ -122,7 +122,7 @@ beforeAll(async () => {
     ['aws', 'azure', 'gcp'].map((cloud) => [cloud, { type: 'storage', preferred_providers: [cloud], protect: false }]),
   );
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, services);
-  worker = await ownWorker(`blocked-${Date.now()}`, file);
+  worker = await ownWorker({ namespace: `blocked-${Date.now()}`, estateFile: file });
   // The clouds do not touch each other: one cause after another on each, the three side by side.
   for (const cloud of ['aws', 'azure', 'gcp']) {
     let before: Promise<unknown> = Promise.resolve();

@@ -42,7 +42,7 @@ const visible = 'visible=true';
       firmware: { type: 'storage', redundancy: 2, protect: false },
       movable: { type: 'storage', preferred_providers: ['aws', 'gcp'] },
     });
-    worker = await ownWorker(namespace, estate, undefined, undefined, undefined, undefined, (real) => real);
+    worker = await ownWorker({ namespace, estateFile: estate, moves: (real) => real });
     browser = await chromium.launch({ executablePath: executablePath ?? '', args: flags });
     page = await browser.newPage({ viewport: { width: 1400, height: 1000 } });
     page.on('request', (request) => {

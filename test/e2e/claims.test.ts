@@ -3,7 +3,7 @@
  * with the one that it was built with.
  */
 import { randomBytes, X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { EstateClient, OperationFailed } from '../../client/index.ts';
@@ -35,11 +35,11 @@ let fleets: TalkingFleets;
 beforeAll(async () => {
   quietTemporal();
   const file = join(folder, 'estate.yaml');
-  writeEstate(file, name, Object.fromEntries(mine.map((one) => [one.service, serviceOn([one.from, one.to])])));
-  const written = JSON.parse(readFileSync(file, 'utf8'));
-  writeFileSync(file, JSON.stringify({ ...written, traffic: { zone: sampleZone, dns: 'gcp', ttl: '2s' } }));
+  writeEstate(file, name, Object.fromEntries(mine.map((one) => [one.service, serviceOn([one.from, one.to])])), {
+    traffic: { zone: sampleZone, dns: 'gcp', ttl: '2s' },
+  });
   const waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500, followMs: 300, fenceMs: 300 };
-  worker = await ownWorker(namespace, file, undefined, undefined, waits, undefined, (real) => real);
+  worker = await ownWorker({ namespace, estateFile: file, waits, moves: (real) => real });
   estate = new EstateClient(worker.client, name, '');
   fleets = new TalkingFleets({ client: worker.client, estate, namespace, folder });
 }, 120_000);

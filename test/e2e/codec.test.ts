@@ -18,20 +18,18 @@ beforeAll(async () => {
   const services = { bucket: { type: 'storage', preferred_providers: ['gcp'], protect: false } };
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, services);
   const keys = { current: 'k', keys: { k: randomBytes(32).toString('base64') } };
-  worker = await ownWorker(
-    `codec-${Date.now()}`,
-    file,
-    (real) => ({
+  worker = await ownWorker({
+    namespace: `codec-${Date.now()}`,
+    estateFile: file,
+    wrap: (real) => ({
       ...real,
       ensureResource(request) {
         if (fails) throw ApplicationFailure.nonRetryable('recognisable failure', 'InvalidInput');
         return real.ensureResource(request);
       },
     }),
-    undefined,
-    undefined,
-    keys,
-  );
+    codecKeys: keys,
+  });
 }, 120_000);
 afterAll(() => worker.close(), 60_000);
 

@@ -43,20 +43,24 @@ beforeAll(async () => {
     base: onAws,
     open: { ...onAws, protect: false },
   });
-  worker = await ownWorker(`rules-${Date.now()}`, file, (real) => ({
-    ...real,
-    async ensureResource(request) {
-      const { placement, spec } = request;
-      asked.push(`ensure ${placement.owner.service}/${spec.key}`);
-      const ensured = await real.ensureResource(request);
-      await after(placement.owner.service, spec.name);
-      return ensured;
-    },
-    removeResource(request) {
-      asked.push(`remove ${request.placement.owner.service}/${request.resource.key}`);
-      return real.removeResource(request);
-    },
-  }));
+  worker = await ownWorker({
+    namespace: `rules-${Date.now()}`,
+    estateFile: file,
+    wrap: (real) => ({
+      ...real,
+      async ensureResource(request) {
+        const { placement, spec } = request;
+        asked.push(`ensure ${placement.owner.service}/${spec.key}`);
+        const ensured = await real.ensureResource(request);
+        await after(placement.owner.service, spec.name);
+        return ensured;
+      },
+      removeResource(request) {
+        asked.push(`remove ${request.placement.owner.service}/${request.resource.key}`);
+        return real.removeResource(request);
+      },
+    }),
+  });
 }, 120_000);
 beforeEach(() => {
   asked = [];

@@ -49,13 +49,17 @@ beforeAll(async () => {
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'devices-')), 'estate.yaml'), name, {
     [service]: { type: 'iot_core', redundancy: 2, preferred_providers: ['azure', 'gcp'], protect: false },
   });
-  worker = await ownWorker(namespace, file, undefined, undefined, undefined, undefined, (real) => ({
-    ...real,
-    copyDevices(input) {
-      shares.push(input.callsPerSecond);
-      return real.copyDevices(input);
-    },
-  }));
+  worker = await ownWorker({
+    namespace,
+    estateFile: file,
+    moves: (real) => ({
+      ...real,
+      copyDevices(input) {
+        shares.push(input.callsPerSecond);
+        return real.copyDevices(input);
+      },
+    }),
+  });
   estate = new EstateClient(worker.client, name, '');
   await (await estate.deploy()).result();
   const record = await estate.service(service);

@@ -1,7 +1,7 @@
 /** Endpoint records of an estate through its life: deployed, repaired, undone, removed; and what is in the way of one. */
 import { randomBytes } from 'node:crypto';
 import { Resolver } from 'node:dns/promises';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ApplicationFailure } from '@temporalio/activity';
@@ -26,9 +26,7 @@ const service = (provider: string) => ({
 });
 /** Writes the file that the worker reads, with records on GCP. */
 function estateWith(services: object, zone = sampleZone): void {
-  writeEstate(file, 'endpoints', services);
-  const written = JSON.parse(readFileSync(file, 'utf8'));
-  writeFileSync(file, JSON.stringify({ ...written, traffic: { zone, dns: 'gcp', ttl: '15s' } }));
+  writeEstate(file, 'endpoints', services, { traffic: { zone, dns: 'gcp', ttl: '15s' } });
 }
 
 let worker: OwnWorker;
@@ -42,14 +40,18 @@ const gone = async (of: string): Promise<void> =>
 beforeAll(async () => {
   quietTemporal();
   estateWith({ [first]: service('aws') });
-  worker = await ownWorker(namespace, file, (real) => ({
-    ...real,
-    async verifyPlacement(input) {
-      if (input.placement.owner.service === failing)
-        throw ApplicationFailure.nonRetryable('staged', 'VerificationFailed');
-      return real.verifyPlacement(input);
-    },
-  }));
+  worker = await ownWorker({
+    namespace,
+    estateFile: file,
+    wrap: (real) => ({
+      ...real,
+      async verifyPlacement(input) {
+        if (input.placement.owner.service === failing)
+          throw ApplicationFailure.nonRetryable('staged', 'VerificationFailed');
+        return real.verifyPlacement(input);
+      },
+    }),
+  });
   estate = new EstateClient(worker.client, 'endpoints', '');
 }, 60_000);
 afterAll(() => worker.close());

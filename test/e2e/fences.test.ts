@@ -18,7 +18,7 @@ beforeAll(async () => {
   quietTemporal();
   const wish = { type: 'storage', redundancy: 1, preferred_providers: ['azure'], protect: false };
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'fences-')), 'estate.yaml'), name, { [service]: wish });
-  worker = await ownWorker(`fences-${Date.now()}`, file);
+  worker = await ownWorker({ namespace: `fences-${Date.now()}`, estateFile: file });
   estate = new EstateClient(worker.client, name, '');
 }, 60_000);
 afterAll(() => worker.close());

@@ -45,10 +45,10 @@ beforeAll(async () => {
       atWork.delete(runId);
     }
   };
-  worker = await ownWorker(
-    `locks-${Date.now()}`,
-    file,
-    (real) => ({
+  worker = await ownWorker({
+    namespace: `locks-${Date.now()}`,
+    estateFile: file,
+    wrap: (real) => ({
       ...real,
       ensureResource: async (request) => {
         const ensured = await watched(request.placement.owner.service, () => real.ensureResource(request));
@@ -57,8 +57,8 @@ beforeAll(async () => {
       },
       removeResource: (request) => watched(request.placement.owner.service, () => real.removeResource(request)),
     }),
-    join(import.meta.dirname, 'drill-workflow.ts'),
-  );
+    workflowsPath: join(import.meta.dirname, 'drill-workflow.ts'),
+  });
 }, 120_000);
 afterAll(() => worker.close(), 60_000);
 

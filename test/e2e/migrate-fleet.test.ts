@@ -3,7 +3,7 @@
  * acknowledged message arrives, each once, and each device is on one cloud.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -39,11 +39,11 @@ let fleets: TalkingFleets;
 beforeAll(async () => {
   quietTemporal();
   const file = join(folder, 'estate.yaml');
-  writeEstate(file, name, Object.fromEntries(mine.map((one) => [one.service, serviceOn([one.from, one.to])])));
-  const written = JSON.parse(readFileSync(file, 'utf8'));
-  writeFileSync(file, JSON.stringify({ ...written, traffic: { zone: sampleZone, dns: 'gcp', ttl: '2s' } }));
+  writeEstate(file, name, Object.fromEntries(mine.map((one) => [one.service, serviceOn([one.from, one.to])])), {
+    traffic: { zone: sampleZone, dns: 'gcp', ttl: '2s' },
+  });
   const waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500, followMs: 300, fenceMs: 300 };
-  worker = await ownWorker(`fleets-${suffix}`, file, undefined, undefined, waits, undefined, (real) => real);
+  worker = await ownWorker({ namespace: `fleets-${suffix}`, estateFile: file, waits, moves: (real) => real });
   estate = new EstateClient(worker.client, name, '');
   fleets = new TalkingFleets({ client: worker.client, estate, namespace: `fleets-${suffix}`, folder });
 }, 120_000);

@@ -4,7 +4,7 @@
  * directions.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -65,11 +65,10 @@ beforeAll(async () => {
     file,
     'migrate',
     Object.fromEntries([...mine, frozen].map((one) => [one.service, serviceOn(one, [one.from, one.to])])),
+    { traffic: { zone: sampleZone, dns: 'gcp', ttl: '2s' } },
   );
-  const written = JSON.parse(readFileSync(file, 'utf8'));
-  writeFileSync(file, JSON.stringify({ ...written, traffic: { zone: sampleZone, dns: 'gcp', ttl: '2s' } }));
   const waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500, followMs: 300, fenceMs: 300 };
-  worker = await ownWorker(`migrate-${suffix}`, file, undefined, undefined, waits, undefined, (real) => real);
+  worker = await ownWorker({ namespace: `migrate-${suffix}`, estateFile: file, waits, moves: (real) => real });
   estate = new EstateClient(worker.client, 'migrate', '');
 }, 120_000);
 afterAll(() => worker.close(), 60_000);

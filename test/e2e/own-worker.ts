@@ -54,21 +54,33 @@ const root = join(import.meta.dirname, '../..');
 /** As far away as the local clouds are. */
 const defaultWaits: Waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500, followMs: 200, fenceMs: 300 };
 
-/** Starts workers for this estate file; `wrap` may replace what the provider activities do. */
-export async function ownWorker(
-  namespace: string,
-  estateFile: string,
-  wrap: (real: ProviderActivities) => ProviderActivities = (real) => real,
+interface OwnWorkerOptions {
+  namespace: string;
+  estateFile: string;
+  /** May replace what the provider activities do. */
+  wrap?: (real: ProviderActivities) => ProviderActivities;
   /** Other workflows than the product's own. */
-  workflowsPath?: string,
-  waits: Waits = defaultWaits,
+  workflowsPath?: string;
+  waits?: Waits;
   /** Encrypts payloads with these keys. */
-  codecKeys?: CodecKeys,
-  /** Whether it can move data, too; `wrap` may replace what does it. */
-  moves?: (real: BulkActivities) => BulkActivities,
+  codecKeys?: CodecKeys;
+  /** Whether it can move data, too; may replace what does it. */
+  moves?: (real: BulkActivities) => BulkActivities;
   /** Credentials of what takes back and removes, where others than those of the rest. */
-  undoSecrets?: Readonly<Record<string, string>>,
-): Promise<OwnWorker> {
+  undoSecrets?: Readonly<Record<string, string>>;
+}
+
+/** Starts workers for this estate file. */
+export async function ownWorker({
+  namespace,
+  estateFile,
+  wrap = (real) => real,
+  workflowsPath,
+  waits = defaultWaits,
+  codecKeys,
+  moves,
+  undoSecrets,
+}: OwnWorkerOptions): Promise<OwnWorker> {
   const run = localRun();
   const { address } = run.temporal;
   const connection = await Connection.connect({ address });
@@ -135,7 +147,6 @@ export async function ownWorker(
       ...createSidesActivities(dependencies),
       ...devices,
       ...createWaveActivities(dependencies),
-      ...createReplicateActivities({ ...dependencies, report: reportsBy(client) }),
     };
     workers.push(
       await Worker.create({ ...common, taskQueue: watchQueue, maxHeartbeatThrottleInterval: '200ms', activities }),
@@ -196,8 +207,9 @@ export function quietTemporal(): void {
 }
 
 /** Writes an estate file with the sample's three clouds and these services. */
-export function writeEstate(file: string, name: string, services: object): string {
+export function writeEstate(file: string, name: string, services: object, more: object = {}): string {
   const estate = {
+    ...more,
     name,
     providers: [
       {

@@ -152,7 +152,7 @@ beforeAll(async () => {
     devices_gcp: { ...devices, preferred_providers: ['gcp'] },
   };
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, services);
-  worker = await ownWorker(`planted-${Date.now()}`, file);
+  worker = await ownWorker({ namespace: `planted-${Date.now()}`, estateFile: file });
   // The first run makes the records bucket of a cloud; its own calls are not refused.
   await Promise.all(
     clouds.map(async (cloud) => {

@@ -34,7 +34,7 @@ beforeAll(async () => {
   for (const provider of written.providers) provider.region = regions[provider.type as ProviderType];
   written.compliance.data_residency.us = Object.values(regions);
   writeFileSync(file, JSON.stringify(written));
-  worker = await ownWorker(`quota-${Date.now()}`, file, undefined, undefined, undefined, undefined, (real) => real);
+  worker = await ownWorker({ namespace: `quota-${Date.now()}`, estateFile: file, moves: (real) => real });
   estate = new EstateClient(worker.client, name, '');
 }, 120_000);
 afterAll(() => worker.close(), 60_000);

@@ -21,7 +21,7 @@ beforeAll(async () => {
   quietTemporal();
   const services = { store: { type: 'storage', redundancy: 3, protect: false } };
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, services);
-  worker = await ownWorker(`records-${Date.now()}`, file);
+  worker = await ownWorker({ namespace: `records-${Date.now()}`, estateFile: file });
   client = new EstateClient(worker.client, estate, '');
 }, 120_000);
 afterAll(() => worker.close(), 60_000);

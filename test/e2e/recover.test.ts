@@ -23,19 +23,23 @@ describe('a run that was terminated', () => {
 
   beforeAll(async () => {
     quietTemporal();
-    worker = await ownWorker(`recover-${Date.now()}`, cellsEstate(estate), (real) => ({
-      ...real,
-      async ensureResource(request) {
-        const ensured = await real.ensureResource(request);
-        await end(request.placement.owner.service, request.spec.key);
-        return ensured;
-      },
-      async removeResource(request) {
-        const removed = await real.removeResource(request);
-        await end(request.placement.owner.service, request.resource.key);
-        return removed;
-      },
-    }));
+    worker = await ownWorker({
+      namespace: `recover-${Date.now()}`,
+      estateFile: cellsEstate(estate),
+      wrap: (real) => ({
+        ...real,
+        async ensureResource(request) {
+          const ensured = await real.ensureResource(request);
+          await end(request.placement.owner.service, request.spec.key);
+          return ensured;
+        },
+        async removeResource(request) {
+          const removed = await real.removeResource(request);
+          await end(request.placement.owner.service, request.resource.key);
+          return removed;
+        },
+      }),
+    });
     all = new CellsEstate(worker, estate);
     for (const cell of sampledCells)
       chains.set(

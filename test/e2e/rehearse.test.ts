@@ -1,6 +1,6 @@
 /** A rehearsal moves a sample there and back, measures it and leaves nothing; the service itself is only read. */
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ListObjectsV2Command, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
@@ -20,11 +20,9 @@ const storage = { type: 'storage', preferred_providers: ['aws', 'gcp'] };
 beforeAll(async () => {
   quietTemporal();
   const file = join(mkdtempSync(join(tmpdir(), 'rehearse-')), 'estate.yaml');
-  writeEstate(file, name, { firmware: storage });
-  const written = JSON.parse(readFileSync(file, 'utf8'));
-  writeFileSync(file, JSON.stringify({ ...written, traffic: { zone: sampleZone, dns: 'gcp', ttl: '1s' } }));
+  writeEstate(file, name, { firmware: storage }, { traffic: { zone: sampleZone, dns: 'gcp', ttl: '1s' } });
   const namespace = `rehearse-${randomBytes(2).toString('hex')}`;
-  worker = await ownWorker(namespace, file, undefined, undefined, undefined, undefined, (real) => real);
+  worker = await ownWorker({ namespace, estateFile: file, moves: (real) => real });
   estate = new EstateClient(worker.client, name, '');
 }, 120_000);
 afterAll(() => worker.close(), 60_000);

@@ -27,7 +27,7 @@ beforeAll(async () => {
     },
   });
   start = async () => {
-    worker = await ownWorker(namespace, file, undefined, undefined, undefined, undefined, (real) => real);
+    worker = await ownWorker({ namespace, estateFile: file, moves: (real) => real });
     estate = new EstateClient(worker.client, name, '');
   };
   await start();

@@ -26,16 +26,11 @@ beforeAll(async () => {
   const services = { store: { type: 'storage', redundancy: 3, protect: false } };
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, services);
   Object.assign(secrets, await secretsOf('control'));
-  worker = await ownWorker(
-    `rights-${Date.now()}`,
-    file,
-    undefined,
-    undefined,
-    undefined,
-    undefined,
-    undefined,
-    await secretsOf('undo'),
-  );
+  worker = await ownWorker({
+    namespace: `rights-${Date.now()}`,
+    estateFile: file,
+    undoSecrets: await secretsOf('undo'),
+  });
 }, 120_000);
 afterAll(() => worker.close(), 60_000);
 

@@ -33,7 +33,7 @@ describe('the values of the given credentials', () => {
       devices: { type: 'iot_core', preferred_providers: ['aws'] },
     };
     const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), 'secrets', services);
-    worker = await ownWorker(`secrets-${Date.now()}`, file);
+    worker = await ownWorker({ namespace: `secrets-${Date.now()}`, estateFile: file });
     const run = (type: string, input: object) =>
       worker.client.workflow.execute(type, { taskQueue, workflowId: `${type}-${Date.now()}`, args: [input] });
     expect(await run('deployEstate', {})).toMatchObject({ outcome: 'done' });

@@ -34,7 +34,7 @@ beforeAll(async () => {
       replication: { mode: 'active-active', latency_threshold_ms: 200 },
     },
   });
-  worker = await ownWorker(namespace, file, undefined, undefined, undefined, undefined, (real) => real);
+  worker = await ownWorker({ namespace, estateFile: file, moves: (real) => real });
   estate = new EstateClient(worker.client, name, '');
   await (await estate.deployService(service)).result();
   const { placements = [] } = (await estate.service(service)) ?? {};

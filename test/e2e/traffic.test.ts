@@ -1,7 +1,7 @@
 /** `steerService` through its life: from nothing, in steps, judged, approved, undone, with a lost answer, by DNS and by HAProxy. */
 import { randomBytes } from 'node:crypto';
 import { Resolver } from 'node:dns/promises';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -27,9 +27,12 @@ const compute = {
 
 /** Writes the file that the worker reads, with the zone on GCP. */
 function estateWith(traffic: object): void {
-  writeEstate(file, 'traffic', { [service]: compute });
-  const written = JSON.parse(readFileSync(file, 'utf8'));
-  writeFileSync(file, JSON.stringify({ ...written, traffic: { zone: sampleZone, dns: 'gcp', ttl: '1s', ...traffic } }));
+  writeEstate(
+    file,
+    'traffic',
+    { [service]: compute },
+    { traffic: { zone: sampleZone, dns: 'gcp', ttl: '1s', ...traffic } },
+  );
 }
 const byDns = (gcp = 'gcp.fronts.example.net') =>
   estateWith({ fronts: { [service]: { aws: 'aws.fronts.example.net', gcp } } });
@@ -53,14 +56,18 @@ beforeAll(async () => {
   quietTemporal();
   byDns();
   resolver.setServers([localRun().dns.gcp ?? '']);
-  worker = await ownWorker(namespace, file, (real) => ({
-    ...real,
-    async setWeights(input) {
-      const done = await real.setWeights(input);
-      if (lost-- > 0) throw ApplicationFailure.retryable('staged: the answer was lost', 'Unavailable');
-      return done;
-    },
-  }));
+  worker = await ownWorker({
+    namespace,
+    estateFile: file,
+    wrap: (real) => ({
+      ...real,
+      async setWeights(input) {
+        const done = await real.setWeights(input);
+        if (lost-- > 0) throw ApplicationFailure.retryable('staged: the answer was lost', 'Unavailable');
+        return done;
+      },
+    }),
+  });
   estate = new EstateClient(worker.client, 'traffic', '');
   expect(await (await estate.deploy()).result()).toMatchObject({ outcome: 'done' });
 }, 180_000);

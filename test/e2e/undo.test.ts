@@ -18,17 +18,21 @@ describe('a provision that fails for good', () => {
 
   beforeAll(async () => {
     quietTemporal();
-    worker = await ownWorker(`undo-${Date.now()}`, cellsEstate(estate), (real) => ({
-      ...real,
-      async ensureResource(request) {
-        const { service } = request.placement.owner;
-        seen[service] = [...new Set([...(seen[service] ?? []), request.spec.key])];
-        const ensured = await real.ensureResource(request);
-        if (sabotaged.get(service) === request.spec.key)
-          throw ApplicationFailure.nonRetryable('refused for good', 'InvalidInput');
-        return ensured;
-      },
-    }));
+    worker = await ownWorker({
+      namespace: `undo-${Date.now()}`,
+      estateFile: cellsEstate(estate),
+      wrap: (real) => ({
+        ...real,
+        async ensureResource(request) {
+          const { service } = request.placement.owner;
+          seen[service] = [...new Set([...(seen[service] ?? []), request.spec.key])];
+          const ensured = await real.ensureResource(request);
+          if (sabotaged.get(service) === request.spec.key)
+            throw ApplicationFailure.nonRetryable('refused for good', 'InvalidInput');
+          return ensured;
+        },
+      }),
+    });
     all = new CellsEstate(worker, estate);
     for (const cell of sampledCells)
       chains.set(

@@ -29,7 +29,7 @@ beforeAll(async () => {
     firmware: storage,
   });
   const namespace = `verify-${randomBytes(2).toString('hex')}`;
-  worker = await ownWorker(namespace, file, undefined, undefined, undefined, undefined, (real) => real);
+  worker = await ownWorker({ namespace, estateFile: file, moves: (real) => real });
   estate = new EstateClient(worker.client, name, '');
 }, 120_000);
 afterAll(() => worker.close(), 60_000);

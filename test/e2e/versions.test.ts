@@ -30,7 +30,7 @@ beforeAll(async () => {
   quietTemporal();
   writeEstate(file, 'versions', Object.fromEntries(moves.map((one) => [one.service, wish([one.from, one.to])])));
   const waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500, followMs: 300, fenceMs: 300 };
-  worker = await ownWorker(`versions-${suffix}`, file, undefined, undefined, waits, undefined, (real) => real);
+  worker = await ownWorker({ namespace: `versions-${suffix}`, estateFile: file, waits, moves: (real) => real });
   estate = new EstateClient(worker.client, 'versions', '');
 }, 120_000);
 afterAll(() => worker.close(), 60_000);

@@ -81,10 +81,7 @@ async function recordAll(): Promise<void> {
   let denied = false;
   let interrupted = async () => {};
   const waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500, followMs: 200, fenceMs: 300 };
-  const worker = await ownWorker(
-    'histories',
-    file,
-    (real) => ({
+  const worker = await ownWorker({ namespace: 'histories', estateFile: file, wrap: (real) => ({
       ...real,
       async removeResource(request) {
         if (parks && request.undo) throw ApplicationFailure.nonRetryable('refused for good', 'InvalidInput');
@@ -97,18 +94,13 @@ async function recordAll(): Promise<void> {
         await interrupted();
         return ensured;
       },
-    }),
-    undefined,
-    waits,
-    undefined,
-    (real) => ({
+    }), waits, moves: (real) => ({
       ...real,
       async copyShard(request) {
         if (denied) throw ApplicationFailure.nonRetryable('missing s3:GetObject', 'PermissionDenied');
         return real.copyShard(request);
       },
-    }),
-  );
+    }) });
   const { workflow } = worker.client;
   const start = (type: string, workflowId: string, input: object) =>
     workflow.start(type, { taskQueue, workflowId, args: [input] });
@@ -259,7 +251,7 @@ async function recordAll(): Promise<void> {
   await registries.result().catch(() => {});
 
   // A database that was lost is a namespace that knows nothing.
-  const fresh = await ownWorker('histories-2', file);
+  const fresh = await ownWorker({ namespace: 'histories-2', estateFile: file });
   const id = workflowIds.rebuildEstate(estate);
   await (await fresh.client.workflow.start('rebuildEstate', { taskQueue, workflowId: id, args: [{}] })).result();
 
@@ -335,17 +327,17 @@ async function replicated(): Promise<OwnWorker> {
     replication: { mode: 'active-active', latency_threshold_ms: 100 },
   };
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), 'replicated', { twins });
-  return ownWorker('histories-4', file, undefined, undefined, undefined, undefined, (real) => real);
+  return ownWorker({ namespace: 'histories-4', estateFile: file, moves: (real) => real });
 }
 
 /** An estate with a service that has fronts. */
 async function steering(): Promise<OwnWorker> {
   const web = { type: 'compute', redundancy: 2, preferred_providers: ['aws', 'gcp'], configuration: { instance_count: 1 } };
-  const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), 'steering', { web });
   const fronts = { web: { aws: 'aws.example.net', gcp: 'gcp.example.net' } };
-  const written: object = JSON.parse(readFileSync(file, 'utf8'));
-  writeFileSync(file, JSON.stringify({ ...written, traffic: { zone: sampleZone, dns: 'gcp', ttl: '1s', fronts } }));
-  return ownWorker('histories-3', file);
+  const traffic = { zone: sampleZone, dns: 'gcp', ttl: '1s', fronts };
+  const folder = mkdtempSync(join(tmpdir(), 'estate-'));
+  const file = writeEstate(join(folder, 'estate.yaml'), 'steering', { web }, { traffic });
+  return ownWorker({ namespace: 'histories-3', estateFile: file });
 }
 
 await (process.env.MULTI_CLOUD_RUN ? recordAll() : withStack());

@@ -20,17 +20,21 @@ beforeAll(async () => {
   quietTemporal();
   const services = { bucket: { type: 'storage', preferred_providers: ['gcp'], protect: true } };
   const file = writeEstate(join(mkdtempSync(join(tmpdir(), 'estate-')), 'estate.yaml'), estate, services);
-  worker = await ownWorker(`hostile-${Date.now()}`, file, (real) => ({
-    ...real,
-    ensureResource(request) {
-      touched.push(request.spec.name);
-      return real.ensureResource(request);
-    },
-    removeResource(request) {
-      touched.push(request.resource.name);
-      return real.removeResource(request);
-    },
-  }));
+  worker = await ownWorker({
+    namespace: `hostile-${Date.now()}`,
+    estateFile: file,
+    wrap: (real) => ({
+      ...real,
+      ensureResource(request) {
+        touched.push(request.spec.name);
+        return real.ensureResource(request);
+      },
+      removeResource(request) {
+        touched.push(request.resource.name);
+        return real.removeResource(request);
+      },
+    }),
+  });
 }, 120_000);
 afterAll(() => worker.close(), 60_000);
 

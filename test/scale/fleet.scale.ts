@@ -5,7 +5,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -41,9 +41,9 @@ let fleets: TalkingFleets;
 beforeAll(async () => {
   quietTemporal();
   const file = join(folder, 'estate.yaml');
-  writeEstate(file, name, Object.fromEntries(ways.map(([from, to]) => [serviceOf(from, to), serviceOn([from, to])])));
-  const written = JSON.parse(readFileSync(file, 'utf8'));
-  writeFileSync(file, JSON.stringify({ ...written, traffic: { zone: sampleZone, dns: 'gcp', ttl: '2s' } }));
+  writeEstate(file, name, Object.fromEntries(ways.map(([from, to]) => [serviceOf(from, to), serviceOn([from, to])])), {
+    traffic: { zone: sampleZone, dns: 'gcp', ttl: '2s' },
+  });
   const waits = { callDeadlineMs: 20_000, settleMs: 1000, blockedMs: 500, followMs: 300, fenceMs: 300 };
   const { address } = localRun().temporal;
   connection = await Connection.connect({ address });
