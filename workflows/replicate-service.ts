@@ -154,7 +154,7 @@ class Replicating {
   #watchesRelease = false;
   /** Whether who sends may have changed since the feeds were made. */
   #reconfigured = false;
-  /** As it was asked when the last pump was about to begin. */
+  /** As it was asked when feeds were last closed. */
   #obeyed: ReplicateServiceInput;
   /** For what it stands aside. */
   #aside = '';
@@ -256,16 +256,19 @@ class Replicating {
     await wf.condition(wf.allHandlersFinished);
     // What was asked in the last moment is obeyed first: the next run does not know which feeds it leaves over.
     if (this.#input !== this.#obeyed) return;
-    this.#goesOn = true;
     this.#op.trail.end('goes on in the next run');
     await this.#op.keepTrail('').catch(() => {});
     const { directions, epoch, failures } = this.told;
     const incidents = await this.#incidents.handOver();
-    // The next run would not know of a cancel that came meanwhile.
-    if (wf.CancellationScope.current().consideredCancelled) {
-      this.#goesOn = false;
-      throw new wf.CancelledFailure('it is not to go on');
+    // What is asked meanwhile is answered here, and obeyed by the next run but for the feeds, which that does not know.
+    for (;;) {
+      await wf.condition(wf.allHandlersFinished);
+      if (this.#input === this.#obeyed) break;
+      await this.#closeUnheardFeeds();
     }
+    // The next run would not know of a cancel that came meanwhile.
+    if (wf.CancellationScope.current().consideredCancelled) throw new wf.CancelledFailure('it is not to go on');
+    this.#goesOn = true;
     const carried = { epoch, failures, released: this.#released, held: this.#held, directions, incidents };
     await wf.continueAsNew({ ...this.#input, carried });
   }
@@ -384,6 +387,14 @@ class Replicating {
       }
   }
 
+  /** Of sides that tell nobody any more. */
+  async #closeUnheardFeeds(): Promise<void> {
+    this.#obeyed = this.#input;
+    const sending = this.#sides.filter(({ provider }) => this.#edges().some(({ from }) => from === provider));
+    const needed = this.#reconfigured ? sending : this.#sides;
+    await this.#closeFeeds((mark) => !needed.some((one) => markOf(one) === mark));
+  }
+
   // Pumps.
 
   #edges() {
@@ -408,10 +419,7 @@ class Replicating {
   async #pump(): Promise<void> {
     const { board, gate } = this.#op;
     const { service } = this.#owner;
-    this.#obeyed = this.#input;
-    const sending = this.#sides.filter(({ provider }) => this.#edges().some(({ from }) => from === provider));
-    const needed = this.#reconfigured ? sending : this.#sides;
-    await this.#closeFeeds((mark) => !needed.some((one) => markOf(one) === mark));
+    await this.#closeUnheardFeeds();
     const feeds = await this.#feedsOf();
     if (gate.isClosed || this.#stale) return;
     // Later than that of any earlier run of the same name as well.

@@ -122,7 +122,7 @@ class World {
       this.feeds.delete(provider);
       return 'removed';
     },
-    appendAudit: async () => {},
+    appendAudit: async (_told: unknown) => {},
     keepRecord: async () => {},
   };
 }
@@ -411,6 +411,28 @@ it('goes on as it is asked otherwise, also in the next history, and refuses what
       expect(await ask({})).toMatchObject({ ...asked, latency_threshold_ms: 50 });
     },
     { rotate: 4 },
+  );
+}, 60_000);
+
+it('answers and obeys what it is asked while one history is followed by the next', async () => {
+  const world = new World();
+  world.always = async () => ({});
+  await replicating(
+    world,
+    async (handle) => {
+      let answer: Promise<unknown> | undefined;
+      world.registry.readApplied = async () => void (await Context.current().sleep(300));
+      world.cloud.appendAudit = async (told) => {
+        if (!JSON.stringify(told).includes('goes on in the next run')) return;
+        const asked = { by: 'ann', mode: 'active-passive', source: 'gcp' };
+        answer ??= handle.executeUpdate('reconfigure', { args: [asked] });
+        answer.catch(() => {});
+      };
+      await until(() => answer !== undefined);
+      expect(await answer).toMatchObject({ mode: 'active-passive', source: 'gcp' });
+      await until(() => world.pumps.at(-1)?.rule === 'source-wins');
+    },
+    { rotate: 1 },
   );
 }, 60_000);
 
