@@ -351,9 +351,11 @@ async function oneRun(one: MovingService, lot: readonly [Case, ...Case[]]): Prom
     const [striker] = strikers;
     for (let look = 0; one.strikes.length > 0 && look < 100; look++) await setTimeout(200);
     await setTimeout(500);
-    if (strike.fate === 'terminate, finish')
-      ended = await one.drive('recoverService', { direction: 'finish' }, answers);
-    if (strike.fate === 'cancel') ended = await one.drive('removeService', { retained: true }, answers);
+    // What had not begun yet is nothing to be finished: the record begins it again within the hour, or who does not wait.
+    const begun = strike.fate === 'terminate, finish' && (await one.record()).intents.length > 0;
+    if (begun) ended = await one.drive('recoverService', { direction: 'finish' }, answers);
+    else if (strike.fate === 'cancel' || strike.fate === 'terminate, finish')
+      ended = await one.drive('removeService', { retained: true }, answers);
     if (strike.fate === 'source gone') for (let look = 0; !striker?.said && look < 100; look++) await setTimeout(200);
   } else if (ended.type === 'TerminatedFailure') {
     const direction = fates.includes('terminate, finish') ? 'finish' : 'undo';
@@ -374,6 +376,7 @@ async function oneRun(one: MovingService, lot: readonly [Case, ...Case[]]): Prom
   for (const { said, lost } of strikers)
     if (said && !said.includes(lost)) broken.push(`it does not say that ${lost} is away: ${said}`);
 
+  one.strikes = [];
   if (broken.length === 0 && (await one.place()) === way.from) {
     const again = await one.migrate({ ...way, soak: '1s' }, answersOf('done'));
     if (again.type) broken.push(`again: ${again.type}: ${again.message}`);
