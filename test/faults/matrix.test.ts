@@ -2,7 +2,9 @@
  * Every call that changes a cloud is lost before its effect, lost after it, and carried out too late: each run ends done,
  * or wholly undone, nothing is left over, and the same input succeeds again.
  *
- * `npm test` runs one case of each cell, CI every fourth of two clouds besides, chosen by the commit; `npm run test:faults` all.
+ * A run bears several, each with another call; where they break one, each is tried alone.
+ *
+ * `npm test` runs one case of each cell, CI all of two clouds, chosen by the commit; `npm run test:faults` all.
  */
 import { setTimeout } from 'node:timers/promises';
 import { ApplicationFailure, type WorkflowHandle } from '@temporalio/client';
@@ -12,14 +14,17 @@ import { CellsEstate, cells, cellsEstate, type TestCell } from '../e2e/cells.ts'
 import { type OwnWorker, ownWorker, quietTemporal } from '../e2e/own-worker.ts';
 import { armFault, calls } from '../local/stack.ts';
 import { type FaultCase, faultCases, recordedCalls } from './cases.ts';
-import { byCommit, chosen, note } from './choice.ts';
+import { byCommit, chosen, inLots, note } from './choice.ts';
 
 const estate = 'faults';
 const clouds = (process.env.MULTI_CLOUD_FAULTS_CLOUDS ?? providerTypes.join(',')).split(',');
-/** Of whose cells CI goes through a quarter: all but one. */
+/** Of whose cells CI goes through one case alone. */
 const spared = process.env.MULTI_CLOUD_TESTS === 'all' ? byCommit(providerTypes) : undefined;
 /** A lost call is given up, and can take effect, so much sooner than in real clouds. */
 const waits = { callDeadlineMs: 3000, settleMs: 500, blockedMs: 300, followMs: 200, fenceMs: 300 };
+
+const isAnotherCall = (one: FaultCase, other: FaultCase): boolean =>
+  JSON.stringify(one.call.match) !== JSON.stringify(other.call.match);
 
 describe('a call that changes a cloud and is lost, or comes late', () => {
   let worker: OwnWorker;
@@ -68,26 +73,32 @@ describe('a call that changes a cloud and is lost, or comes late', () => {
     // Its keys name the run, so no two runs write the same; what becomes of a bucket that is away has a test of its own.
     const recorded = recordedCalls(made.filter(({ host, path }) => !/records/.test(`${host}${path}`)));
     const every = faultCases(service, recorded);
-    const some =
-      spared === undefined || provider === spared
-        ? chosen(every, () => 'one')
-        : chosen(every, (one) => `${Math.floor(every.indexOf(one) / 4)}`);
+    const some = chosen(every, ({ id }) => (spared && provider !== spared ? id : 'one'));
     const broken: string[] = [];
-    for (const one of some) {
+    for (const lot of inLots(some, 8, isAnotherCall)) {
       // What the test itself could not find out is no word on the cases after it.
-      const found = await oneCase(cell, one).catch((error: unknown) => [String(error)]);
-      note(one.id, found);
-      if (found.length > 0) broken.push(`${one.id}: ${found.join('; ')}`);
+      const struck = (cases: readonly FaultCase[]) => oneRun(cell, cases).catch((error: unknown) => [String(error)]);
+      const together = await struck(lot);
+      for (const one of lot) {
+        const found = together.length === 0 || lot.length === 1 ? together : await struck([one]);
+        note(one.id, found);
+        if (found.length > 0) broken.push(`${one.id}: ${found.join('; ')}`);
+      }
     }
     return { cases: some.length, broken };
   }
 
-  /** Deploys and removes with one fault on the way; returns what differs from the promise. */
-  async function oneCase(cell: TestCell, { call, effect }: FaultCase): Promise<string[]> {
+  /** Deploys and removes with these faults on the way; returns what differs from the promise. */
+  async function oneRun(cell: TestCell, lot: readonly FaultCase[]): Promise<string[]> {
     const { service } = cell;
     const broken: string[] = [];
-    const delayMs = Math.floor(Math.random() * (waits.callDeadlineMs + waits.settleMs));
-    const disarm = await armFault({ match: call.match, skip: call.occurrence, times: 1, effect, delayMs });
+    const armed = await Promise.all(
+      lot.map(async ({ id, call, effect }) => {
+        const delayMs = Math.floor(Math.random() * (waits.callDeadlineMs + waits.settleMs));
+        const disarm = await armFault({ match: call.match, skip: call.occurrence, times: 1, effect, delayMs });
+        return { id, disarm, lateMs: effect === 'late' ? delayMs : 0 };
+      }),
+    );
     const expectDone = async (type: string, undone: boolean): Promise<boolean> => {
       const result = await settled(await all.start(type, { service }));
       if (typeof result === 'string') broken.push(`${type}: ${result}`);
@@ -100,12 +111,15 @@ describe('a call that changes a cloud and is lost, or comes late', () => {
     const first = await expectDone('deployService', true);
     if (!first) await expectDone('deployService', false);
     await expectDone('removeService', false);
-    const hits = await disarm();
-    if (hits !== 1) broken.push(`the fault hit ${hits} times`);
-    if (effect === 'late') {
-      await setTimeout(delayMs);
+    for (const { id, disarm } of armed) {
+      const hits = await disarm();
+      if (hits !== 1) broken.push(`${id} hit ${hits} times`);
+    }
+    const lateMs = Math.max(...armed.map((one) => one.lateMs));
+    if (lateMs > 0) {
+      await setTimeout(lateMs);
       const left = await all.left(cell);
-      if (left.length > 0) broken.push(`what came ${delayMs} ms late is left: ${left.join(', ')}`);
+      if (left.length > 0) broken.push(`what came ${lateMs} ms late is left: ${left.join(', ')}`);
     }
     return broken;
   }

@@ -12,7 +12,7 @@ import { failedOf, type Results, readResults, sumOf } from './results.ts';
 
 /** Long suites by what they are about, with the seconds that each takes about: lanes are filled by them. */
 const long: Record<string, Record<string, number>> = {
-  calls: { 'test/faults/matrix': 600, 'test/faults/runs': 130, 'test/faults/migrations': 70 },
+  calls: { 'test/faults/matrix': 900, 'test/faults/runs': 130, 'test/faults/migrations': 70 },
   processes: { 'test/faults/activities': 140, 'test/e2e/lost-database': 50 },
   lives: { 'test/e2e/undo': 110, 'test/e2e/recover': 110, 'test/e2e/locks': 80, 'test/e2e/blocked': 50 },
   guards: {

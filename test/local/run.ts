@@ -62,7 +62,7 @@ try {
       ...(chromium ? { CHROMIUM: chromium } : {}),
       ...(haproxy ? { HAPROXY: haproxy } : {}),
       ...Object.fromEntries(
-        Object.entries(process.env).filter(([name]) => /^MULTI_CLOUD_(FAULTS|RECORD|SCALE)(_|$)/.test(name)),
+        Object.entries(process.env).filter(([name]) => /^MULTI_CLOUD_(FAULTS|RECORD|SCALE|TESTS)(_|$)/.test(name)),
       ),
       MULTI_CLOUD_RUN: join(state, 'run.json'),
       MULTI_CLOUD_NETWORK: run.network,
