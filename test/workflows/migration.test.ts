@@ -9,11 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { CancelledFailure, Context } from '@temporalio/activity';
-import { ApplicationFailure, Client, Connection, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
-import { NativeConnection, Worker } from '@temporalio/worker';
-import { createEstateActivities } from '../../activities/estate/load.ts';
-import { createPlacementActivities } from '../../activities/estate/place.ts';
-import { loadSheets } from '../../config/load.ts';
+import { ApplicationFailure, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import type { AuditLine } from '../../model/audit.ts';
 import { planToken } from '../../model/decisions.ts';
 import type { EndpointRecord } from '../../model/endpoint-record.ts';
@@ -35,12 +31,10 @@ import type { Placement, ResourceSpec } from '../../model/service.ts';
 import { signedText } from '../../model/signature.ts';
 import type { CopiedDelta, CopiedObjects, Transfer } from '../../model/transfer.ts';
 import type { CopiedVersions, CopyVersionsInput } from '../../model/versions.ts';
-import { workflowBundle } from '../../workers/bundle.ts';
-import { createNamespace, quietTemporal } from '../e2e/own-worker.ts';
 import { chosen } from '../faults/choice.ts';
-import { localRun } from '../local/stack.ts';
+import { Stage } from './stage.ts';
 
-const root = join(import.meta.dirname, '../..');
+const _root = join(import.meta.dirname, '../..');
 
 const spec = (provider: string): ResourceSpec => ({
   key: 'bucket',
@@ -291,69 +285,26 @@ function writeEstateFile(approvals: object): void {
   writeFileSync(estateFile, JSON.stringify(estate));
 }
 
-/** What the workers act on: one world after the other. */
-let world = new World();
-/** Activities of the present world. */
-const ofWorld = (of: (present: World) => object): Record<string, (input: unknown) => unknown> =>
-  Object.fromEntries(
-    Object.keys(of(world)).map((name) => [
-      name,
-      (input: unknown) => (of(world) as Record<string, (input: unknown) => unknown>)[name]?.(input),
-    ]),
-  );
-
-let client: Client;
-let stop: () => Promise<void>;
-const namespace = `migration-${Date.now()}`;
-beforeAll(async () => {
-  quietTemporal();
-  const { address } = localRun().temporal;
-  const connection = await Connection.connect({ address });
-  await createNamespace(connection, namespace);
-  client = new Client({ connection, namespace });
-  const native = await NativeConnection.connect({ address });
-  const common = { connection: native, namespace };
-  const files = createEstateActivities({
-    estateFile,
-    waits: { callDeadlineMs: 1000, settleMs: 1000, blockedMs: 300_000, followMs: 100, fenceMs: 300 },
-  });
-  const placing = createPlacementActivities({ sheets: loadSheets(join(root, 'config')) });
-  const queue = (name: string, activities: object) =>
-    Worker.create({ ...common, taskQueue: name, activities, maxHeartbeatThrottleInterval: '50ms' });
-  const onCloud = (provider: string) => ofWorld((present) => present.on(provider));
-  const workers = await Promise.all([
-    Worker.create({
-      ...common,
-      taskQueue,
-      workflowBundle: await workflowBundle(root, join(root, '.local/bundles')),
-      activities: { ...ofWorld(({ registry }) => registry), ...files, ...placing },
-    }),
-    ...['aws', 'gcp'].flatMap((name) => [
-      queue(providerQueue(name), onCloud(name)),
-      queue(urgentQueue(name), onCloud(name)),
-    ]),
-    queue(
-      bulkQueue('aws', 'gcp'),
-      ofWorld((present) => present.bulk('aws', 'gcp')),
+const stage = new Stage(new World(), {
+  namespace: `migration-${Date.now()}`,
+  estateFile,
+  registry: ({ registry }) => registry,
+  queues: {
+    ...Object.fromEntries(
+      ['aws', 'gcp'].flatMap((name) =>
+        [providerQueue, urgentQueue].map((of) => [of(name), (present: World) => present.on(name)]),
+      ),
     ),
-    queue(
-      bulkQueue('gcp', 'aws'),
-      ofWorld((present) => present.bulk('gcp', 'aws')),
-    ),
-    queue(watchQueue, {
-      followStore: (input: FollowStoreInput) => world.follow(input),
+    [bulkQueue('aws', 'gcp')]: (present) => present.bulk('aws', 'gcp'),
+    [bulkQueue('gcp', 'aws')]: (present) => present.bulk('gcp', 'aws'),
+    [watchQueue]: (present) => ({
+      followStore: (input: FollowStoreInput) => present.follow(input),
       nameWriter: async () => 'watcher',
     }),
-  ]);
-  const running = workers.map((worker) => worker.run());
-  stop = async () => {
-    for (const worker of workers) worker.shutdown();
-    await Promise.all(running);
-    await connection.close();
-    await native.close();
-  };
-}, 60_000);
-afterAll(() => stop(), 60_000);
+  },
+});
+beforeAll(() => stage.open(), 60_000);
+afterAll(() => stage.close(), 60_000);
 
 /** Runs `act` on a started migration from aws to gcp in this world. */
 async function migrating(
@@ -361,11 +312,11 @@ async function migrating(
   act: (handle: WorkflowHandle) => Promise<void>,
   { approvals = {}, type = 'migrateService', input = {} }: { approvals?: object; type?: string; input?: object } = {},
 ): Promise<void> {
-  world = present;
+  stage.world = present;
   writeEstateFile(approvals);
   const move = type === 'migrateService' ? { from: 'aws', to: 'gcp' } : {};
   const args = [{ service: 'firmware', ...move, ...input }];
-  await act(await client.workflow.start(type, { workflowId: `${type}-${Math.random()}`, taskQueue, args }));
+  await act(await stage.client.workflow.start(type, { workflowId: `${type}-${Math.random()}`, taskQueue, args }));
 }
 
 async function asked(handle: WorkflowHandle, question: string): Promise<Progress['waitingFor'][number]> {
@@ -1032,8 +983,8 @@ describe('a migration whose run was terminated', () => {
       const finish = async (handle: WorkflowHandle) => {
         if (stop !== 'delta gcp to aws') await answer(handle, 'cutover', 'approve');
         await asked(handle, 'undo');
-        expect(world.fences).toEqual(new Set(['aws']));
-        expect(world.endpoint).toMatchObject({ endpoints: [{ provider: 'gcp' }] });
+        expect(stage.world.fences).toEqual(new Set(['aws']));
+        expect(stage.world.endpoint).toMatchObject({ endpoints: [{ provider: 'gcp' }] });
         expect(await endOf(handle)).toBe('done');
       };
       await recovering(stop, 'finish', finish, { back: true });
@@ -1044,7 +995,7 @@ describe('a migration whose run was terminated', () => {
   it('before its endpoint was written sends everybody to the target during the soak', async () => {
     await recovering('record switched, gcp current, aws retained', 'finish', async (handle) => {
       await asked(handle, 'undo');
-      expect(world.endpoint).toMatchObject({ endpoints: [{ provider: 'gcp' }] });
+      expect(stage.world.endpoint).toMatchObject({ endpoints: [{ provider: 'gcp' }] });
       expect(await endOf(handle)).toBe('done');
     });
   }, 120_000);

@@ -9,9 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { Context } from '@temporalio/activity';
-import { ApplicationFailure, Client, Connection, type WorkflowHandle } from '@temporalio/client';
-import { NativeConnection, Worker } from '@temporalio/worker';
-import { createEstateActivities } from '../../activities/estate/load.ts';
+import { ApplicationFailure, type WorkflowHandle } from '@temporalio/client';
 import { Book } from '../../activities/replication/book.ts';
 import type { Alert } from '../../model/alert.ts';
 import { numberOf } from '../../model/book.ts';
@@ -25,12 +23,10 @@ import {
   type ReplicateSidesInput,
   type ReplicationLag,
 } from '../../model/replicate.ts';
-import { workflowBundle } from '../../workers/bundle.ts';
-import { createNamespace, quietTemporal } from '../e2e/own-worker.ts';
-import { localRun } from '../local/stack.ts';
 import { scale } from '../scale/scale.ts';
+import { Stage } from './stage.ts';
 
-const root = join(import.meta.dirname, '../..');
+const _root = join(import.meta.dirname, '../..');
 
 const placement = (provider: 'aws' | 'gcp' | 'azure', generation = 1): RecordedPlacement => ({
   provider,
@@ -127,10 +123,6 @@ class World {
   };
 }
 
-let world = new World();
-let client: Client;
-let stop: () => Promise<void>;
-const namespace = `replication-${Date.now()}`;
 const regions: Record<string, string> = { aws: 'us-west-2', gcp: 'us-central1', azure: 'westus2' };
 const estateFile = join(mkdtempSync(join(tmpdir(), 'replication-')), 'estate.yaml');
 writeFileSync(
@@ -145,62 +137,32 @@ writeFileSync(
   }),
 );
 
-beforeAll(async () => {
-  quietTemporal();
-  const { address } = localRun().temporal;
-  const connection = await Connection.connect({ address });
-  await createNamespace(connection, namespace);
-  client = new Client({ connection, namespace });
-  const native = await NativeConnection.connect({ address });
-  const common = { connection: native, namespace, maxHeartbeatThrottleInterval: '20ms' as const };
-  const waits = { callDeadlineMs: 1000, settleMs: 1000, blockedMs: 300_000, followMs: 100, fenceMs: 300 };
-  const of = (pick: () => object, names: string[]) =>
-    Object.fromEntries(
-      names.map((name) => [
-        name,
-        (input: unknown) => (pick() as Record<string, (input: unknown) => unknown>)[name]?.(input),
-      ]),
-    );
-  const cloud = of(() => world.cloud, Object.keys(world.cloud));
-  const registry = of(() => world.registry, Object.keys(world.registry));
-  const workers = await Promise.all([
-    Worker.create({
-      ...common,
-      taskQueue,
-      workflowBundle: await workflowBundle(root, join(root, '.local/bundles')),
-      activities: { ...registry, ...createEstateActivities({ estateFile, waits }) },
-    }),
-    ...['aws', 'gcp', 'azure'].flatMap((name) =>
-      [providerQueue(name), urgentQueue(name)].map((queue) =>
-        Worker.create({ ...common, taskQueue: queue, activities: cloud }),
+const stage = new Stage(new World(), {
+  namespace: `replication-${Date.now()}`,
+  estateFile,
+  registry: ({ registry }) => registry,
+  queues: {
+    ...Object.fromEntries(
+      ['aws', 'gcp', 'azure'].flatMap((name) =>
+        [providerQueue(name), urgentQueue(name)].map((queue) => [queue, ({ cloud }: World) => cloud]),
       ),
     ),
-    Worker.create({
-      ...common,
-      taskQueue: watchQueue,
-      activities: { replicateSides: (input: ReplicateSidesInput) => world.pump(input) },
-    }),
-  ]);
-  const running = workers.map((worker) => worker.run());
-  stop = async () => {
-    for (const worker of workers) worker.shutdown();
-    await Promise.all(running);
-    await connection.close();
-    await native.close();
-  };
-}, 60_000);
-afterAll(() => stop(), 60_000);
+    [watchQueue]: (world) => ({ replicateSides: (input: ReplicateSidesInput) => world.pump(input) }),
+  },
+});
+beforeAll(() => stage.open(), 60_000);
+afterAll(() => stage.close(), 60_000);
 
 async function replicating(
   present: World,
   act: (handle: WorkflowHandle) => Promise<void>,
   input: object = {},
 ): Promise<WorkflowHandle> {
-  world = present;
+  stage.world = present;
   const workflowId = `replicate-${Math.random()}`;
   const args = [{ service: 'firmware', ...input }];
-  await client.workflow.start('replicateService', { workflowId, taskQueue, args });
-  const handle = client.workflow.getHandle(workflowId);
+  await stage.client.workflow.start('replicateService', { workflowId, taskQueue, args });
+  const handle = stage.client.workflow.getHandle(workflowId);
   try {
     await act(handle);
   } catch (error) {
@@ -243,7 +205,7 @@ it('follows one pump by the next, also from history to history, and adds up what
   const query = `WorkflowId = "${handle.workflowId}"`;
   await until(async () => {
     runs.length = 0;
-    for await (const run of client.workflow.list({ query })) runs.push(run);
+    for await (const run of stage.client.workflow.list({ query })) runs.push(run);
     return runs.length >= 3;
   });
   for (const { historyLength } of runs) expect(historyLength).toBeLessThan(1000);
@@ -303,7 +265,7 @@ it('goes from pump to pump as often as in a week: one at a time, forward only, i
   expect(positions).toEqual(positions.toSorted((a, b) => a - b));
   expect(new Set(positions).size).toBe(positions.length);
   const lengths: number[] = [];
-  for await (const run of client.workflow.list({ query: `WorkflowId = "${handle.workflowId}"` }))
+  for await (const run of stage.client.workflow.list({ query: `WorkflowId = "${handle.workflowId}"` }))
     lengths.push(run.historyLength);
   process.stderr.write(
     `    ${positions.length} pumps in ${Math.round(tookMs / 1000)} s, histories of ${lengths.join(', ')} events, memory ${memory.map(Math.round).join(', ')} MB\n`,
@@ -523,7 +485,7 @@ it('ends when the service is gone', async () => {
 }, 60_000);
 
 it('refuses what no file wishes and nobody has asked for', async () => {
-  const handle = await client.workflow.start('replicateService', {
+  const handle = await stage.client.workflow.start('replicateService', {
     workflowId: `replicate-${Math.random()}`,
     taskQueue,
     args: [{ service: 'unknown' }],
