@@ -3,7 +3,7 @@
  * agrees; what it publishes with QoS 1 is acknowledged once Pub/Sub has it, so a broker that dies loses nothing that a
  * device believes delivered.
  */
-import { constants } from 'node:crypto';
+import { constants, X509Certificate } from 'node:crypto';
 import http from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
@@ -12,12 +12,15 @@ import { DeviceId, type RegisteredDevice } from '../model/registered-device.ts';
 import { configurationTopic, maySubscribe, publishChannel } from './access.ts';
 import type { ServerKeyPair } from './configuration.ts';
 import { log, reason } from './log.ts';
+import { newborn } from './newborns.ts';
 import type { Registry } from './registry.ts';
 import type { Telemetry } from './telemetry.ts';
 
 export interface BrokerSettings {
   server: ServerKeyPair;
   deviceAuthority: string | undefined;
+  /** PEM of the authority whose devices are registered when they first connect. */
+  justInTimeAuthority?: string | undefined;
   host: string;
   mqttPort: number;
   healthPort: number;
@@ -110,9 +113,19 @@ export async function startBroker(settings: BrokerSettings, registry: Registry, 
     if (!DeviceId.safeParse(id).success) return 'malformed client ID';
     if (certificate.subject?.CN !== id) return 'the client ID is not the common name of the certificate';
     if (Date.parse(certificate.valid_to) < Date.now()) return 'the certificate has expired';
-    const device = await registry.find(id);
+    const device = (await registry.find(id)) ?? (await born(id, socket));
     if (!device) return 'unknown device';
     return judge(device, certificate.fingerprint256, socket.authorized && settings.deviceAuthority !== undefined);
+  }
+
+  const { justInTimeAuthority } = settings;
+  const authority = justInTimeAuthority === undefined ? undefined : new X509Certificate(justInTimeAuthority);
+  async function born(id: string, socket: tls.TLSSocket): Promise<RegisteredDevice | undefined> {
+    const certificate = socket.getPeerX509Certificate();
+    const device = authority && certificate && newborn(id, certificate, authority);
+    const registered = device && (await registry.register(device));
+    if (registered) log('INFO', 'device registered at its first connection', { device: id });
+    return registered;
   }
 
   const aedes = await Aedes.createBroker(options);

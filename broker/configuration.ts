@@ -18,6 +18,8 @@ const Configuration = z.object({
   secret: z.string().regex(/^projects\/[^/]+\/secrets\/[^/]+$/),
   /** PEM of the authority that signs device certificates, if there is one. */
   deviceAuthority: z.string().optional(),
+  /** PEM of the authority whose devices are registered when they first connect, if there is one. */
+  justInTimeAuthority: z.string().optional(),
   host: z.string(),
   mqttPort: Port,
   healthPort: Port,
@@ -42,12 +44,13 @@ async function metadata(path: string): Promise<string | undefined> {
 
 export async function readConfiguration(env: NodeJS.ProcessEnv): Promise<Configuration> {
   const attribute = (name: string): Promise<string | undefined> => metadata(`instance/attributes/${name}`);
-  const [project, registry, topic, secret, deviceAuthority, registryScan] = await Promise.all([
+  const [project, registry, topic, secret, deviceAuthority, justInTimeAuthority, registryScan] = await Promise.all([
     metadata('project/project-id'),
     attribute('broker-registry'),
     attribute('broker-topic'),
     attribute('broker-secret'),
     attribute('broker-device-authority'),
+    attribute('broker-just-in-time-authority'),
     attribute('broker-registry-scan-ms'),
   ]);
   return Configuration.parse({
@@ -56,6 +59,7 @@ export async function readConfiguration(env: NodeJS.ProcessEnv): Promise<Configu
     topic,
     secret,
     deviceAuthority: deviceAuthority || undefined,
+    justInTimeAuthority: justInTimeAuthority || undefined,
     host: env.BROKER_HOST ?? '0.0.0.0',
     mqttPort: env.BROKER_MQTT_PORT ?? 8883,
     healthPort: env.BROKER_HEALTH_PORT ?? 8080,

@@ -7,6 +7,11 @@ export interface Registry {
   find(id: string): Promise<RegisteredDevice | undefined>;
   /** Of each device's object. Ten devices or ten thousand: one list call a thousand. */
   versions(): Promise<Map<string, Version>>;
+  /**
+   * Registers a device that nobody has registered, and answers what stands there then: this one, or what another machine was faster
+   * with. Undefined where one of its name was removed, which is somebody's decision.
+   */
+  register(device: RegisteredDevice): Promise<RegisteredDevice | undefined>;
 }
 
 export interface Version {
@@ -18,14 +23,33 @@ export interface Version {
 
 export function bucketRegistry(projectId: string, bucketName: string): Registry {
   const bucket = new Storage({ projectId }).bucket(bucketName);
+  async function find(id: string): Promise<RegisteredDevice | undefined> {
+    try {
+      const [bytes] = await bucket.file(deviceObject(id)).download();
+      const device = RegisteredDevice.safeParse(JSON.parse(bytes.toString('utf8')));
+      return device.success && device.data.id === id ? device.data : undefined;
+    } catch (error) {
+      if (isStatus(error, 404) || error instanceof SyntaxError) return undefined;
+      throw error;
+    }
+  }
   return {
-    async find(id) {
+    find,
+    async register(device) {
+      const name = deviceObject(device.id);
+      const [versions] = await bucket.getFiles({ prefix: name, versions: true });
+      // The bucket keeps the versions of what was there: a device that was removed is told by them from one that never was.
+      if (versions.some((version) => version.name === name)) return find(device.id);
       try {
-        const [bytes] = await bucket.file(deviceObject(id)).download();
-        const device = RegisteredDevice.safeParse(JSON.parse(bytes.toString('utf8')));
-        return device.success && device.data.id === id ? device.data : undefined;
+        const options = {
+          resumable: false,
+          contentType: 'application/json',
+          preconditionOpts: { ifGenerationMatch: 0 },
+        };
+        await bucket.file(name).save(JSON.stringify(device), options);
+        return device;
       } catch (error) {
-        if (isMissing(error) || error instanceof SyntaxError) return undefined;
+        if (isStatus(error, 412)) return find(device.id);
         throw error;
       }
     },
@@ -46,4 +70,5 @@ export function bucketRegistry(projectId: string, bucketName: string): Registry 
   };
 }
 
-const isMissing = (error: unknown): boolean => error instanceof Error && 'code' in error && error.code === 404;
+const isStatus = (error: unknown, status: number): boolean =>
+  error instanceof Error && 'code' in error && error.code === status;

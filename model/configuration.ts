@@ -1,5 +1,6 @@
 /** What a service can be asked for, by type: the keys of `configuration` in the estate file with their units, ranges and defaults. */
 import { z } from 'zod';
+import { JustInTimeAuthority } from './just-in-time.ts';
 import type { ServiceType } from './service.ts';
 
 const retentionDays = z
@@ -29,6 +30,7 @@ export const IotCoreConfiguration = z.strictObject({
     .max(3650)
     .describe('whole number of days that telemetry waits to be read, 1 to 3650; each cloud caps it')
     .default(7),
+  just_in_time_authority: JustInTimeAuthority.optional(),
 });
 
 /** Versioned object store, catalogue and ingest stream. */

@@ -235,7 +235,9 @@ function refusalOf(device: Device, type: ProviderType): [FleetRefusal, string?] 
     if (attributes.length > thing.attributes) return ['attributes', String(attributes.length)];
     const odd = attributes.find(([name, value]) => !thing.attributeName.test(name) || value.length > 800);
     if (odd) return ['attributes', odd[0]];
-    const ours = Object.keys(device.attributes).find((name) => name === copiedByAttribute || name.startsWith(besides));
+    const ours = Object.keys(device.attributes).find(
+      (name) => [copiedByAttribute, bornAttribute].includes(name) || name.startsWith(besides),
+    );
     if (ours !== undefined) return ['attributes', ours];
     if (device.groups.length >= thing.groups) return ['groups', String(device.groups.length)];
     const strange = device.groups.find((name) => !thing.group.test(name));
@@ -281,6 +283,8 @@ function oddState(state: JsonObject): string | undefined {
 
 /** Name of the attribute of a thing that holds the mark of its copy. */
 export const copiedByAttribute = 'multi-cloud-copied-by';
+/** Of the one that holds the certificate which a device came in with that nobody had registered. */
+export const bornAttribute = 'multi-cloud-born';
 /** Begins the names of attributes in which stands what replication knows of a thing. */
 const besides = 'multi-cloud.';
 /** Stands on a thing while a copy is changing it: the version that it had before. */
@@ -325,7 +329,7 @@ export function fromThingBesides(all: Readonly<Record<string, string>>): {
 }
 
 export function fromThingAttributes(all: Readonly<Record<string, string>>): Pick<Device, 'attributes' | 'copiedBy'> {
-  const { [copiedByAttribute]: copiedBy = '', ...others } = all;
+  const { [copiedByAttribute]: copiedBy = '', [bornAttribute]: _, ...others } = all;
   const own = Object.fromEntries(Object.entries(others).filter(([name]) => !name.startsWith(besides)));
   const plain = (value: string): string => {
     if (!value.startsWith(encoded)) return value;

@@ -6,6 +6,7 @@ import { ComputeConfiguration } from './configuration.ts';
 import { type CostLine, type Estimate, estimate } from './cost.ts';
 import type { Estate, Provider, Service } from './estate.ts';
 import { cellFact, instanceTypeFact, missingCertifications } from './facts.ts';
+import { justInTimeRefusal } from './just-in-time.ts';
 import { type Proposal, proposalsFor } from './proposals.ts';
 import { chooseRegion } from './region.ts';
 import { performance, type Scores, scoresOf, totalScore } from './scores.ts';
@@ -89,7 +90,9 @@ function removal(estate: Estate, service: Service, provider: Provider, sheets: S
   const size = instanceType && instanceTypeFact(facts, instanceType)?.sizes[provider.type];
   const reasons: Record<Filter, string | false | undefined> = {
     enabled: !provider.enabled && 'it is not enabled',
-    supported: !cell?.served && (cell?.reason || `${provider.type} does not sell ${service.type}`),
+    supported:
+      (!cell?.served && (cell?.reason || `${provider.type} does not sell ${service.type}`)) ||
+      justInTimeRefusal(provider.type, service.configuration),
     preferred_providers:
       service.preferred_providers &&
       !service.preferred_providers.includes(provider.name) &&

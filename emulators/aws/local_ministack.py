@@ -7,6 +7,7 @@ NAME_HELD_MS, CLOCK_MS, QUOTAS.
 import asyncio
 import asyncio.base_events
 import contextvars
+import hashlib
 import html
 import json
 import os
@@ -32,6 +33,7 @@ async def create_server(self, factory, host=None, port=None, **options):
 
 asyncio.base_events.BaseEventLoop.create_server = create_server
 
+from cryptography import x509  # noqa: E402
 from ministack import app as ministack  # noqa: E402
 from ministack.core import iam_evaluator, persistence, responses  # noqa: E402
 from ministack.core.router import detect_service  # noqa: E402
@@ -237,6 +239,66 @@ def update_thing(name, payload):
 
 
 iot._update_thing = update_thing
+
+
+# IoT: just-in-time provisioning. A certificate that its authority registers on a first connection becomes that of a device, as
+# the template of the authority says; the connection is closed all the same, and the device comes again.
+# https://docs.aws.amazon.com/iot/latest/developerguide/jit-provisioning.html
+
+_SUBJECT_NAMES = {
+    "2.5.4.3": "CommonName",
+    "2.5.4.5": "SerialNumber",
+    "2.5.4.6": "Country",
+    "2.5.4.8": "StateName",
+    "2.5.4.10": "Organization",
+    "2.5.4.11": "OrganizationalUnit",
+    "2.5.4.46": "DistinguishedNameQualifier",
+}
+_auto_register = iot._mtls_auto_register
+
+
+async def auto_register(der, peername, server_name=None):
+    if not await _auto_register(der, peername, server_name):
+        return False
+    certificate_id = hashlib.sha256(der).hexdigest()
+    [(account, region, record)] = iot._mtls_active_registrations(certificate_id, status=None)
+    with iot.request_scope(account, region):
+        authority = iot._ca_certificates.get(record["caCertificateId"])
+        configuration = (authority or {}).get("registrationConfig") or {}
+        if configuration.get("templateBody"):
+            try:
+                await provision(der, record, configuration)
+            except iot._ProvisioningRejected as rejected:
+                print(f"local AWS: {certificate_id} was not provisioned: {rejected}", flush=True)
+    await journal.commit("iot")
+    return True
+
+
+async def provision(der, record, configuration):
+    subject = x509.load_der_x509_certificate(der).subject
+    parameters = {
+        f"AWS::IoT::Certificate::{_SUBJECT_NAMES[one.oid.dotted_string]}": one.value
+        for one in subject
+        if one.oid.dotted_string in _SUBJECT_NAMES
+    }
+    version = {"templateBody": configuration["templateBody"]}
+    template = {"templateName": "of an authority", "defaultVersionId": 1, "versions": {"1": version}}
+    plan = iot._provisioning_plan(template, parameters, record["certificateId"])
+    await iot._apply_provisioning_plan(plan, record, configuration.get("roleArn", ""))
+
+
+iot._mtls_auto_register = auto_register
+_handle_ca_certificate = iot._handle_ca_certificate
+
+
+def handle_ca_certificate(method, path, body, qp):
+    answer = _handle_ca_certificate(method, path, body, qp)
+    if method == "PUT" and answer[0] == 200 and iot._parse_body(body).get("removeAutoRegistration"):
+        iot._ca_certificates[path.removeprefix("/cacertificate/")].pop("registrationConfig", None)
+    return answer
+
+
+iot._handle_ca_certificate = handle_ca_certificate
 
 
 # IoT: the members of a thing group come in pages.

@@ -22,12 +22,22 @@ let takeOver: () => Promise<void> = async () => {};
 /** What happens while the registry is asked for a device. */
 let asked: (id: string) => Promise<void> = async () => {};
 
+/** What happens while a device is registered, and what was taken out of the registry. */
+let raced: (device: RegisteredDevice) => Promise<void> = async () => {};
+const removed = new Set<string>();
+
 const registry: Registry = {
   async find(id) {
     await asked(id);
     return devices.get(id);
   },
   versions: async () => new Map(versions),
+  async register(device) {
+    await raced(device);
+    if (removed.has(device.id)) return undefined;
+    if (!devices.has(device.id)) devices.set(device.id, device);
+    return devices.get(device.id);
+  },
 };
 const telemetry: Telemetry = {
   async publish(message) {
@@ -41,6 +51,8 @@ const telemetry: Telemetry = {
 let broker: Broker;
 let ca: KeyPair;
 let stranger: KeyPair;
+/** Of the factory. */
+let born: KeyPair;
 let server: KeyPair;
 const clients: MqttClient[] = [];
 
@@ -74,9 +86,19 @@ const closed = (client: MqttClient): Promise<void> => new Promise((resolve) => c
 beforeAll(async () => {
   ca = await authority(join(folder, 'ca'));
   stranger = await authority(join(folder, 'stranger'));
+  // A name of its own: two authorities of one name would be told apart by their keys alone, which another test is about.
+  born = await authority(join(folder, 'born'), 'ca', 'factory');
   server = await issueCertificate(ca, ['broker.test']);
   broker = await startBroker(
-    { server, deviceAuthority: ca.cert, host: '127.0.0.1', mqttPort: 0, healthPort: 0, registryScanMs: 100 },
+    {
+      server,
+      deviceAuthority: ca.cert,
+      justInTimeAuthority: born.cert,
+      host: '127.0.0.1',
+      mqttPort: 0,
+      healthPort: 0,
+      registryScanMs: 100,
+    },
     registry,
     telemetry,
   );
@@ -85,11 +107,65 @@ beforeEach(() => {
   published.length = 0;
   takeOver = async () => {};
   asked = async () => {};
+  raced = async () => {};
 });
 afterAll(async () => {
   for (const client of clients) await client.endAsync(true);
   await broker.close();
   rmSync(folder, { recursive: true });
+});
+
+describe('a device that nobody has registered', () => {
+  it('is registered by the certificate of the factory that it comes with, and known by that one from then on', async () => {
+    const pair = await issueCertificate(born, ['newborn'], true);
+    await connect('newborn', pair);
+    const der = new X509Certificate(pair.cert).raw.toString('base64');
+    expect(devices.get('newborn')).toMatchObject({
+      status: 'enabled',
+      authentication: { type: 'thumbprint', thumbprints: [thumbprint(pair)] },
+      certificates: { [thumbprint(pair)]: der },
+    });
+    await expect(connect('newborn', await issueCertificate(born, ['newborn'], true))).rejects.toThrow();
+    await expect(connect('newborn', pair)).resolves.toBeDefined();
+  });
+
+  it('stays outside with a certificate of another authority, of one with the same name, for another name, or of no end user', async () => {
+    const [impostor, byDevice] = await Promise.all([
+      authority(join(folder, 'impostor'), 'ca', 'factory'),
+      issueCertificate(born, ['factory'], true),
+    ]);
+    for (const pair of [
+      await issueCertificate(stranger, ['outsider'], true),
+      await issueCertificate(ca, ['outsider'], true),
+      await issueCertificate(impostor, ['outsider'], true),
+      await issueCertificate(born, ['another'], true),
+      await issueCertificate(byDevice, ['outsider'], true),
+    ])
+      await expect(connect('outsider', pair)).rejects.toThrow();
+    await expect(connect('factory', born)).rejects.toThrow();
+    expect(devices.has('outsider') || devices.has('factory')).toBe(false);
+  });
+
+  it('does not come back once it was disabled or removed', async () => {
+    const pair = await issueCertificate(born, ['dismissed'], true);
+    const client = await connect('dismissed', pair);
+    const known = devices.get('dismissed');
+    if (!known) throw new Error('it was not registered');
+    devices.set('dismissed', { ...known, status: 'disabled' });
+    await client.endAsync(true);
+    await expect(connect('dismissed', pair)).rejects.toThrow();
+    devices.delete('dismissed');
+    removed.add('dismissed');
+    await expect(connect('dismissed', pair)).rejects.toThrow();
+    expect(devices.has('dismissed')).toBe(false);
+  });
+
+  it('is what another machine, or a person, was faster with', async () => {
+    const pair = await issueCertificate(born, ['raced'], true);
+    raced = async ({ id }) => register(id, { type: 'thumbprint', thumbprints: ['0'.repeat(64)] });
+    await expect(connect('raced', pair)).rejects.toThrow();
+    expect(devices.get('raced')?.authentication).toEqual({ type: 'thumbprint', thumbprints: ['0'.repeat(64)] });
+  });
 });
 
 describe('a device is who its certificate says, as far as the registry agrees', () => {

@@ -10,6 +10,7 @@ import {
 import { authority } from '../../emulators/certificates.ts';
 import { cases } from './cases.ts';
 import { dnsConformance, trafficConformance } from './dns.ts';
+import { lettingNewbornsIn } from './newborns.ts';
 import { testProviders } from './providers.ts';
 import { conformance } from './suite.ts';
 import { bareAws, tamperAws } from './tamper-aws.ts';
@@ -28,7 +29,6 @@ afterAll(async () => {
 });
 
 const own = { cloud: 'aws', tamper: tamperAws, bare: bareAws } as const;
-for (const { type, ...configurations } of cases)
-  conformance(`aws ${type}`, { ...testProviders.aws, ...own, type, ...configurations });
+for (const test of cases) conformance(`aws ${test.type}`, { ...testProviders.aws, ...own, ...lettingNewbornsIn(test) });
 dnsConformance('aws');
 trafficConformance('aws');

@@ -8,11 +8,13 @@ import type { Call, Cell, Observed, Provider } from '../../activities/providers/
 import type { ProviderPool } from '../../activities/providers/pool.ts';
 import { driverOf, Resource, scan } from '../../activities/providers/provision.ts';
 import { CloudError } from '../../model/errors.ts';
+import { justInTimeAuthority } from '../../model/just-in-time.ts';
 import { type Identity, identities } from '../../model/permissions.ts';
 import type { Configuration, Outputs, Placement, ProviderType, ResourceSpec } from '../../model/service.ts';
 import { poolOf } from '../transfer/stores.ts';
 import { isKeptInStep, isRegistered } from './fleets.ts';
 import { calledRights, limitedProvider, listedRights, placeholders, record, recording } from './identities.ts';
+import { letsNewbornsIn } from './newborns.ts';
 import { isCopied, isFenced, isReplicated, isTold } from './stores.ts';
 import { isFollowed } from './telemetry.ts';
 
@@ -44,6 +46,7 @@ export function conformance(title: string, test: ConformanceCase): void {
     let bulk: ProviderPool;
     const holdsObjects = test.type === 'storage' || test.type === 'data_lake';
     const holdsDevices = test.type === 'iot_core';
+    const letsNewborns = justInTimeAuthority(test.configuration) !== undefined;
     const callers: Partial<Record<Identity, string>> = {};
     let cell: Cell;
     const placements: Placement[] = [];
@@ -359,7 +362,13 @@ export function conformance(title: string, test: ConformanceCase): void {
           await isKeptInStep({ control, bulk }, placement);
         }, 60_000);
 
-      if (holdsDevices)
+      // Its telemetry is followed there as well: the name of a follower may be held for a while.
+      if (letsNewborns)
+        it('registers a device of the authority that nobody has registered, and nobody else; follows what it says', async () => {
+          await letsNewbornsIn({ control, undo, bulk }, placement);
+        }, 120_000);
+
+      if (holdsDevices && !letsNewborns)
         it('has its telemetry followed and written to by who moves content', async () => {
           const { observed } = await observeAll(placement);
           const speak = () => cell.canary?.(placement, observed, AbortSignal.timeout(60_000)) ?? Promise.resolve();

@@ -18,6 +18,7 @@ export async function isFollowed(
   placement: Placement,
   /** A device of the placement sends something. */
   speak: () => Promise<unknown>,
+  name = /canary/,
 ): Promise<void> {
   const made = await madeBy(control, placement);
   const spec = control.telemetry.design(placement);
@@ -44,7 +45,7 @@ export async function isFollowed(
         devices.push(...(batch?.messages ?? []).map(({ device }) => device));
         if (batch) await reader.done([batch], signal());
       }
-      expect(devices).toEqual([expect.stringMatching(/canary/)]);
+      expect(devices).toEqual([expect.stringMatching(name)]);
     } finally {
       await Promise.all([reader.close(), writer.close()]);
     }

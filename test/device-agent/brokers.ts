@@ -35,6 +35,7 @@ export class Cloud {
       {
         find: async (id) => made.cloud?.find(id),
         versions: async () => new Map(made.cloud?.versions()),
+        register: async () => undefined,
       },
       {
         publish: async ({ payload }) => made.cloud?.hear(payload),

@@ -49,6 +49,7 @@ import {
   toThingBesides,
   toThingGroup,
 } from '../../../model/fleet-mapping.ts';
+import { justInTimeAuthority } from '../../../model/just-in-time.ts';
 import { patchBetween, replicated } from '../../../model/replicated-device.ts';
 import type { JsonObject } from '../../../model/service.ts';
 import type { PlacementRef } from '../../../model/transfer.ts';
@@ -56,7 +57,7 @@ import type { Ask, DeviceRegistry, Put, StandingDevice, StandingDevices } from '
 import { outputOf } from '../object-store.ts';
 import type { Clients } from './clients.ts';
 import { gone, ifFound, isKind } from './errors.ts';
-import { canaryPrefix, removeCertificate } from './iot-device.ts';
+import { canaryPrefix, removeCertificate, retireCertificate } from './iot-device.ts';
 import { iotArn } from './iot-resource.ts';
 
 /** What a page of a group's members holds at most. https://docs.aws.amazon.com/iot/latest/apireference/API_ListThingsInThingGroup.html */
@@ -384,7 +385,10 @@ export function iotDevices(
     const principal = arnOf(thumbprint);
     const detach = new DetachThingPrincipalCommand({ thingName, principal });
     await ask('iot:DetachThingPrincipal', thingName, () => gone(iot.send(detach, options)));
-    if (used && (await heldBy(thumbprint)).length === 0) await removeCertificate(iot, principal, abortSignal, ask);
+    if (!used || (await heldBy(thumbprint)).length > 0) return;
+    // Where devices of an authority come in by themselves, a certificate that is not known would.
+    const forget = justInTimeAuthority(placement.configuration) === undefined ? removeCertificate : retireCertificate;
+    await forget(iot, principal, abortSignal, ask);
   }
 
   async function groupsBecome({ id: thingName, groups: wanted }: Device, there: readonly string[]): Promise<void> {

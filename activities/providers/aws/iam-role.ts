@@ -33,12 +33,17 @@ export interface Statement {
   Resource: string[];
 }
 
-/** `service` is who takes the role on: `ec2.amazonaws.com`. */
-export function roleSpec(placement: Placement, service: string, statements: Statement[]): ResourceSpec {
+/** `service` is who takes the role on: `ec2.amazonaws.com`. A second role of a placement has a suffix, which is its key as well. */
+export function roleSpec(
+  placement: Placement,
+  service: string,
+  statements: Statement[],
+  suffix?: string,
+): ResourceSpec {
   return {
-    key: 'role',
+    key: suffix ?? 'role',
     kind: roleKind,
-    name: roleName(placement),
+    name: roleName(placement, suffix),
     needs: [],
     holdsData: false,
     desired: {
@@ -49,7 +54,8 @@ export function roleSpec(placement: Placement, service: string, statements: Stat
   };
 }
 
-export const roleName = (placement: Placement): string => resourceName(placement, { limit: 64 });
+export const roleName = (placement: Placement, suffix?: string): string =>
+  resourceName(placement, { limit: 64, ...(suffix !== undefined && { suffix }) });
 export const roleArn = (placement: Placement, name: string): string =>
   `arn:aws:iam::${placement.account}:role${pathOf(placement)}${name}`;
 

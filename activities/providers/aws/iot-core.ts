@@ -7,6 +7,7 @@ import { numberIn } from './configuration.ts';
 import { roleArn, roleDriver, roleSpec } from './iam-role.ts';
 import { canary } from './iot-canary.ts';
 import { deviceCaDriver, deviceCaSpec } from './iot-device-ca.ts';
+import { justInTimeDriver, justInTimeSpecs } from './iot-just-in-time.ts';
 import { policyDriver, policySpec } from './iot-policy.ts';
 import { registrySpecs, thingGroupDriver, thingTypeDriver } from './iot-registry.ts';
 import { topicRuleDriver, topicRuleSpec } from './iot-topic-rule.ts';
@@ -29,10 +30,13 @@ function design(placement: Placement, deviceCa: string | undefined): ResourceSpe
     errorsUrl: queueUrl(placement, errors.name),
     roleArn: roleArn(placement, role.name),
   };
+  const [type, group] = registrySpecs(placement);
+  const policy = policySpec(placement);
   return [
-    ...registrySpecs(placement),
-    policySpec(placement),
+    ...[type, group],
+    policy,
     ...(deviceCa ? [deviceCaSpec(placement, deviceCa)] : []),
+    ...justInTimeSpecs(placement, { type: type.name, group: group.name, policy: policy.name }),
     telemetry,
     errors,
     role,
@@ -51,6 +55,7 @@ export function iotCore(clients: Clients, deviceCa: string | undefined): Cell {
       thingGroupDriver(clients),
       policyDriver(clients),
       ...(deviceCa ? [deviceCaDriver(clients, deviceCa)] : []),
+      justInTimeDriver(clients),
       queueDriver(clients),
       roleDriver(clients),
       topicRuleDriver(clients),

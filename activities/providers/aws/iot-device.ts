@@ -23,12 +23,14 @@ export const canaryPrefix = (placement: Placement): string => `${resourceName(pl
 export const topicOf = ({ owner }: Placement, direction: 'dt' | 'cmd', device: string, rest: string): string =>
   `${direction}/${topicRoot(owner)}/${device}/${rest}`;
 
-/** Removes a certificate with all that holds it. */
-export async function removeCertificate(
+const atOnce: Ask = (_operation, _resource, request) => request();
+
+/** Puts a certificate out of use: it stays known, so that its authority does not let it in anew. */
+export async function retireCertificate(
   iot: IoTClient,
   arn: string,
   abortSignal: AbortSignal,
-  ask: Ask = (_operation, _resource, request) => request(),
+  ask: Ask = atOnce,
 ): Promise<void> {
   const options = { abortSignal };
   const id = arn.slice(arn.lastIndexOf('/') + 1);
@@ -41,6 +43,18 @@ export async function removeCertificate(
   }
   const deactivate = new UpdateCertificateCommand({ certificateId: id, newStatus: 'INACTIVE' });
   await ask('iot:UpdateCertificate', id, () => gone(iot.send(deactivate, options)));
+}
+
+/** Removes a certificate with all that holds it. */
+export async function removeCertificate(
+  iot: IoTClient,
+  arn: string,
+  abortSignal: AbortSignal,
+  ask: Ask = atOnce,
+): Promise<void> {
+  await retireCertificate(iot, arn, abortSignal, ask);
+  const options = { abortSignal };
+  const id = arn.slice(arn.lastIndexOf('/') + 1);
   const remove = new DeleteCertificateCommand({ certificateId: id, forceDelete: true });
   await ask('iot:DeleteCertificate', id, () => gone(iot.send(remove, options)));
 }

@@ -24,7 +24,7 @@ import { canaryPrefix, removeThing } from './iot-device.ts';
 import { iotArn, iotDriver } from './iot-resource.ts';
 import { allPages, desiredTags } from './tags.ts';
 
-export function registrySpecs(placement: Placement): ResourceSpec[] {
+export function registrySpecs(placement: Placement): [type: ResourceSpec, group: ResourceSpec] {
   const name = resourceName(placement, { limit: 128 });
   return [
     {

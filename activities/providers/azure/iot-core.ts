@@ -3,6 +3,8 @@
  * holds a shared key: the hub writes with its own identity, the workers with theirs, devices prove themselves by certificate.
  */
 import { IotCoreConfiguration } from '../../../model/configuration.ts';
+import { CloudError } from '../../../model/errors.ts';
+import { justInTimeRefusal } from '../../../model/just-in-time.ts';
 import { resourceName, toTags } from '../../../model/names.ts';
 import type { Placement, ProviderType, ResourceSpec } from '../../../model/service.ts';
 import { cheapestKind } from '../../../model/sizing.ts';
@@ -53,6 +55,11 @@ export function telemetryLoad(placement: Placement): StreamLoad {
 }
 
 function design(placement: Placement, deviceCa: string | undefined): ResourceSpec[] {
+  const refusal = justInTimeRefusal(placement.providerType, placement.configuration);
+  if (refusal !== undefined) {
+    const fields = { kind: 'NotSupported' as const, provider: placement.provider, operation: 'design' };
+    throw new CloudError({ ...fields, resource: placement.owner.service }, refusal);
+  }
   const configuration = configurationOf(placement);
   const { sku, units } = hubSize(configuration.message_rate);
   const name = resourceName(placement, { limit: 50 });

@@ -3,6 +3,7 @@
  * bucket, its telemetry in Pub/Sub. Why: docs/decisions/0002-gcp-iot-core.md.
  */
 import { brokerSuffix } from '../../../model/device-endpoint.ts';
+import { justInTimeAuthority, justInTimeKey } from '../../../model/just-in-time.ts';
 import { resourceName } from '../../../model/names.ts';
 import type { Placement, ResourceSpec } from '../../../model/service.ts';
 import type { Cell, Check, Observed, ResourceDriver } from '../driver.ts';
@@ -53,6 +54,8 @@ const ports = { mqtt: 8883, health: 8080 };
 /** Two at least: in two zones, so that one may fail. */
 export const brokerCount = (devices: number): number => Math.max(2, Math.ceil(devices / devicesPerInstance));
 
+const mayRegister = `${justInTimeKey}-may-register`;
+
 const retentionDays = ({ configuration }: Placement): number => Number(configuration.retention_days ?? 7);
 
 function design(placement: Placement, parts: IotCoreParts): ResourceSpec[] {
@@ -76,6 +79,7 @@ function design(placement: Placement, parts: IotCoreParts): ResourceSpec[] {
     needs: ['account', ...needs],
     desired: { on, target, role, member: `serviceAccount:${email}` },
   });
+  const newborns = justInTimeAuthority(placement.configuration);
   const drafts: (Omit<ResourceSpec, 'holdsData'> & { holdsData?: boolean })[] = [
     { key: 'registry', needs: [], holdsData: true, ...registry },
     {
@@ -98,6 +102,10 @@ function design(placement: Placement, parts: IotCoreParts): ResourceSpec[] {
     grant('may-read-registry', 'bucket', registry.name, 'roles/storage.objectViewer', ['registry']),
     grant('may-publish', 'topic', telemetry.name, 'roles/pubsub.publisher', ['telemetry']),
     grant('may-read-key', 'secret', secret, 'roles/secretmanager.secretAccessor', ['secret']),
+    // Creating alone: what is registered already, and the program that brokers run, it may neither change nor take away.
+    ...(newborns === undefined
+      ? []
+      : [grant(mayRegister, 'bucket', registry.name, 'roles/storage.objectCreator', ['registry'])]),
     ...ground(placement),
     firewall(placement, 'devices', {
       action: 'allow',
@@ -153,6 +161,7 @@ function design(placement: Placement, parts: IotCoreParts): ResourceSpec[] {
         'may-publish',
         'may-read-key',
         'firewall-health',
+        ...(newborns === undefined ? [] : [mayRegister]),
       ],
       desired: {
         template: name('template'),
@@ -163,6 +172,8 @@ function design(placement: Placement, parts: IotCoreParts): ResourceSpec[] {
           'broker-topic': `projects/${project}/topics/${telemetry.name}`,
           'broker-secret': `projects/${project}/secrets/${secret}`,
           ...(parts.deviceCa ? { 'broker-device-authority': parts.deviceCa } : {}),
+          // Named where there is none as well: what a patch leaves out stays.
+          'broker-just-in-time-authority': newborns ?? '',
           'program-main': 'broker.cjs',
           'program-sha256': artifactSha256(parts.brokerTarball),
           'program-source': `gs://${registry.name}/broker/broker.tar.gz`,
@@ -187,8 +198,9 @@ function design(placement: Placement, parts: IotCoreParts): ResourceSpec[] {
   return drafts.map((draft) => ({ holdsData: false, ...draft }));
 }
 
-function verify(observed: Record<string, Observed>): Check[] {
-  const grants = ['may-read-registry', 'may-publish', 'may-read-key'].map((key) => observed[key]);
+function verify(placement: Placement, observed: Record<string, Observed>): Check[] {
+  const newborns = justInTimeAuthority(placement.configuration) === undefined ? [] : [mayRegister];
+  const grants = ['may-read-registry', 'may-publish', 'may-read-key', ...newborns].map((key) => observed[key]);
   const narrow = grants.every((grant) => grant !== undefined);
   const certificate = observed['server-key-pair']?.outputs.certificate;
   const rule = observed['forwarding-rule'];
@@ -205,7 +217,7 @@ function verify(observed: Record<string, Observed>): Check[] {
       name: 'least privilege',
       resource: observed.account?.id ?? 'account',
       ok: narrow,
-      found: narrow ? 'three roles, each on one resource' : 'a role is missing',
+      found: narrow ? `${grants.length} roles, each on one resource` : 'a role is missing',
     },
   ];
 }
@@ -231,7 +243,7 @@ export function iotCoreCell(parts: IotCoreParts): Cell {
       ...instanceGroupDrivers(scope),
       ...loadBalancerDrivers(scope),
     ],
-    verify: (_placement, observed) => verify(observed),
+    verify,
     health: async (_placement, observed) => groupHealth(observed),
     canary(placement, observed, signal) {
       const registry = parts.bucketSpec(placement).name;
