@@ -250,12 +250,14 @@ export const DiffDevicesInput = z.strictObject({
   /** Names of two censuses. */
   left: Name,
   right: Name,
+  /** Who is on the right alone and is no copy is `born` there, not `extra`. */
+  born: z.literal(true).optional(),
   /** Name of a move: on the left its devices are taken with the certificates that were made for them. */
   claimed: Name.optional(),
 });
 export type DiffDevicesInput = z.infer<typeof DiffDevicesInput>;
 
-/** A device about which two registries differ: `missing` on the right, `extra` there, or in which fields. */
+/** A device about which two registries differ: `missing` on the right, `extra` or `born` there, or in which fields. */
 export const DeviceDifference = z.strictObject({ id: z.string(), differs: z.array(z.string()) });
 export type DeviceDifference = z.infer<typeof DeviceDifference>;
 

@@ -1,6 +1,7 @@
 /** The authority of a fleet whose certificates let devices in that nobody has registered yet: what factories sign with. */
 import { z } from 'zod';
-import type { Configuration, ProviderType } from './service.ts';
+import type { RecordedResource } from './record.ts';
+import type { Configuration, ProviderType, ResourceSpec } from './service.ts';
 import { sha256Hex } from './sha256.ts';
 
 /** One certificate and nothing else: a key beside it would be written into records. */
@@ -19,6 +20,10 @@ export function justInTimeAuthority({ just_in_time_authority: pem }: Configurati
 
 /** Keys of the resources that let newborns in begin with this. */
 export const justInTimeKey = 'just-in-time';
+
+/** What still lets devices of an authority in that the design does not have any more: a door that is to be shut. */
+export const shutDoors = (before: readonly RecordedResource[], specs: readonly ResourceSpec[]): RecordedResource[] =>
+  before.filter(({ key }) => key.startsWith(justInTimeKey) && !specs.some((spec) => spec.key === key));
 
 /** Tells resources for one authority from those for another, which then are others and not changed ones. */
 export const authorityMark = (pem: string): string => sha256Hex(pem.replaceAll(/\s/g, '')).slice(0, 8);

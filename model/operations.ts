@@ -300,8 +300,8 @@ export interface ResourceChange {
   key: string;
   kind: string;
   name: string;
-  /** `replace` is only ever a proposal. */
-  action: 'create' | 'update' | 'none' | 'replace';
+  /** `replace` is only ever a proposal; `remove` is what lets newborns in where nobody is to be let in any more. */
+  action: 'create' | 'update' | 'none' | 'replace' | 'remove';
   /** Names of the differing properties. */
   drift: string[];
 }
@@ -497,5 +497,5 @@ export const changesAnything = (planned: PlannedService): boolean =>
   planned.endpoint?.stale === true ||
   planned.placements.some(
     ({ before, begun, changes }) =>
-      !before || begun.length > 0 || changes.some(({ action }) => action === 'create' || action === 'update'),
+      !before || begun.length > 0 || changes.some(({ action }) => ['create', 'update', 'remove'].includes(action)),
   );

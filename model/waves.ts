@@ -67,6 +67,8 @@ export const SelectDevicesInput = z.strictObject({
   before: Name.nullable(),
   /** Name of the census that is written: what is new. */
   into: Name,
+  /** Leaves out what copies have made: who came in by itself. */
+  born: z.literal(true).optional(),
   /** Also counts who needs another certificate for this cloud, valid so long, and may be able to claim it. */
   claims: z.strictObject({ to: z.enum(providerTypes), untilAt: z.iso.datetime() }).optional(),
 });

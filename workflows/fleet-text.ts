@@ -3,6 +3,7 @@ import { type Inability, inabilityText } from '../model/device-abilities.ts';
 import type { Census, DiffedDevices, FleetField } from '../model/fleet.ts';
 import type { Pace } from '../model/fleet-forecast.ts';
 import { gapsBetween } from '../model/fleet-mapping.ts';
+import { justInTimeAuthority } from '../model/just-in-time.ts';
 import type { EstatePlan } from '../model/operations.ts';
 import type { RecordedPlacement } from '../model/record.ts';
 import type { ProviderType } from '../model/service.ts';
@@ -92,6 +93,7 @@ export function fleetCutoverText(
     `${moved + there} devices are registered there; ${refused} cannot go and stay. ` +
     `Each day of waiting costs $${waitingCost([source, target]).toFixed(2)} for both. ` +
     `On approve devices are told to go in waves (${waves}), each judged after ${hours(fleet?.windowMs ?? 0)} at the most; one that does not arrive goes back, and is asked about. ` +
+    newDoor(target) +
     `Then ${service} is on ${target.provider}; for ${hours(soakMs)} all can go back. On reject everything is taken back.`
   );
 }
@@ -106,6 +108,19 @@ export const wavingText = (
   leftMs: number,
 ): string =>
   `${devices} devices are told, ${devicesPerSecond} a second; ${wavesLeft > 1 ? `all ${wavesLeft} waves that are left ` : ''}${aboutText(leftMs)}`;
+
+/** Where those connect for the first time whom nobody has registered; '' where nobody is let in so. */
+function newDoor({
+  provider,
+  endpoint,
+  configuration,
+}: Pick<RecordedPlacement, 'provider' | 'endpoint' | 'configuration'>): string {
+  if (justInTimeAuthority(configuration) === undefined) return '';
+  return `Newborns: the factory's new door is ${endpoint} on ${provider}, open from now on; the old door stays until the source is removed. `;
+}
+
+export const strandedText = (count: number, home: string, provider: string): string =>
+  `${count} devices came in at ${provider} by themselves and cannot be registered at ${home}: they need ${provider} until somebody moves them; the outcomes of the step register name them`;
 
 const perMinute = (rate: number): string => rate.toFixed(1);
 

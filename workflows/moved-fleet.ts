@@ -12,6 +12,7 @@ import { FleetPlaces } from './fleet-places.ts';
 import { censusText, differences, fleetCutoverText, volatileField } from './fleet-text.ts';
 import type { Move } from './migration-plan.ts';
 import type { Moved } from './moved.ts';
+import { Newborns } from './newborns.ts';
 import type { Operation } from './operation.ts';
 import { reason } from './progress.ts';
 import { Registration } from './registration.ts';
@@ -38,6 +39,7 @@ export class MovedFleet implements Moved {
   readonly #pumps: TelemetryPumps;
   /** Those that need another certificate for the target. */
   readonly #claims: Claims;
+  readonly #newborns: Newborns;
   #registration: Registration | undefined;
   /** Censuses so far: their number names them. */
   #censuses: number;
@@ -63,6 +65,7 @@ export class MovedFleet implements Moved {
     course.sourceOnly = move.sourceOnly;
     this.#censuses = this.#fleet.registered.length;
     this.#waves = new Waves(course, { how: move.fleet, fleet: this.#fleet, places: this.#places });
+    this.#newborns = new Newborns(course, { fleet: this.#fleet, places: this.#places });
     const { service, owner } = move;
     const { name, epoch } = this.#fleet;
     this.#claims = new Claims(course, {
@@ -107,6 +110,14 @@ export class MovedFleet implements Moved {
       },
     });
     this.#pumps.undoable([this.#course.source, this.#course.made]);
+    if (!this.#newborns.expected) return;
+    // Also where nobody else has gone there yet.
+    this.#op.saga.add({
+      step: 'newborns',
+      orphan: { provider: this.#course.made.provider, kind: 'devices', name: service },
+      first: true,
+      undo: async () => ((await this.#takeIn()) ? this.#allHome() : 'nobody is left there'),
+    });
   }
 
   async copy(): Promise<void> {
@@ -180,6 +191,7 @@ export class MovedFleet implements Moved {
 
   async handBack(): Promise<string> {
     await this.#follow();
+    await this.#takeIn();
     return this.#waves.home();
   }
 
@@ -292,21 +304,38 @@ export class MovedFleet implements Moved {
       on.censusDevices({ ...there, callsPerSecond: registering.share(target) }),
     );
     const diff = await registering.bulk('compare', (on) =>
-      on.diffDevices({ keptAt: target, left: this.#census, right: this.#there, ...this.#claims.named }),
+      on.diffDevices({
+        ...{ keptAt: target, left: this.#census, right: this.#there },
+        ...(this.#newborns.expected && { born: true as const }),
+        ...this.#claims.named,
+      }),
     );
-    const { missing = 0, [volatileField]: _, ...fields } = diff.different;
+    const { missing = 0, born = 0, [volatileField]: _, ...fields } = diff.different;
     const unknown = Math.max(0, missing - registering.counts.refused - registering.left);
     const others = Object.values(fields).reduce((sum, count) => sum + count, 0);
     const wrong = unknown + Math.max(0, others - registering.left);
-    return { same: diff.same, wrong, text: wrong > 0 ? `${differences(diff)} (${diff.report})` : '' };
+    const text = [wrong > 0 ? `${differences(diff)} (${diff.report})` : '', born > 0 ? `${born} came in there` : ''];
+    return { same: diff.same, wrong, text: text.filter(Boolean).join('; ') };
   }
 
   async #allHome(): Promise<string> {
     const { source, made } = this.#course;
     if (this.#waves.away) await this.#follow();
+    await this.#takeIn();
     const home = this.#waves.away ? await this.#waves.home() : 'all devices are at home';
     await this.#pumps.drain(this.#places.ref(made), this.#places.ref(source));
     return home;
+  }
+
+  /** Makes those who were born at the target devices of the source that are at the target; tells whether there are any. */
+  async #takeIn(): Promise<boolean> {
+    if ((await this.#newborns.register()) === 0) return false;
+    const born = this.#newOf(this.#censuses);
+    await this.#registerNew();
+    await this.#compare();
+    if (!this.#waves.away) await this.#follow();
+    await this.#waves.take({ source: born, target: this.#there });
+    return true;
   }
 
   /** What comes to the one that follows goes to the one that serves; both are watched. */

@@ -2,6 +2,7 @@
 import * as wf from '@temporalio/workflow';
 import type { LoadedEstate } from '../activities/estate/load.ts';
 import type { Move } from '../activities/estate/place.ts';
+import { shutDoors } from '../model/just-in-time.ts';
 import {
   changesAnything,
   type EstatePlan,
@@ -174,5 +175,7 @@ async function inspect(
     placement: one.placement,
     existing: one.before !== undefined || one.begun.length > 0,
   });
-  return { ...one, ...seen };
+  const shut = shutDoors(one.before?.resources ?? [], seen.specs);
+  const removals = shut.map(({ key, kind, name }) => ({ key, kind, name, action: 'remove' as const, drift: [] }));
+  return { ...one, ...seen, changes: [...seen.changes, ...removals] };
 }

@@ -1,5 +1,6 @@
 /** Bringing planned placements about: a graph of resources, each created after what it needs, then verified and recorded. */
 import type { Ensured } from '../activities/providers/provision.ts';
+import { shutDoors } from '../model/just-in-time.ts';
 import type { PlannedPlacement, PlannedService } from '../model/operations.ts';
 import type { Intent, RecordedPlacement, RecordedResource, RetainedStore } from '../model/record.ts';
 import type { Outputs, ResourceSpec } from '../model/service.ts';
@@ -7,7 +8,7 @@ import { cloud, failure, urgent } from './calls.ts';
 import { publishEndpoint } from './endpoints.ts';
 import { inOrder, settleAll } from './graph.ts';
 import type { Operation } from './operation.ts';
-import { createdBy, keep, retainUntil, stepName, sweep } from './removal.ts';
+import { createdBy, keep, removeResources, retainUntil, stepName, sweep } from './removal.ts';
 
 const recorded = (spec: ResourceSpec, id = '', outputs: Outputs = {}): RecordedResource => ({
   key: spec.key,
@@ -106,6 +107,7 @@ async function provisionPlacement(op: Operation, planned: PlannedPlacement): Pro
       return recorded(spec, ensured.id, ensured.outputs);
     },
   );
+  await shut(op, planned);
   if (op.saga.unsettled && !repeatable) {
     await op.saga.settle();
     await sweep(op, placement, resources);
@@ -137,6 +139,31 @@ async function provisionPlacement(op: Operation, planned: PlannedPlacement): Pro
   await op.keepTrail(service);
   await op.write(service, { kind: 'settled', placement: after });
   return after;
+}
+
+/** Takes away what lets newborns in where that is no longer wanted, or by an authority that is no longer the one; an undo opens it again. */
+async function shut(op: Operation, { placement, specs, before }: PlannedPlacement): Promise<void> {
+  const doors = shutDoors(before?.resources ?? [], specs);
+  if (!before || doors.length === 0) return;
+  const { provider, owner } = placement;
+  const earlier = { ...placement, configuration: before.configuration };
+  const outputs = new Map(before.resources.map((resource) => [resource.key, resource.outputs]));
+  for (const { key, kind, name, needs } of [...doors].reverse())
+    op.saga.add({
+      step: stepName(owner.service, provider, key),
+      orphan: { provider, kind, name },
+      undo: async () => {
+        const needed = Object.fromEntries(needs.map((need) => [need, outputs.get(need) ?? {}]));
+        const restored = await urgent(provider, `restore ${name}`).restoreResource({
+          ...{ placement: earlier, key, needs: needed },
+        });
+        return restored.outcome;
+      },
+    });
+  await removeResources(op, {
+    ...{ placement: earlier, recorded: before, resources: doors },
+    ...{ deleteData: false, undo: false },
+  });
 }
 
 const described = ({ outcome, drift }: Ensured, name: string): string =>

@@ -304,7 +304,9 @@ async function whatRunsOtherwise(op: Operation, identity: Sought, record: Servic
         .map(({ name, action, drift }) =>
           action === 'create'
             ? `${provider} ${name} is not there`
-            : `${provider} ${name} differs in ${drift.join(', ')}`,
+            : action === 'remove'
+              ? `${provider} ${name} is there and not wanted`
+              : `${provider} ${name} differs in ${drift.join(', ')}`,
         );
     } catch (error) {
       if (!applicationFailure(error)) throw error;

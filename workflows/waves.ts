@@ -117,6 +117,14 @@ export class Waves {
     });
   }
 
+  /** Counts those among the devices at the target whom no wave has told to go there. */
+  async take(censuses: Censuses): Promise<void> {
+    const wave = this.#fleet.told.length;
+    await this.#plan('who came in there', { wave, first: 0, who: 'rest', censuses });
+    this.#away = true;
+    await this.note();
+  }
+
   /** Tells all that were ever told to go to come home; one that was seen at the target and not at home since then holds everything. */
   async home(): Promise<string> {
     // Who was left out may have gone all the same.

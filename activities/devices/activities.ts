@@ -272,7 +272,7 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
     },
 
     diffDevices(raw): Promise<DiffedDevices> {
-      const { keptAt, left, right, claimed } = parsed(DiffDevicesInput, raw);
+      const { keptAt, left, right, born, claimed } = parsed(DiffDevicesInput, raw);
       let compared = 0;
       return atEach(
         { kept: keptAt.provider },
@@ -296,7 +296,8 @@ export function createDeviceActivities(dependencies: DeviceDependencies): Device
             digests.delete(device.id);
             const own = digestsOf(device);
             if (known === own) answer.same++;
-            else if (known === undefined) await note({ id: device.id, differs: ['extra'] });
+            else if (known === undefined)
+              await note({ id: device.id, differs: [born && device.copiedBy === '' ? 'born' : 'extra'] });
             else await note({ id: device.id, differs: fieldsBetween(known, own) });
           }
           for (const id of digests.keys()) await note({ id, differs: ['missing'] });

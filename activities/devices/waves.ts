@@ -48,7 +48,7 @@ export function createWaveActivities(dependencies: DeviceDependencies): WaveActi
 
   return {
     selectDevices(raw) {
-      const { keptAt, census, before, into, claims } = parsed(SelectDevicesInput, raw);
+      const { keptAt, census, before, into, born, claims } = parsed(SelectDevicesInput, raw);
       return atEach({ kept: keptAt.provider }, async ({ kept }, signal) => {
         const known = new Set<string>();
         if (before !== null)
@@ -62,7 +62,7 @@ export function createWaveActivities(dependencies: DeviceDependencies): WaveActi
           some = [];
         };
         for await (const device of devicesIn(await filesAt(kept, keptAt, census, signal))) {
-          if (known.has(device.id)) continue;
+          if (known.has(device.id) || (born && device.copiedBy !== '')) continue;
           answer.devices++;
           if (needs && canClaim(device) && claimReason(device, needs)) answer.claims = (answer.claims ?? 0) + 1;
           some.push(device);

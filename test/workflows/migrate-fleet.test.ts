@@ -16,6 +16,7 @@ import type { SendAlertInput } from '../../model/alert.ts';
 import { alertLines } from '../../model/alert-text.ts';
 import type { AskClaimsInput, AskedClaims, IssuedCertificates } from '../../model/device-claim.ts';
 import type { EndpointRecord } from '../../model/endpoint-record.ts';
+import type { CopyDevicesInput, DiffDevicesInput } from '../../model/fleet.ts';
 import {
   bulkQueue,
   type OperationResult,
@@ -73,6 +74,8 @@ class World {
   };
   readonly fleet = new Map(devices.map((device) => [device, 'aws']));
   readonly registered = new Set<string>();
+  /** Devices that came in at the target by themselves and are known there alone. */
+  readonly born = new Set<string>();
   /** Devices that go nowhere, whatever they are told. */
   readonly stuck = new Set<string>();
   /** Devices that are heard of no more once they were told to go. */
@@ -99,6 +102,16 @@ class World {
     this.done.push(what);
     const other = this.instead.get(what);
     return other ? ((await other()) as T) : answer;
+  }
+
+  bear(device: string): void {
+    this.born.add(device);
+    this.fleet.set(device, 'gcp');
+  }
+
+  /** Of the devices, those that the source has. */
+  get atSource(): string[] {
+    return [...this.fleet.keys()].filter((device) => !this.born.has(device));
   }
 
   at(provider: string): string[] {
@@ -186,8 +199,16 @@ class World {
         first: [],
       };
     },
-    copyDevices: async () => {
-      const known = [...this.fleet.keys()].filter((one) => !this.registered.has(one));
+    copyDevices: async ({ transfer }: CopyDevicesInput) => {
+      if (transfer.includes('-born-')) {
+        const moved = this.born.size;
+        for (const one of this.born) this.registered.add(one);
+        this.born.clear();
+        return this.note(`register ${moved} at home`, {
+          ...{ moved, there: 0, differs: 0, refused: 0, failed: 0, left: [], outcome: 'o', table: 't' },
+        });
+      }
+      const known = this.atSource.filter((one) => !this.registered.has(one));
       const stays = (one: string): boolean => this.needing.has(one) && !this.claimed.has(one);
       const fresh = known.filter((one) => !stays(one));
       for (const one of fresh) this.registered.add(one);
@@ -204,13 +225,18 @@ class World {
       this.registered.clear();
       return removed > 0 ? this.note('unregister', { removed }) : { removed };
     },
-    diffDevices: async () => this.note('compare', { same: this.registered.size, different: {}, report: '', first: [] }),
+    diffDevices: async ({ born }: DiffDevicesInput) =>
+      this.note('compare', {
+        ...{ same: this.registered.size, report: '', first: [] },
+        different: this.born.size === 0 ? {} : { [born ? 'born' : 'extra']: this.born.size },
+      }),
   };
 
   readonly watching = {
     censusDevices: this.devices.censusDevices,
-    selectDevices: async ({ claims }: SelectDevicesInput) => {
-      const fresh = [...this.fleet.keys()].filter((one) => !this.registered.has(one) && !this.stayed.has(one));
+    selectDevices: async ({ claims, born }: SelectDevicesInput) => {
+      if (born) return { devices: this.born.size, shards: Math.min(1, this.born.size) };
+      const fresh = this.atSource.filter((one) => !this.registered.has(one) && !this.stayed.has(one));
       const needing = fresh.filter((one) => this.needing.has(one)).length;
       return { devices: fresh.length, shards: fresh.length > 0 ? 1 : 0, ...(claims && { claims: needing }) };
     },
@@ -296,19 +322,24 @@ function expectNobody(world: World, provider: string): void {
 }
 
 const estateFile = join(mkdtempSync(join(tmpdir(), 'fleets-')), 'estate.json');
-writeFileSync(
-  estateFile,
-  JSON.stringify({
-    name: 'fleets',
-    providers: [
-      { name: 'aws', type: 'aws', region: 'us-west-2' },
-      { name: 'gcp', type: 'gcp', region: 'us-central1' },
-    ],
-    services: { iot_core: { type: 'iot_core', redundancy: 1 } },
-    traffic: { zone: 'iot.example.com', dns: 'aws', ttl: '1s' },
-    migration: { soak: '2s', source_retention: '7d', waves: [20, 100], wave_window: '2s' },
-  }),
-);
+const factory = `-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----`;
+/** Whether a factory's devices are let in by themselves. */
+const factoryOpen = (open: boolean): void => writeEstateFile(open ? { just_in_time_authority: factory } : {});
+const writeEstateFile = (configuration: object): void =>
+  writeFileSync(
+    estateFile,
+    JSON.stringify({
+      name: 'fleets',
+      providers: [
+        { name: 'aws', type: 'aws', region: 'us-west-2' },
+        { name: 'gcp', type: 'gcp', region: 'us-central1' },
+      ],
+      services: { iot_core: { type: 'iot_core', redundancy: 1, configuration } },
+      traffic: { zone: 'iot.example.com', dns: 'aws', ttl: '1s' },
+      migration: { soak: '2s', source_retention: '7d', waves: [20, 100], wave_window: '2s' },
+    }),
+  );
+writeEstateFile({});
 
 let world = new World();
 const ofWorld = (of: (present: World) => object): Record<string, (input: unknown) => unknown> =>
@@ -359,9 +390,11 @@ beforeAll(async () => {
         ),
       ),
     ),
-    queue(
-      bulkQueue('aws', 'gcp'),
-      ofWorld((present) => present.devices),
+    ...[bulkQueue('aws', 'gcp'), bulkQueue('gcp', 'aws')].map((name) =>
+      queue(
+        name,
+        ofWorld((present) => present.devices),
+      ),
     ),
     queue(
       watchQueue,
@@ -479,6 +512,53 @@ describe('a fleet', () => {
     ]);
     expect(world.sequences).toEqual(world.sequences.toSorted((a, b) => a - b));
     expect(world.record.lastRedirect).toBe(world.sequences.at(-1));
+  }, 60_000);
+
+  it.each([
+    ['rejected', 'cutover', 'ApprovalRejected'],
+    ['undone in the soak', 'undo', 'UndoRequested'],
+  ])(
+    'takes a device home that came in at the new door by itself where the move is %s',
+    async (_, question, end) => {
+      const world = new World();
+      factoryOpen(true);
+      try {
+        const handle = await start(world, { waves: [100], canary: false, soak: '1h' });
+        const { text } = await asked(handle, 'cutover');
+        expect(text).toContain("the factory's new door is https://gcp.test on gcp, open from now on");
+        world.bear('newborn');
+        if (question === 'undo') {
+          await answer(handle, 'cutover', 'approve');
+          await asked(handle, 'undo');
+          // Nobody takes it for a stranger, or for one that is left behind.
+          expect(world.at('gcp')).toHaveLength(11);
+          const { steps, waitingFor } = await handle.query<Progress>('progress');
+          expect(waitingFor.map((one) => one.question)).toEqual(['undo']);
+          expect(steps.find(({ name }) => name === 'verify')?.detail).toBe('10 devices are the same; 1 came in there');
+        }
+        await answer(handle, question, question === 'undo' ? 'approve' : 'reject');
+        expect(await endOf(handle)).toBe(end);
+        expect(acts(world)).toContain('register 1 at home');
+        expect(world.at('aws')).toHaveLength(11);
+        expectAsBefore(world);
+      } finally {
+        factoryOpen(false);
+      }
+    },
+    60_000,
+  );
+
+  it('has no place for what is at the target alone where nobody is let in by himself', async () => {
+    const world = new World();
+    const handle = await start(world, { waves: [100], canary: false });
+    await asked(handle, 'cutover');
+    world.bear('stranger');
+    await answer(handle, 'cutover', 'approve');
+    expect((await asked(handle, 'devices')).text).toContain('1 × extra');
+    world.fleet.delete('stranger');
+    world.born.clear();
+    await answer(handle, 'devices', 'undo');
+    expect(await endOf(handle)).toBe('UndoRequested');
   }, 60_000);
 
   it('takes those along that claim another certificate, when they answer', async () => {
