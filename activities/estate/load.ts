@@ -1,5 +1,5 @@
 /** A run's first activity: reads the worker's own estate file again, with the sections that the input may carry. */
-import { createHash } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { ApplicationFailure } from '@temporalio/activity';
 import type { ApprovalRules } from '../../model/decisions.ts';
@@ -7,6 +7,7 @@ import { durationMs } from '../../model/duration.ts';
 import type { Estate, EstateInput } from '../../model/estate.ts';
 import { mergeInput, sectionsThatDiffer } from '../../model/estate-check.ts';
 import { parseEstateFile } from '../../model/estate-file.ts';
+import { justInTimeAuthority } from '../../model/just-in-time.ts';
 
 export interface EstateDependencies {
   estateFile: string;
@@ -68,6 +69,8 @@ export function createEstateActivities({ estateFile, allowedNames, waits }: Esta
           `estate: found ${JSON.stringify(asked.slice(0, 40))}; this worker serves ${estate.name}. Leave the field out or start the run where a worker of that estate listens.`,
           'InvalidInput',
         );
+      const unfit = unfitAuthorities(estate);
+      if (unfit.length > 0) throw refused(unfit);
       const { required, approvers, identity, deadline, on_deadline: onDeadline, remind } = estate.approvals;
       return {
         estate,
@@ -88,6 +91,27 @@ export function createEstateActivities({ estateFile, allowedNames, waits }: Esta
       return waits;
     },
   };
+}
+
+/** What is written like a certificate and is none, or none that could sign another. */
+function unfitAuthorities({ services }: Estate): { message: string }[] {
+  return Object.entries(services).flatMap(([name, { configuration }]) => {
+    const pem = justInTimeAuthority(configuration);
+    if (pem === undefined || isAuthority(pem)) return [];
+    return [
+      {
+        message: `services.${name}.configuration.just_in_time_authority: this is not the certificate of an authority.`,
+      },
+    ];
+  });
+}
+
+function isAuthority(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).ca;
+  } catch {
+    return false;
+  }
 }
 
 const refused = (errors: readonly { message: string }[]): ApplicationFailure =>

@@ -33,6 +33,7 @@ const long: Record<string, Record<string, number>> = {
     'test/e2e/claims': 100,
     'test/workflows/migrate-fleet': 110,
     'test/faults/fleets': 120,
+    'test/e2e/newborns': 90,
   },
   objects: { 'test/transfer/engine': 90, 'test/transfer/large': 45 },
   sides: {

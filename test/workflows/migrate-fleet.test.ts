@@ -12,6 +12,7 @@ import { NativeConnection, Worker } from '@temporalio/worker';
 import { createEstateActivities } from '../../activities/estate/load.ts';
 import { createPlacementActivities } from '../../activities/estate/place.ts';
 import { loadSheets } from '../../config/load.ts';
+import { authority } from '../../emulators/certificates.ts';
 import type { SendAlertInput } from '../../model/alert.ts';
 import { alertLines } from '../../model/alert-text.ts';
 import type { AskClaimsInput, AskedClaims, IssuedCertificates } from '../../model/device-claim.ts';
@@ -322,7 +323,7 @@ function expectNobody(world: World, provider: string): void {
 }
 
 const estateFile = join(mkdtempSync(join(tmpdir(), 'fleets-')), 'estate.json');
-const factory = `-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----`;
+const { cert: factory } = await authority(mkdtempSync(join(tmpdir(), 'factory-')));
 /** Whether a factory's devices are let in by themselves. */
 const factoryOpen = (open: boolean): void => writeEstateFile(open ? { just_in_time_authority: factory } : {});
 const writeEstateFile = (configuration: object): void =>
