@@ -13,14 +13,15 @@ import type { Placement } from '../../model/service.ts';
 const signal = AbortSignal.timeout(60_000);
 const pace = { pollMs: 25, callDeadlineMs: 20_000, heartbeat: () => {} };
 const folder = mkdtempSync(join(tmpdir(), 'device-ca-'));
+const { cert: ca } = await authority(folder);
 let provider: Provider;
 
-beforeAll(async () => {
+beforeAll(() => {
   provider = awsProvider({
     name: 'aws',
     region: 'us-west-2',
     credentials: { access_key_id: 'AKIALOCALTEST', secret_access_key: 'local' },
-    deviceCa: (await authority(folder)).cert,
+    deviceCa: ca,
     pollMs: 25,
     callDeadlineMs: 20_000,
   });
@@ -30,7 +31,8 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-function deviceCaOf(service: string) {
+/** The resource that begins with this key, where the authority lets newborns in as well if one is asked for that does. */
+function authorityOf(service: string, key = 'device_ca') {
   const placement: Placement = {
     owner: { estate: 'shared', uid: randomBytes(16).toString('hex'), service, controller: 'test', generation: 1 },
     type: 'iot_core',
@@ -38,16 +40,16 @@ function deviceCaOf(service: string) {
     providerType: 'aws',
     region: 'us-west-2',
     account: accounts.aws,
-    configuration: {},
+    configuration: key === 'device_ca' ? {} : { just_in_time_authority: ca },
   };
   const cell = provider.cells.find(({ type }) => type === 'iot_core');
-  const spec = cell?.design(placement).find(({ key }) => key === 'device_ca');
+  const spec = cell?.design(placement).find((one) => one.key.startsWith(key) && one.key !== 'just-in-time-role');
   if (!cell || !spec) throw new Error('iot_core has no device authority');
   return { placement, resource: new Resource(provider, cell, spec, { placement, needs: {}, signal }) };
 }
 
 it('the registration lasts as long as one of them needs it', async () => {
-  const [first, second] = [deviceCaOf('first'), deviceCaOf('second')];
+  const [first, second] = [authorityOf('first'), authorityOf('second')];
   expect((await first.resource.ensure(pace)).outcome).toBe('created');
   expect((await second.resource.ensure(pace)).outcome).toBe('created');
 
@@ -63,4 +65,28 @@ it('the registration lasts as long as one of them needs it', async () => {
   // Nobody is left: the next one registers it anew.
   expect((await first.resource.ensure(pace)).outcome).toBe('created');
   expect(await first.resource.remove(pace, remove)).toBe('removed');
+});
+
+it('one placement of an account and region lets newborns of an authority in; the registration stays for others when it ends', async () => {
+  const user = authorityOf('user');
+  const [door, rival] = ['door', 'rival'].map((service) => authorityOf(service, 'just-in-time')) as [
+    ReturnType<typeof authorityOf>,
+    ReturnType<typeof authorityOf>,
+  ];
+  const remove = { deleteData: true, retainUntil: '2099-01-01' };
+  await user.resource.ensure(pace);
+  expect((await user.resource.observe())?.properties).not.toHaveProperty('open');
+  await door.resource.ensure(pace);
+  expect(await door.resource.observe()).toMatchObject({ owner: door.placement.owner, properties: { open: 'ENABLE' } });
+  await expect(rival.resource.ensure(pace)).rejects.toMatchObject({ fields: { kind: 'InvalidInput' } });
+  expect(await rival.resource.observe()).toBeUndefined();
+  expect(await door.resource.observe()).toMatchObject({ owner: door.placement.owner });
+
+  expect(await door.resource.remove(pace, remove)).toBe('removed');
+  expect(await user.resource.observe()).toMatchObject({ properties: { status: 'ACTIVE' } });
+  await rival.resource.ensure(pace);
+  expect(await user.resource.remove(pace, remove)).toBe('removed');
+  expect(await rival.resource.observe()).toMatchObject({ properties: { status: 'ACTIVE', open: 'ENABLE' } });
+  expect(await rival.resource.remove(pace, remove)).toBe('removed');
+  expect(await scan(provider, user.placement, signal)).toEqual([]);
 });
