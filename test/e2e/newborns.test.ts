@@ -3,7 +3,7 @@
  * taken home when it is given up; and at a placement as long as its configuration names their factory.
  */
 import { randomBytes, X509Certificate } from 'node:crypto';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -44,11 +44,10 @@ let fleets: TalkingFleets;
 beforeAll(async () => {
   quietTemporal();
   const file = join(folder, 'estate.yaml');
-  writeEstate(file, name, { moving: openTo(['gcp', 'aws'], factory), standing: openTo(['aws']) });
-  const written = JSON.parse(readFileSync(file, 'utf8'));
-  writeFileSync(file, JSON.stringify({ ...written, traffic: { zone: sampleZone, dns: 'gcp', ttl: '2s' } }));
+  const services = { moving: openTo(['gcp', 'aws'], factory), standing: openTo(['aws']) };
+  writeEstate(file, name, services, { traffic: { zone: sampleZone, dns: 'gcp', ttl: '2s' } });
   const waits = { callDeadlineMs: 10_000, settleMs: 1000, blockedMs: 500, followMs: 300, fenceMs: 300 };
-  worker = await ownWorker(namespace, file, undefined, undefined, waits, undefined, (real) => real);
+  worker = await ownWorker({ namespace, estateFile: file, waits, moves: (real) => real });
   estate = new EstateClient(worker.client, name, '');
   fleets = new TalkingFleets({ client: worker.client, estate, namespace, folder });
 }, 120_000);
