@@ -4,7 +4,7 @@
  */
 import { justInTimeAuthority } from '../model/just-in-time.ts';
 import type { MovingFleet } from '../model/wave-settings.ts';
-import { failure, watch } from './calls.ts';
+import { applicationFailure, failure, watch } from './calls.ts';
 import type { Course } from './course.ts';
 import type { FleetPlaces } from './fleet-places.ts';
 import { strandedText } from './fleet-text.ts';
@@ -49,7 +49,13 @@ export class Newborns {
           callsPerSecond: back.share(placement),
         }),
       );
-    await census(target, all);
+    try {
+      await census(target, all);
+    } catch (error) {
+      // A run that is gone was taking the target away: whoever was there has been taken home before that.
+      if (applicationFailure(error)?.type === 'NotFound') return 0;
+      throw error;
+    }
     await census(source, known);
     const keptAt = this.#places.ref({ ...this.#course.source, resources: [] });
     const found = await op.held(service, () =>
