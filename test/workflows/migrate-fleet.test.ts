@@ -7,11 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { CancelledFailure, Context } from '@temporalio/activity';
-import { ApplicationFailure, Client, Connection, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
-import { NativeConnection, Worker } from '@temporalio/worker';
-import { createEstateActivities } from '../../activities/estate/load.ts';
-import { createPlacementActivities } from '../../activities/estate/place.ts';
-import { loadSheets } from '../../config/load.ts';
+import { ApplicationFailure, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { authority } from '../../emulators/certificates.ts';
 import type { SendAlertInput } from '../../model/alert.ts';
 import { alertLines } from '../../model/alert-text.ts';
@@ -38,11 +34,9 @@ import {
   type SendRedirectsInput,
   senderQueue,
 } from '../../model/waves.ts';
-import { workflowBundle } from '../../workers/bundle.ts';
-import { createNamespace, quietTemporal } from '../e2e/own-worker.ts';
-import { localRun } from '../local/stack.ts';
+import { Stage } from './stage.ts';
 
-const root = join(import.meta.dirname, '../..');
+const _root = join(import.meta.dirname, '../..');
 
 const outputs: Record<string, Record<string, string>> = {
   group: { endpoint: 'a1b2-ats.iot.us-west-2.amazonaws.com', group: 'g' },
@@ -342,94 +336,38 @@ const writeEstateFile = (configuration: object): void =>
   );
 writeEstateFile({});
 
-let world = new World();
-const ofWorld = (of: (present: World) => object): Record<string, (input: unknown) => unknown> =>
-  Object.fromEntries(
-    Object.keys(of(world)).map((name) => [
-      name,
-      (input: unknown) => (of(world) as Record<string, (input: unknown) => unknown>)[name]?.(input),
-    ]),
-  );
-
-let client: Client;
-let stop: () => Promise<void>;
-let playSender: () => Promise<() => Promise<void>>;
+const stage = new Stage(new World(), {
+  namespace: `fleet-story-${Date.now()}`,
+  estateFile,
+  waits: { unservedMs: 1500 },
+  registry: ({ registry }) => registry,
+  queues: {
+    ...Object.fromEntries(
+      ['aws', 'gcp'].flatMap((name) =>
+        [providerQueue, urgentQueue].map((of) => [of(name), (present: World) => present.on(name)]),
+      ),
+    ),
+    [bulkQueue('aws', 'gcp')]: ({ devices }) => devices,
+    [bulkQueue('gcp', 'aws')]: ({ devices }) => devices,
+    [watchQueue]: ({ watching }) => watching,
+  },
+});
+const playSender = () => stage.play(senderQueue, ({ sender }) => sender);
 let stopSender: () => Promise<void>;
-const namespace = `fleet-story-${Date.now()}`;
 beforeAll(async () => {
-  quietTemporal();
-  const { address } = localRun().temporal;
-  const connection = await Connection.connect({ address });
-  await createNamespace(connection, namespace);
-  client = new Client({ connection, namespace });
-  const native = await NativeConnection.connect({ address });
-  const common = { connection: native, namespace };
-  const waits = {
-    callDeadlineMs: 1000,
-    settleMs: 1000,
-    blockedMs: 300_000,
-    followMs: 100,
-    fenceMs: 300,
-    unservedMs: 1500,
-  };
-  const queue = (name: string, activities: object) =>
-    Worker.create({ ...common, taskQueue: name, activities, maxHeartbeatThrottleInterval: '50ms' });
-  const workers = await Promise.all([
-    Worker.create({
-      ...{ ...common, taskQueue, workflowBundle: await workflowBundle(root, join(root, '.local/bundles')) },
-      activities: {
-        ...ofWorld(({ registry }) => registry),
-        ...createEstateActivities({ estateFile, waits }),
-        ...createPlacementActivities({ sheets: loadSheets(join(root, 'config')) }),
-      },
-    }),
-    ...['aws', 'gcp'].flatMap((name) =>
-      [providerQueue, urgentQueue].map((of) =>
-        queue(
-          of(name),
-          ofWorld((present) => present.on(name)),
-        ),
-      ),
-    ),
-    ...[bulkQueue('aws', 'gcp'), bulkQueue('gcp', 'aws')].map((name) =>
-      queue(
-        name,
-        ofWorld((present) => present.devices),
-      ),
-    ),
-    queue(
-      watchQueue,
-      ofWorld((present) => present.watching),
-    ),
-  ]);
-  playSender = async () => {
-    const worker = await queue(
-      senderQueue,
-      ofWorld((present) => present.sender),
-    );
-    const running = worker.run();
-    return async () => {
-      worker.shutdown();
-      await running;
-    };
-  };
+  await stage.open();
   stopSender = await playSender();
-  const running = workers.map((worker) => worker.run());
-  stop = async () => {
-    await stopSender();
-    for (const worker of workers) worker.shutdown();
-    await Promise.all(running);
-    await connection.close();
-    await native.close();
-  };
 }, 60_000);
-afterAll(() => stop(), 60_000);
+afterAll(async () => {
+  await stopSender();
+  await stage.close();
+}, 60_000);
 
 async function start(present: World, input: object = {}, type = 'migrateService'): Promise<WorkflowHandle> {
-  world = present;
+  stage.world = present;
   const move = type === 'migrateService' ? { from: 'aws', to: 'gcp' } : {};
   const args = [{ service: 'iot_core', ...move, ...input }];
-  return client.workflow.start(type, { workflowId: `${type}-${Math.random()}`, taskQueue, args });
+  return stage.client.workflow.start(type, { workflowId: `${type}-${Math.random()}`, taskQueue, args });
 }
 async function asked(handle: WorkflowHandle, question: string): Promise<Progress['waitingFor'][number]> {
   for (;;) {
