@@ -154,7 +154,8 @@ async function shut(op: Operation, { placement, specs, before }: PlannedPlacemen
       orphan: { provider, kind, name },
       undo: async () => {
         const needed = Object.fromEntries(needs.map((need) => [need, outputs.get(need) ?? {}]));
-        const restored = await urgent(provider, `restore ${name}`).restoreResource({
+        // It is made anew: a right that those who only take back do not have.
+        const restored = await cloud(provider, `restore ${name}`).restoreResource({
           ...{ placement: earlier, key, needs: needed },
         });
         return restored.outcome;
