@@ -1,5 +1,6 @@
 /** The 127.0.0.1 ports of one local installation, all counted from one base so that two checkouts run side by side. */
 import net from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 
 export const defaultBase = 17400;
 export const portsPerCloud = 40;
@@ -28,11 +29,19 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
+/** A process that has just ended holds its ports until its last thread is gone. */
+const lingersMs = 2000;
+
+async function takenOf(ports: readonly number[]): Promise<number[]> {
+  const free = await Promise.all(ports.map(isFree));
+  return ports.filter((_, i) => !free[i]);
+}
+
 /** Throws naming what is taken and what to set, before anything is started. */
 export async function checkPorts(base: number): Promise<void> {
-  const wanted = Array.from({ length: span }, (_, i) => base + i);
-  const free = await Promise.all(wanted.map(isFree));
-  const taken = wanted.filter((_, i) => !free[i]);
+  let taken = await takenOf(Array.from({ length: span }, (_, i) => base + i));
+  for (const end = Date.now() + lingersMs; taken.length > 0 && Date.now() < end; taken = await takenOf(taken))
+    await setTimeout(50);
   if (taken.length === 0) return;
   const { temporal, ui } = portsFrom(base);
   const named = taken.map((port) => (port === temporal ? `${port} (Temporal)` : port === ui ? `${port} (UI)` : port));
