@@ -44,7 +44,7 @@ if (!/^[1-9]\d*\/[1-9]\d*$/.test(values.shard)) {
   process.stderr.write(`--shard: found ${values.shard}; it takes i/n, as 1/4\n`);
   process.exit(2);
 }
-const lives = ['test/e2e/undo', 'test/e2e/recover', 'test/e2e/locks', 'test/e2e/blocked'];
+const lives = ['test/e2e/undo', 'test/e2e/recover', 'test/e2e/locks', 'test/e2e/blocked', 'test/faults/locks'];
 const moves = ['test/e2e/migrate', 'test/workflows/migration', 'test/device-agent/fleet'];
 const files: Record<string, string[]> = {
   calls: ['test/faults/matrix'],
@@ -54,7 +54,7 @@ const files: Record<string, string[]> = {
   fleets: ['test/faults/fleets'],
   lives,
   moves,
-  '': ['test/faults', ...lives, ...moves],
+  '': ['test/faults', ...lives.filter((one) => !one.startsWith('test/faults')), ...moves],
 };
 const tests = files[values.only ?? ''];
 if (!tests) {

@@ -14,7 +14,13 @@ import { failedOf, type Results, readResults, sumOf } from './results.ts';
 const long: Record<string, Record<string, number>> = {
   calls: { 'test/faults/matrix': 900, 'test/faults/runs': 130, 'test/faults/migrations': 70 },
   processes: { 'test/faults/activities': 140, 'test/e2e/lost-database': 50 },
-  lives: { 'test/e2e/undo': 110, 'test/e2e/recover': 110, 'test/e2e/locks': 80, 'test/e2e/blocked': 50 },
+  lives: {
+    'test/e2e/undo': 110,
+    'test/e2e/recover': 110,
+    'test/e2e/locks': 80,
+    'test/e2e/blocked': 50,
+    'test/faults/locks': 50,
+  },
   guards: {
     'test/hostile/runs': 120,
     'test/e2e/planted-secrets': 30,
