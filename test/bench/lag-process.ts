@@ -126,4 +126,6 @@ function follow(): Promise<void> {
 const acts: Record<string, () => Promise<void>> = { place, write, replicate, follow };
 await acts[verb]?.();
 await pool.close();
+// What was said last may be large, and on its way.
+await new Promise<void>((resolve) => process.stdout.write('', () => resolve()));
 process.exit(0);
