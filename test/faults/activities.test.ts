@@ -1,5 +1,5 @@
 /**
- * Every activity type, in a worker as it runs in production: the worker is killed with kill -9, the activity times out, its
+ * The activity types of deployments and migrations, in a worker as it runs in production: the worker is killed with kill -9, the activity times out, its
  * run is cancelled, the Temporal server is killed and started again, each before and after the activity took effect. Each
  * run ends done or undone, the same input succeeds again, and nothing is left over.
  *
@@ -93,7 +93,7 @@ const types = Object.keys({
   ...createSenderActivities({ ...dependencies, key: '' }),
   ...createSidesActivities(dependencies),
 }).sort();
-/** Those that these lives do not reach, by the suite that has them. */
+/** Those that these lives do not reach, by the suite that uses them: but for `keeping`, nothing strikes them there. */
 const elsewhere = {
   'test/e2e/locks': ['askToYield', 'awaitEnd', 'awaitHolder', 'isRunning'],
   'test/e2e/traffic': ['readCounters', 'readWeights', 'removeWeights', 'setWeights'],

@@ -14,7 +14,7 @@ const help = `npm run test:faults [-- OPTIONS]
   --shard i/n      the i-th of n equal parts
   --clouds LIST    cells of these clouds only: aws, azure, gcp
   --only WHAT      calls: every changing call lost or late; runs: every step cancelled, terminated, reset, throttled, away;
-                   activities: every type killed, timed out, cancelled, or its Temporal server killed;
+                   activities: those of deployments and migrations killed, timed out, cancelled, or their Temporal server killed; of replication, killed;
                    migrations: every changing call of a migration lost or late, and every moment of it cancelled, undone, paused,
                    terminated, its worker killed, a cloud gone;
                    lives: every cell failing for good or terminated, causes of blocking, many operations at once;
